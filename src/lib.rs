@@ -1,0 +1,3 @@
+//! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
+
+pub mod image;
