@@ -1,0 +1,244 @@
+//! Configuration: YAML, then environment, then flags; none needed in a cluster.
+//!
+//! What is typed is what is used: unknown keys and bad values are refused with file, line and what is
+//! allowed. A new key is a field here with its doc comment, from which `docs/config.md` and the JSON Schema
+//! are made. This folder does no network I/O.
+
+mod duration;
+mod load;
+mod pattern;
+
+pub use duration::Seconds;
+pub use load::{Error, load, parse, schema};
+pub use pattern::{Glob, Marker};
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration. Every key is optional.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the page, the API and `/metrics`.
+    pub listen: Listen,
+    /// Names for groups of destinations, in promotion order. Without any, each namespace is an environment.
+    pub environments: Vec<Environment>,
+    /// Registries and how to reach them. Without any, the registries that the workloads' images name.
+    pub registries: Vec<Registry>,
+    /// Git repositories that set what runs.
+    pub git: Vec<Git>,
+    /// Clusters to watch. Without any, the cluster we run in, else the kubeconfig's current context.
+    pub clusters: Vec<Cluster>,
+    /// Which tag should be live where: a push it selects opens a journey before anything else happens.
+    pub expect: Vec<Expect>,
+    /// How long a stage may take before its journey is stuck.
+    pub budgets: Budgets,
+    /// How much of a workload must run the image before it is live.
+    pub live_when: LiveWhen,
+    /// How long after its outcome a journey is settled and its numbers are given.
+    pub settle: Settle,
+    /// Where traces go.
+    pub traces: Traces,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Listen(pub String);
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self("0.0.0.0:9871".into())
+    }
+}
+
+/// A name for a group of destinations.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    pub name: String,
+    /// Names of clusters; all clusters where empty.
+    #[serde(default)]
+    pub clusters: Vec<String>,
+    /// Namespaces; all namespaces where empty.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+}
+
+/// A registry.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Host, with its port if it has one, as image references name it.
+    pub host: String,
+    /// Speak http, not https. Only where written here.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// Time between two looks at a repository.
+    #[serde(default = "Seconds::registry_interval")]
+    pub interval: Seconds,
+    /// Repositories to scan, `*` matches inside a path component, `**` over them. Default: what the workloads use.
+    #[serde(default)]
+    pub repositories: Vec<Glob>,
+    /// A docker `config.json` with credentials. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    #[serde(default)]
+    pub docker_config: Option<PathBuf>,
+}
+
+/// A git repository.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// `https://`, `http://` or `file://`.
+    pub url: String,
+    /// Branches to follow.
+    #[serde(default = "main_branch")]
+    pub branches: Vec<String>,
+    /// Time between two polls.
+    #[serde(default = "Seconds::git_interval")]
+    pub interval: Seconds,
+    /// Paths to read, and the environment that each sets. Default: the whole tree, joined by its text.
+    #[serde(default)]
+    pub paths: Vec<GitPath>,
+    /// Keyword comments that an updater looks for, as regular expressions; the group `name` names the rule.
+    #[serde(default)]
+    pub markers: Vec<Marker>,
+}
+
+fn main_branch() -> Vec<String> {
+    vec!["main".into()]
+}
+
+/// A path of a repository.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GitPath {
+    /// A prefix such as `prod/`; empty is the whole tree.
+    pub path: String,
+    /// The environment that an applier sets from this path.
+    #[serde(default)]
+    pub environment: Option<String>,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Name in labels and on the page.
+    pub name: String,
+    /// A kubeconfig file. Default: in-cluster, else `$KUBECONFIG` or `~/.kube/config`.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it; the current one where absent.
+    #[serde(default)]
+    pub context: Option<String>,
+}
+
+/// Which tag should be live in an environment.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// A repository, without tag.
+    pub image: String,
+    #[serde(default)]
+    pub filter_tags: Option<FilterTags>,
+    pub policy: Policy,
+    pub environment: String,
+}
+
+/// Which tags take part (Flux `filterTags`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterTags {
+    /// A regular expression.
+    pub pattern: String,
+    /// What to compare, with `$name` groups of the pattern.
+    #[serde(default)]
+    pub extract: Option<String>,
+}
+
+/// How the newest tag is found: exactly one of these keys (Flux `policy`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Policy {
+    /// The highest version inside the range.
+    Semver { range: String },
+    /// The highest number (`asc`) or the lowest (`desc`).
+    Numerical {
+        #[serde(default)]
+        order: Order,
+    },
+    /// The last in alphabetical order (`asc`) or the first (`desc`).
+    Alphabetical {
+        #[serde(default)]
+        order: Order,
+    },
+    /// One tag, whatever it points to now.
+    Digest { tag: String },
+}
+
+/// An order.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    #[default]
+    Asc,
+    Desc,
+}
+
+/// Budgets by the stage that they end at.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// From pushed to committed.
+    pub committed: Seconds,
+    /// From committed to applied.
+    pub applied: Seconds,
+    /// From applied to live.
+    pub live: Seconds,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { committed: Seconds(300.0), applied: Seconds(300.0), live: Seconds(600.0) }
+    }
+}
+
+/// How much must run the image: `all`, `first`, or `{share: 0.9}`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveWhen {
+    #[default]
+    All,
+    First,
+    /// Between 0 and 1.
+    Share(f64),
+}
+
+/// When a journey is settled.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settle {
+    /// At least this long after its outcome.
+    pub min: Seconds,
+    /// At most this long, however slow the sources are.
+    pub max: Seconds,
+    /// What depends on a source that is blind for longer ends as `unknown`.
+    pub forget_after: Seconds,
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self { min: Seconds(120.0), max: Seconds(900.0), forget_after: Seconds(14.0 * 86400.0) }
+    }
+}
+
+/// Where traces go: OTLP over http/protobuf.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traces {
+    /// Full address, such as `http://127.0.0.1:4318/v1/traces`. No traces where absent.
+    pub endpoint: Option<String>,
+}

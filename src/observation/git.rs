@@ -1,0 +1,59 @@
+//! What a git branch says: the image references of its tree, and the commits that led to it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+use crate::image::ImageRef;
+
+/// All image references under one configured path at the tip of a branch: a level, said when it changed.
+///
+/// The tracker compares it with the level before; so a force-push, a gap or a restart needs no special case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeNames {
+    pub url: Arc<str>,
+    pub branch: Arc<str>,
+    /// The configured path prefix, such as `prod/`; empty for the whole tree.
+    pub path: Arc<str>,
+    /// The tip, as hex.
+    pub commit: Arc<str>,
+    pub references: Vec<GitReference>,
+    /// Commits reachable from this tip and not from the one before, newest first, at most a few hundred.
+    /// Empty at the first look and after history was rewritten beyond recognition.
+    pub commits: Vec<Commit>,
+    /// The branch no longer contains its former tip.
+    pub forced: bool,
+}
+
+/// One place in a file that names an image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GitReference {
+    pub file: Arc<str>,
+    /// One-based line of the tag or image text.
+    pub line: u32,
+    /// The Kubernetes object whose manifest it stands in, where the text tells: kind and name, namespace if written.
+    pub kind: Option<Arc<str>>,
+    pub name: Option<Arc<str>>,
+    pub namespace: Option<Arc<str>>,
+    /// The container of that object.
+    pub container: Option<Arc<str>>,
+    pub image: ImageRef,
+    /// The `name` group of the configured marker on the same line, or the whole match without that group.
+    pub marker: Option<Arc<str>>,
+}
+
+/// A commit, as far as a journey needs it. Times and names in it are claims of its author.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub id: Arc<str>,
+    pub author: Arc<str>,
+    /// The committer's clock.
+    pub committed_at: Time,
+    /// First line of the message, cut to 200 characters.
+    pub subject: Arc<str>,
+    /// The commit that the message says it reverts (`This reverts commit <id>`).
+    pub reverts: Option<Arc<str>>,
+    /// References that this commit's own diff brought in under the path (against its first parent).
+    pub added: Vec<GitReference>,
+}

@@ -1,0 +1,44 @@
+//! Numbers about work, ours and the cluster's, that no journey needs: they feed metrics only.
+
+use std::sync::Arc;
+
+use crate::image::Repository;
+
+/// One thing to count or time. Never journalled, never seen by the tracker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measure {
+    /// One request to a registry. `code` is the HTTP status, 0 where none came.
+    RegistryRequest { registry: Arc<str>, operation: &'static str, code: u16 },
+    /// One complete tag listing.
+    RegistryScan { repository: Repository, seconds: f64, tags: usize, unchanged: bool },
+    /// `operation` is `poll`, `fetch` or `read`.
+    GitOperation { repository: Arc<str>, operation: &'static str, seconds: f64 },
+    /// New commits on a followed branch.
+    GitCommits { repository: Arc<str>, count: u64 },
+    /// `cache` is `image_pull`, `tag_list` or `manifest`; `caller` who asked, `reason` why it missed.
+    CacheLookup { cluster: Arc<str>, cache: &'static str, result: CacheResult, caller: &'static str },
+    /// A watched object changed.
+    ObjectUpdate { cluster: Arc<str>, kind: &'static str, class: UpdateClass },
+    /// The kubelet pulled an image. Bytes where its message says so.
+    ImagePull { cluster: Arc<str>, namespace: Arc<str>, pod: Arc<str>, seconds: f64, bytes: Option<u64> },
+    /// A clock difference: the source's clock minus ours.
+    ClockOffset { source: Arc<str>, seconds: f64 },
+    /// Something was left out, and why.
+    Dropped { source: Arc<str>, reason: &'static str },
+}
+
+/// What a cache answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CacheResult {
+    Hit,
+    Miss,
+    Error,
+}
+
+/// What part of an object changed: the ground for counting reconciliations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UpdateClass {
+    Spec,
+    Metadata,
+    Status,
+}

@@ -1,0 +1,82 @@
+//! Observers look at registries, git and clusters and report facts. They never decide.
+//!
+//! Each folder is one kind of source with one `run` function that ends only when its task is aborted, and a
+//! pure part (parse, decode, compare) that tests feed with text. An observer knows `image`, `observation`,
+//! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::Utc;
+use tokio::sync::mpsc;
+
+use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, Observation, SCHEMA, SourceId, Time};
+
+/// Reports waiting for the tracker. Observers wait when it is full, so a burst slows the looks, not the memory.
+pub const REPORT_QUEUE_SIZE: usize = 4096;
+
+/// What an observer hands over.
+#[derive(Debug)]
+pub enum Report {
+    Observation(Box<Observation>),
+    Measure(Measure),
+}
+
+/// The way from one source to the tracker: numbers and stamps what the source says.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    source: SourceId,
+    cluster: Option<ClusterUid>,
+    epoch: u64,
+    seq: Arc<Mutex<u64>>,
+    to: mpsc::Sender<Report>,
+}
+
+impl Reporter {
+    /// A reporter for one source. `epoch` is larger than that of any earlier process: its start time.
+    #[must_use]
+    pub fn new(source: SourceId, epoch: u64, to: mpsc::Sender<Report>) -> Self {
+        Self { source, cluster: None, epoch, seq: Arc::default(), to }
+    }
+
+    /// The same source, now that its cluster's UID is known.
+    #[must_use]
+    pub fn with_cluster(&self, uid: ClusterUid) -> Self {
+        Self { cluster: Some(uid), ..self.clone() }
+    }
+
+    /// Who is speaking.
+    #[must_use]
+    pub fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    /// Reports a fact learned now. Waits while the queue is full; a closed queue means the program is ending.
+    pub async fn fact(&self, happened: Interval, basis: Basis, fact: Fact) {
+        let Ok(permit) = self.to.reserve().await else { return };
+        // Numbered and sent under one lock: the order in the queue is the order of the numbers.
+        let mut seq = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
+        *seq += 1;
+        permit.send(Report::Observation(Box::new(Observation {
+            schema: SCHEMA,
+            source: self.source.clone(),
+            source_epoch: self.epoch,
+            seq: *seq,
+            cluster: self.cluster.clone(),
+            observed_at: now(),
+            happened,
+            basis,
+            fact,
+        })));
+    }
+
+    /// Reports a number about work. Never waits: where the queue is full the number is lost, a journey is not.
+    pub fn measure(&self, measure: Measure) {
+        let _ = self.to.try_send(Report::Measure(measure));
+    }
+}
+
+/// Our clock.
+#[must_use]
+pub fn now() -> Time {
+    Time::from(Utc::now())
+}
