@@ -5,3 +5,4 @@ pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod tracker;
