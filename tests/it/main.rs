@@ -1,1 +1,4 @@
+//! One test crate: each module says what belongs there.
 
+mod image;
+mod registry;
