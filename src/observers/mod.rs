@@ -5,6 +5,7 @@
 //! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these.
 
 pub mod registry;
+pub mod git;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
