@@ -6,6 +6,7 @@
 
 pub mod registry;
 pub mod git;
+pub mod cluster;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
