@@ -1,6 +1,7 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
 pub mod config;
+pub mod demo;
 pub mod image;
 pub mod observation;
 pub mod observers;
