@@ -2,8 +2,11 @@
 
 pub mod config;
 pub mod demo;
+pub mod exporters;
+pub mod http;
 pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod telemetry;
 pub mod tracker;
