@@ -6,6 +6,7 @@
 
 mod duration;
 mod load;
+mod locate;
 mod pattern;
 
 pub use duration::Seconds;
@@ -82,7 +83,7 @@ pub struct Registry {
     /// Repositories to scan, `*` matches inside a path component, `**` over them. Default: what the workloads use.
     #[serde(default)]
     pub repositories: Vec<Glob>,
-    /// A docker `config.json` with credentials. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    /// A docker `config.json` with credentials, relative to the configuration file. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
 }
@@ -128,7 +129,7 @@ pub struct GitPath {
 pub struct Cluster {
     /// Name in labels and on the page.
     pub name: String,
-    /// A kubeconfig file. Default: in-cluster, else `$KUBECONFIG` or `~/.kube/config`.
+    /// A kubeconfig file, relative to the configuration file. Default: in-cluster, else `$KUBECONFIG` or `~/.kube/config`.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
     /// A context of it; the current one where absent.

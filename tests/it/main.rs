@@ -1,1 +1,4 @@
+//! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod config;
+mod policy;
