@@ -1,4 +1,6 @@
 //! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
 mod config;
+mod config_docs;
 mod policy;
+mod tidy;
