@@ -3,3 +3,9 @@
 mod image;
 mod registry;
 mod git;
+//! One test crate: one binary to link, one place to look. Each module says what belongs there.
+
+mod config;
+mod config_docs;
+mod policy;
+mod tidy;
