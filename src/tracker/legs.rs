@@ -99,7 +99,8 @@ impl Desires {
         let version = &inputs.workload.versions[index];
         let Some(image) = version.image(inputs.container) else { return };
         let digest = resolve(&image, version, inputs);
-        let pending = |leg: &Leg| leg.version.is_none() && !leg.baseline && leg.image == image;
+        let pending =
+            |leg: &Leg| leg.version.is_none() && !leg.baseline && leg.names(&image, digest.as_ref());
         if let Some(at) = self.current.filter(|at| pending(&self.legs[*at])) {
             self.take(at, index, digest);
             return;
@@ -116,6 +117,17 @@ impl Desires {
         let previous = index.checked_sub(1).map(|before| &inputs.workload.versions[before]);
         let same_text =
             previous.is_some_and(|before| before.image(inputs.container).as_ref() == Some(&image));
+        if !same_text
+            && digest.is_some()
+            && let Some(at) = self.template_leg_before(index, inputs)
+            && self.current == Some(at)
+            && self.legs[at].digest == digest
+            && self.legs[at].image.repository == image.repository
+        {
+            // The same image by another name: a digest in place of a tag. No new desire.
+            self.legs[at].until = index;
+            return;
+        }
         if same_text {
             let runs = self.running_digest(inputs);
             let moved = matches!((&digest, &runs), (Some(now), Some(runs)) if now != runs);
@@ -290,7 +302,7 @@ impl Desires {
             self.legs.iter().enumerate().filter(|(_, leg)| leg.version.is_some() && leg.until < version);
         let (at, leg) = carrying.max_by_key(|(at, leg)| (leg.until, *at))?;
         let image = inputs.workload.versions[leg.until].image(inputs.container)?;
-        (leg.image == image).then_some(at)
+        leg.names(&image, leg.digest.as_ref()).then_some(at)
     }
 
     /// What the container ran before the template changed, as its last finished leg says.
@@ -330,6 +342,12 @@ impl Leg {
             previous: None,
             until: 0,
         }
+    }
+
+    /// The reference means this leg's image: by its text, or by the digest in the same repository.
+    fn names(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
+        let same_digest = digest.is_some() && self.digest.as_ref() == digest;
+        self.image == *image || (same_digest && self.image.repository == image.repository)
     }
 
     /// The versions of the template that carry it.

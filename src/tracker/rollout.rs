@@ -21,7 +21,9 @@ pub fn hold(workload: &Workload) -> Option<Hold> {
         (Some(_), _) => Some(Hold::Schedule),
         _ if workload.paused => Some(Hold::Paused),
         (_, Strategy::OnDelete) => Some(Hold::OnDelete),
-        (_, Strategy::Rolling { partition }) if partition > 0 => Some(Hold::Partition),
+        (_, Strategy::Rolling { partition }) if partition > 0 && !is_one_revision(workload) => {
+            Some(Hold::Partition)
+        }
         _ if scaled_to_zero => Some(Hold::ScaledToZero),
         _ => None,
     }
@@ -68,8 +70,7 @@ pub fn complete(
         WorkloadKind::StatefulSet => {
             let rolled = match workload.strategy {
                 Strategy::OnDelete => true,
-                Strategy::Rolling { partition: 0 } => workload.update_revision == workload.current_revision,
-                Strategy::Rolling { .. } => false,
+                Strategy::Rolling { .. } => is_one_revision(workload),
             };
             (rolled && workload.ready >= workload.replicas && ready >= wanted).then_some(receipt)
         }
@@ -83,4 +84,9 @@ pub fn complete(
         }
         WorkloadKind::CronJob => None,
     }
+}
+
+/// No pod of an older revision is meant to stay: a partition alone holds nothing back.
+fn is_one_revision(workload: &Workload) -> bool {
+    workload.update_revision == workload.current_revision
 }

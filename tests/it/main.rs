@@ -9,3 +9,4 @@ mod config;
 mod config_docs;
 mod policy;
 mod tidy;
+mod recordings;
