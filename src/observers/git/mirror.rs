@@ -13,8 +13,8 @@ use std::time::Instant;
 use gix::ObjectId;
 use gix::bstr::BString;
 use gix::progress::Discard;
-use gix::protocol::transport::client::TransportWithoutIO;
 use gix::protocol::transport::client::blocking_io::http;
+use gix::protocol::transport::client::{AuthenticationRequired, TransportWithoutIO};
 use gix::remote::Direction;
 use gix::remote::fetch::{Shallow, Tags};
 
@@ -157,7 +157,12 @@ impl Mirror {
         Ok(made.to_thread_local())
     }
 
-    fn exchange(&self, repository: &gix::Repository, goal: &Goal<'_>, stop: &AtomicBool) -> Result<Answer, Error> {
+    fn exchange(
+        &self,
+        repository: &gix::Repository,
+        goal: &Goal<'_>,
+        stop: &AtomicBool,
+    ) -> Result<Answer, Error> {
         let failed = |error: gix::Error| Error::remote(&self.address, &error);
         // Named by number, so that `a` deleted and `a/b` made never collide as files.
         let specs = self
@@ -176,8 +181,8 @@ impl Mirror {
         if let Some(account) = self.address.account() {
             connection.transport_mut().set_identity(account.clone()).map_err(|_| self.plain())?;
         }
-        // Never ask a terminal or a helper.
-        connection.set_credentials(|_| Ok(None));
+        // Whoever is asked for a password here has been refused: no terminal and no helper is asked.
+        connection.set_credentials(|_| Err(gix::Error::from_error(AuthenticationRequired::default())));
         if !self.address.is_file() {
             connection.set_transport_options(Box::new(http_options()));
         }

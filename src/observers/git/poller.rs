@@ -96,8 +96,11 @@ impl Poller {
     /// The blocking part on its own thread, with an eye on its time and size.
     async fn look(&mut self) -> Result<Look, Error> {
         let worker = self.worker()?;
-        let known: BTreeMap<Arc<str>, Known> =
-            self.branches.iter().filter_map(|(name, branch)| Some((name.clone(), branch.known.clone()?))).collect();
+        let known: BTreeMap<Arc<str>, Known> = self
+            .branches
+            .iter()
+            .filter_map(|(name, branch)| Some((name.clone(), branch.known.clone()?)))
+            .collect();
         let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = stop.0.clone();
         let mut work = tokio::task::spawn_blocking(move || {
@@ -141,7 +144,8 @@ impl Poller {
         }
         let address = Address::parse(&self.config.url)?;
         let branches = branches(&address, &self.config)?;
-        let mut paths: Vec<Arc<str>> = self.config.paths.iter().map(|path| path.path.as_str().into()).collect();
+        let mut paths: Vec<Arc<str>> =
+            self.config.paths.iter().map(|path| path.path.as_str().into()).collect();
         if paths.is_empty() {
             paths.push("".into());
         }
@@ -173,7 +177,8 @@ impl Poller {
                 (branch.misses, branch.existed) = (0, true);
                 branch.known = Some(moved.known);
                 if moved.new_commits > 0 {
-                    let measure = Measure::GitCommits { repository: self.url.clone(), count: moved.new_commits };
+                    let measure =
+                        Measure::GitCommits { repository: self.url.clone(), count: moved.new_commits };
                     self.reporter.measure(measure);
                 }
                 for level in moved.levels {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
 
-use super::extract::{FILE_BYTES_MAX, Dropped, extract, is_candidate};
+use super::extract::{Dropped, FILE_BYTES_MAX, extract, is_candidate};
 use crate::config::Marker;
 use crate::image::{ImageRef, Repository};
 use crate::observation::GitReference;
@@ -142,7 +142,8 @@ impl Reader {
             return Ok(known.clone());
         }
         // The size is asked first: what is too large is not even unpacked.
-        let references: Arc<[GitReference]> = if repository.find_header(blob)?.size() > FILE_BYTES_MAX as u64 {
+        let references: Arc<[GitReference]> = if repository.find_header(blob)?.size() > FILE_BYTES_MAX as u64
+        {
             self.dropped.push(Dropped::TooLarge.as_str());
             Arc::default()
         } else {

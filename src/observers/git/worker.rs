@@ -100,7 +100,8 @@ impl Worker {
                         Some(error) => Err(error),
                         None => self.read(&branch, known.get(&branch), *tip),
                     };
-                    look.read_seconds = Some(look.read_seconds.unwrap_or(0.0) + started.elapsed().as_secs_f64());
+                    look.read_seconds =
+                        Some(look.read_seconds.unwrap_or(0.0) + started.elapsed().as_secs_f64());
                     unread |= moved.is_err();
                     moved.map_or_else(Branch::Unread, Branch::Moved)
                 }
@@ -130,7 +131,8 @@ impl Worker {
         let Self { mirror, reader, paths, url, .. } = self;
         let missing = || Error::Malformed { url: url.clone(), why: "nothing was fetched".into() };
         let repository = mirror.repository().ok_or_else(missing)?;
-        read(repository, reader, paths, (url, branch), known, tip).map_err(|error| Error::reading(url, &error))
+        read(repository, reader, paths, (url, branch), known, tip)
+            .map_err(|error| Error::reading(url, &error))
     }
 }
 

@@ -32,6 +32,11 @@ impl Origin {
         self.directory.path().join("work")
     }
 
+    /// A file of the working copy.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.work().join(file)
+    }
+
     pub fn file_url(&self) -> String {
         format!("file://{}", self.directory.path().join("origin.git").display())
     }
@@ -54,7 +59,7 @@ impl Origin {
     }
 
     pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
-        let path = self.work().join(file);
+        let path = self.path(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
         self
@@ -148,20 +153,33 @@ async fn serve(address: SocketAddr, shared: Arc<Shared>) -> (SocketAddr, JoinHan
     (address, task)
 }
 
-async fn answer(shared: Arc<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+async fn answer(
+    shared: Arc<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let seen = format!("{method} {uri} {}", String::from_utf8_lossy(&body));
     shared.requests.lock().unwrap().push(seen);
     match shared.status.load(Ordering::SeqCst) {
         0 => cgi(&shared, &method, &uri, &headers, &body).await,
         status => {
             let response = Response::builder().status(status).header("location", "http://127.0.0.1:1/");
-            let response = if status == 401 { response.header("www-authenticate", "Basic") } else { response };
+            let response =
+                if status == 401 { response.header("www-authenticate", "Basic") } else { response };
             response.body(Body::empty()).unwrap()
         }
     }
 }
 
-async fn cgi(shared: &Shared, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response<Body> {
+async fn cgi(
+    shared: &Shared,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response<Body> {
     let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let mut child = tokio::process::Command::new("git")
         .arg("http-backend")

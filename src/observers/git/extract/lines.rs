@@ -49,7 +49,8 @@ pub fn scan(source: &Source<'_>, dialect: Dialect) -> Vec<GitReference> {
             block_indent = indent;
         }
         for entry in &entries {
-            let image = if is_image_key(entry.key) { explicit(entry.value) } else { explicit_with_path(entry.value) };
+            let image =
+                if is_image_key(entry.key) { explicit(entry.value) } else { explicit_with_path(entry.value) };
             // In YAML only a key, not any quoted text, says that a text is an image: templates hold scripts.
             let counts = dialect == Dialect::Jsonnet
                 || is_image_key(entry.key)
@@ -78,7 +79,9 @@ fn entries_of(code: &str, line: u32, dialect: Dialect) -> Vec<Entry<'_>> {
     QUOTED
         .captures_iter(code)
         .map(entry)
-        .filter_map(|(key, value)| Some(Entry { key: key.map_or("", |key| &code[key]), value: &code[value?], line }))
+        .filter_map(|(key, value)| {
+            Some(Entry { key: key.map_or("", |key| &code[key]), value: &code[value?], line })
+        })
         .collect()
 }
 
@@ -94,8 +97,11 @@ fn pair(source: &Source<'_>, block: &[Entry<'_>]) -> Option<GitReference> {
         digest: text("digest"),
     };
     let image = joined(&parts)?;
-    let lines: Vec<u32> =
-        [entry("tag"), entry("digest"), Some(repository)].into_iter().flatten().map(|entry| entry.line).collect();
+    let lines: Vec<u32> = [entry("tag"), entry("digest"), Some(repository)]
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.line)
+        .collect();
     Some(source.reference(image, &lines))
 }
 
@@ -108,7 +114,9 @@ fn code_of(line: &str, dialect: Dialect) -> &str {
             Some(open) if c == open => quote = None,
             Some(_) => {}
             None if c == '"' || c == '\'' => quote = Some(c),
-            None if c == '#' && (dialect == Dialect::Jsonnet || before.is_whitespace()) => return &line[..at],
+            None if c == '#' && (dialect == Dialect::Jsonnet || before.is_whitespace()) => {
+                return &line[..at];
+            }
             None if dialect == Dialect::Jsonnet && line[at..].starts_with("//") => return &line[..at],
             None => {}
         }

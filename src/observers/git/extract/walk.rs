@@ -133,7 +133,8 @@ impl Walk<'_> {
         };
         let Some(image) = joined(&parts) else { return };
         let line = |key| node.get(key).map(|node| node.line);
-        let tag_first = if parts.tag.is_empty() { [line("digest"), None] } else { [line("tag"), line("digest")] };
+        let tag_first =
+            if parts.tag.is_empty() { [line("digest"), None] } else { [line("tag"), line("digest")] };
         let lines: Vec<u32> = tag_first.into_iter().flatten().chain([repository.line]).collect();
         self.push(image, &lines, place.object, None);
     }
@@ -162,8 +163,10 @@ impl Walk<'_> {
             return false;
         }
         if let Some(image) = joined(&parts) {
-            let lines: Vec<u32> =
-                [line("newTag"), line("digest"), line("newName"), line("name")].into_iter().flatten().collect();
+            let lines: Vec<u32> = [line("newTag"), line("digest"), line("newName"), line("name")]
+                .into_iter()
+                .flatten()
+                .collect();
             self.push_replacement(image, &lines, name);
         }
         true
@@ -222,7 +225,8 @@ impl Walk<'_> {
     }
 
     fn push_replacement(&mut self, image: ImageRef, lines: &[u32], original: &str) {
-        let original = original.parse::<Repository>().map_or_else(|_| original.into(), |it| it.as_str().into());
+        let original =
+            original.parse::<Repository>().map_or_else(|_| original.into(), |it| it.as_str().into());
         self.found.push(GitReference {
             kind: Some(KUSTOMIZE.into()),
             name: Some(original),
