@@ -1,1 +1,3 @@
+//! One test crate; each module says what belongs there.
 
+mod demo;
