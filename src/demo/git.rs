@@ -62,10 +62,7 @@ impl Git {
         }
         let call: Vec<_> = arguments.iter().map(|one| one.as_ref().to_string_lossy()).collect();
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(Error::Git {
-            call: call.join(" "),
-            said: said.trim().chars().take(ERROR_CHARS_MAX).collect(),
-        })
+        Err(Error::Git { call: call.join(" "), said: said.trim().chars().take(ERROR_CHARS_MAX).collect() })
     }
 
     pub(super) fn folder(&self) -> &Path {

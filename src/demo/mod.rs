@@ -154,11 +154,10 @@ impl World {
     pub async fn start(options: Options) -> Result<Self, Error> {
         let folder = Folder::create()?;
         git::create(&folder.path).await?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(REQUEST_TIME_MAX)
-            .build()
-            .map_err(|error| Error::Http { what: "making a client".to_owned(), why: error.to_string() })?;
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).build().map_err(|error| {
+                Error::Http { what: "making a client".to_owned(), why: error.to_string() }
+            })?;
         let (faults, truth) = (Faults::default(), Truth::new());
         let mut random = Random::seeded(options.seed);
         let first_app = random.below(APPS.len());
@@ -168,7 +167,8 @@ impl World {
 
         let mut tasks = JoinSet::new();
         let (listener, registry) = listen().await?;
-        tasks.spawn(serve::serve(listener, registry::router(registry.clone(), faults.clone(), truth.clone())));
+        tasks
+            .spawn(serve::serve(listener, registry::router(registry.clone(), faults.clone(), truth.clone())));
         let (listener, git_host) = listen().await?;
         let git_router = git::router(folder.path.clone(), faults.clone(), truth.clone());
         tasks.spawn(serve::serve(listener, git_router));
@@ -263,8 +263,12 @@ impl World {
         );
         updaters.clone_from(&self.addresses.git).await?;
         appliers.clone_from(&self.addresses.git).await?;
-        let applier =
-            Applier::new(self.client.clone(), self.addresses.kubernetes.clone(), appliers, self.faults.clone());
+        let applier = Applier::new(
+            self.client.clone(),
+            self.addresses.kubernetes.clone(),
+            appliers,
+            self.faults.clone(),
+        );
         self.tasks.spawn(applier.run(options.applier_every));
         tokio::time::timeout(SETTLE_TIME_MAX, self.everything_live()).await.map_err(|_| Error::NotSettled)?;
 

@@ -58,7 +58,10 @@ impl World {
         message: &str,
     ) -> Result<String, Error> {
         if !Path::new(path).components().all(|one| matches!(one, Component::Normal(name) if name != ".git")) {
-            return Err(Error::Git { call: "add".to_owned(), said: format!("{path:?} is not a path inside the repository") });
+            return Err(Error::Git {
+                call: "add".to_owned(),
+                said: format!("{path:?} is not a path inside the repository"),
+            });
         }
         let hand = self.hand.lock().await;
         hand.refresh().await?;
@@ -89,8 +92,12 @@ impl World {
             }
             lines.join("\n") + "\n"
         };
-        self.commit_edit(&format!("{environment}/{app}.yaml"), edit, &format!("run {app} {tag} in {environment}"))
-            .await
+        self.commit_edit(
+            &format!("{environment}/{app}.yaml"),
+            edit,
+            &format!("run {app} {tag} in {environment}"),
+        )
+        .await
     }
 
     /// Scales a Deployment, as `kubectl scale`.
@@ -160,7 +167,8 @@ impl World {
     /// # Errors
     /// Where the API refuses it.
     pub async fn get(&self, path: &str) -> Result<Value, Error> {
-        self.send(format!("getting {path}"), self.client.get(format!("{}{path}", self.addresses.kubernetes))).await
+        self.send(format!("getting {path}"), self.client.get(format!("{}{path}", self.addresses.kubernetes)))
+            .await
     }
 
     /// Patches an object by a strategic merge as the given field manager.

@@ -10,3 +10,6 @@ mod config_docs;
 mod policy;
 mod tidy;
 mod recordings;
+//! One test crate; each module says what belongs there.
+
+mod demo;

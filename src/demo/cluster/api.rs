@@ -61,7 +61,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
         return json_response(StatusCode::OK, &document);
     }
     if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" && parts.method == Method::POST {
-        return allowed(&body);
+        return allowed(&parts.headers, &body);
     }
     let query = parts.uri.query().unwrap_or_default();
     let asked = match take_apart(path, query, &parts.headers, body) {
@@ -127,14 +127,17 @@ fn take_apart(path: &str, query: &str, headers: &HeaderMap, body: Bytes) -> Resu
     let (name, subresource) = match rest {
         [] => (None, None),
         [name] => (Some((*name).to_owned()), None),
-        [name, sub] if named.subresources.contains(sub) => (Some((*name).to_owned()), Some((*sub).to_owned())),
+        [name, sub] if named.subresources.contains(sub) => {
+            (Some((*name).to_owned()), Some((*sub).to_owned()))
+        }
         _ => return Err(Refusal::no_such_path()),
     };
     let query: BTreeMap<String, String> = crate::demo::query_pairs(query).into_iter().collect();
     let parameter = |name: &str| query.get(name).map_or("", String::as_str);
     let selector = Selector::parse(parameter("labelSelector"), parameter("fieldSelector"))
         .map_err(|part| Refusal::bad_request(format!("unable to parse requirement: {part:?}")))?;
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header =
+        |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     Ok(Asked {
         kind: named.kind,
         namespace,
@@ -151,7 +154,8 @@ fn take_apart(path: &str, query: &str, headers: &HeaderMap, body: Bytes) -> Resu
 
 fn get(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
     let (namespace, name) = asked.object()?;
-    let object = store.get(asked.kind, namespace, name).ok_or_else(|| Refusal::not_found(asked.kind, name))?;
+    let object =
+        store.get(asked.kind, namespace, name).ok_or_else(|| Refusal::not_found(asked.kind, name))?;
     let shown = match asked.subresource.as_deref() {
         Some("scale") => super::write::scale_of(&object),
         _ => asked.form.one(asked.kind, &object),
@@ -160,7 +164,14 @@ fn get(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
 }
 
 /// Everybody may do everything in the demo; a client that asks first hears so.
-fn allowed(body: &[u8]) -> Response {
+fn allowed(headers: &HeaderMap, body: &[u8]) -> Response {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if sent.contains("protobuf") {
+        // A client that hears this says it again in JSON.
+        let message = "the body of the request was in an unknown format";
+        let code = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Refusal::new(code, "UnsupportedMediaType", message).into_response();
+    }
     let mut review: Value = serde_json::from_slice(body).unwrap_or_default();
     if !review.is_object() {
         return Refusal::bad_request("the body is not a SelfSubjectAccessReview").into_response();
@@ -170,6 +181,7 @@ fn allowed(body: &[u8]) -> Response {
 }
 
 pub(super) fn json_response(code: StatusCode, body: &Value) -> Response {
-    let described = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache, private")];
+    let described =
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache, private")];
     (code, described, body.to_string()).into_response()
 }

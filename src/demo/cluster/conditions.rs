@@ -21,7 +21,8 @@ pub(super) fn set(status: &mut Value, type_: &str, value: &str, reason: &str, me
 /// As [`set`], but says that something moved even where status and reason stay.
 pub(super) fn refresh(status: &mut Value, type_: &str, value: &str, reason: &str, message: &str, now: &str) {
     let current = get(status, type_);
-    let since = if current["status"] == value { current["lastTransitionTime"].clone() } else { Value::from(now) };
+    let since =
+        if current["status"] == value { current["lastTransitionTime"].clone() } else { Value::from(now) };
     let made = json!({"type": type_, "status": value, "lastUpdateTime": now, "lastTransitionTime": since,
         "reason": reason, "message": message});
     remove(status, type_);

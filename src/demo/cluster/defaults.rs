@@ -44,7 +44,8 @@ pub(super) fn fill(kind: Kind, object: &mut Value) {
         Kind::DaemonSet => {
             let spec = object_at(object, "spec");
             set(spec, "revisionHistoryLimit", json!(10));
-            let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
+            let rolling =
+                json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
             set(spec, "updateStrategy", rolling);
             template(spec);
         }

@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::conditions::{self, count, set_count};
+use super::conditions::{self, count};
 use super::events::{Recorder, Source};
 use super::fields::Writer;
 use super::kinds::Kind;
 use super::refusal::Refusal;
-use super::store::{Store, seconds, text};
+use super::rollout::{is_complete, max_surge, max_unavailable, replicas, status};
+use super::store::{Store, text};
 use crate::demo::truth::{Happened, Truth};
 use crate::image::Digest;
 
@@ -39,10 +40,10 @@ pub(super) struct Deployments {
 }
 
 /// A Deployment and its ReplicaSets in one pass.
-struct Rollout {
-    deployment: Arc<Value>,
-    new: Option<Arc<Value>>,
-    old: Vec<Arc<Value>>,
+pub(super) struct Rollout {
+    pub(super) deployment: Arc<Value>,
+    pub(super) new: Option<Arc<Value>>,
+    pub(super) old: Vec<Arc<Value>>,
 }
 
 impl Deployments {
@@ -64,8 +65,9 @@ impl Deployments {
 
     fn step(&mut self, deployment: Arc<Value>) -> Result<(), Refusal> {
         let sets = self.store.owned(Kind::ReplicaSet, &deployment);
-        let (mut new, old): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|set| same_template(&deployment["spec"]["template"], &set["spec"]["template"]));
+        let (mut new, old): (Vec<_>, Vec<_>) = sets
+            .into_iter()
+            .partition(|set| same_template(&deployment["spec"]["template"], &set["spec"]["template"]));
         let mut rollout = Rollout { deployment, new: new.pop(), old };
         rollout.old.append(&mut new);
         let paused = rollout.deployment["spec"]["paused"] == true;
@@ -243,7 +245,8 @@ impl Deployments {
         progress: Option<(&'static str, String)>,
     ) -> Result<(), Refusal> {
         let deployment = &rollout.deployment;
-        let (namespace, name) = (text(&deployment["metadata"], "namespace"), text(&deployment["metadata"], "name"));
+        let (namespace, name) =
+            (text(&deployment["metadata"], "namespace"), text(&deployment["metadata"], "name"));
         let now = Utc::now();
         let written = self.store.update(
             Kind::Deployment,
@@ -281,7 +284,8 @@ impl Deployments {
         let pod = pods.iter().filter(owned).find(staying);
         let statuses = pod.and_then(|pod| pod["status"]["containerStatuses"].as_array());
         for status in statuses.into_iter().flatten() {
-            let digest = status["imageID"].as_str().and_then(|id| id.split_once('@')?.1.parse::<Digest>().ok());
+            let digest =
+                status["imageID"].as_str().and_then(|id| id.split_once('@')?.1.parse::<Digest>().ok());
             if let Some(digest) = digest {
                 self.truth.record(Happened::Live {
                     namespace: text(&deployment["metadata"], "namespace"),
@@ -297,113 +301,6 @@ impl Deployments {
     fn say(&self, deployment: &Value, message: String) {
         self.recorder.normal(Source::DeploymentController, deployment, "ScalingReplicaSet", message);
     }
-}
-
-/// The status that follows from the ReplicaSets.
-fn status(
-    object: &Value,
-    rollout: &Rollout,
-    observed: &Value,
-    paused: bool,
-    progress: Option<(&'static str, String)>,
-    now: DateTime<Utc>,
-) -> Value {
-    let before = &object["status"];
-    let mut status = json!({"observedGeneration": observed, "conditions": before["conditions"]});
-    if status["conditions"].is_null() {
-        status["conditions"] = json!([]);
-    }
-    let sets = || rollout.old.iter().chain(&rollout.new);
-    let sum = |field: &str| sets().map(|set| count(&set["status"][field])).sum::<u64>();
-    let updated = rollout.new.as_ref().map_or(0, |new| count(&new["status"]["replicas"]));
-    let (total, available) = (sum("replicas"), sum("availableReplicas"));
-    let wanted = replicas(object);
-    set_count(&mut status, "replicas", total);
-    set_count(&mut status, "updatedReplicas", updated);
-    set_count(&mut status, "readyReplicas", sum("readyReplicas"));
-    set_count(&mut status, "availableReplicas", available);
-    let planned: u64 = sets().map(|set| replicas(set)).sum();
-    set_count(&mut status, "unavailableReplicas", planned.max(total).saturating_sub(available));
-    status["terminatingReplicas"] = json!(sum("terminatingReplicas"));
-    let at = seconds(now);
-    if available >= wanted.saturating_sub(max_unavailable(object)) {
-        let message = "Deployment has minimum availability.";
-        conditions::set(&mut status, "Available", "True", "MinimumReplicasAvailable", message, &at);
-    } else {
-        let message = "Deployment does not have minimum availability.";
-        conditions::set(&mut status, "Available", "False", "MinimumReplicasUnavailable", message, &at);
-    }
-    if paused {
-        conditions::set(&mut status, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", &at);
-        return status;
-    }
-    if conditions::get(&status, "Progressing")["reason"] == "DeploymentPaused" {
-        conditions::set(&mut status, "Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed", &at);
-    }
-    if let Some((reason, message)) = progress {
-        conditions::set(&mut status, "Progressing", "True", reason, &message, &at);
-        // The real controller writes this condition first and everything else in its next pass.
-        return status;
-    }
-    set_progress(object, rollout, &mut status, now);
-    let failure = sets().find_map(|set| match conditions::get(&set["status"], "ReplicaFailure") {
-        Value::Null => None,
-        failure => Some(failure.clone()),
-    });
-    match failure {
-        Some(failure) => conditions::set(
-            &mut status,
-            "ReplicaFailure",
-            "True",
-            &text(&failure, "reason"),
-            &text(&failure, "message"),
-            &at,
-        ),
-        None => conditions::remove(&mut status, "ReplicaFailure"),
-    }
-    status
-}
-
-fn set_progress(object: &Value, rollout: &Rollout, status: &mut Value, now: DateTime<Utc>) {
-    let before = &object["status"];
-    let current = conditions::get(status, "Progressing").clone();
-    let (total, updated) = (count(&status["replicas"]), count(&status["updatedReplicas"]));
-    if total == updated && current["reason"] == "NewReplicaSetAvailable" {
-        return;
-    }
-    let name = rollout.new.as_ref().map(|new| text(&new["metadata"], "name")).unwrap_or_default();
-    let at = seconds(now);
-    let wanted = replicas(object);
-    let complete = updated == wanted && total == wanted && count(&status["availableReplicas"]) == wanted;
-    let grew = |field: &str| count(&status[field]) > count(&before[field]);
-    let old_before = count(&before["replicas"]).saturating_sub(count(&before["updatedReplicas"]));
-    let shrank = total.saturating_sub(updated) < old_before;
-    if complete {
-        let message = format!("ReplicaSet {name:?} has successfully progressed.");
-        conditions::set(status, "Progressing", "True", "NewReplicaSetAvailable", &message, &at);
-    } else if grew("updatedReplicas") || grew("readyReplicas") || grew("availableReplicas") || shrank {
-        let message = format!("ReplicaSet {name:?} is progressing.");
-        conditions::refresh(status, "Progressing", "True", "ReplicaSetUpdated", &message, &at);
-    } else if timed_out(object, &current, now) {
-        let message = format!("ReplicaSet {name:?} has timed out progressing.");
-        conditions::set(status, "Progressing", "False", "ProgressDeadlineExceeded", &message, &at);
-    }
-}
-
-fn timed_out(object: &Value, progressing: &Value, now: DateTime<Utc>) -> bool {
-    if progressing["reason"] == "NewReplicaSetAvailable" {
-        return false;
-    }
-    let updated = progressing["lastUpdateTime"].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    let deadline = object["spec"]["progressDeadlineSeconds"].as_i64().unwrap_or(600);
-    updated.is_some_and(|updated| (now - updated.to_utc()).num_seconds() > deadline)
-}
-
-fn is_complete(deployment: &Value) -> bool {
-    let (status, wanted) = (&deployment["status"], replicas(deployment));
-    deployment["spec"]["paused"] != true
-        && status["observedGeneration"] == deployment["metadata"]["generation"]
-        && ["updatedReplicas", "replicas", "availableReplicas"].iter().all(|field| count(&status[*field]) == wanted)
 }
 
 fn new_set(deployment: &Value) -> Value {
@@ -456,36 +353,4 @@ fn same_template(of_deployment: &Value, of_set: &Value) -> bool {
 
 fn revision(set: &Value) -> u64 {
     set["metadata"]["annotations"][REVISION].as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn replicas(workload: &Value) -> u64 {
-    workload["spec"]["replicas"].as_u64().unwrap_or(1)
-}
-
-fn max_surge(deployment: &Value) -> u64 {
-    let (surge, _) = budget(deployment);
-    surge
-}
-
-fn max_unavailable(deployment: &Value) -> u64 {
-    let (_, unavailable) = budget(deployment);
-    unavailable.min(replicas(deployment))
-}
-
-/// Surge rounds up and unavailability down; both zero would stand still, so then one may be missing.
-fn budget(deployment: &Value) -> (u64, u64) {
-    let strategy = &deployment["spec"]["strategy"];
-    if strategy["type"] == "Recreate" {
-        return (0, replicas(deployment));
-    }
-    let percent = |value: &Value| value.as_str()?.strip_suffix('%')?.parse::<u64>().ok();
-    let of = |value: &Value, round_up: u64| match percent(value) {
-        Some(percent) => (replicas(deployment) * percent + round_up) / 100,
-        None => count(value),
-    };
-    let rolling = &strategy["rollingUpdate"];
-    match (of(&rolling["maxSurge"], 99), of(&rolling["maxUnavailable"], 0)) {
-        (0, 0) => (0, 1),
-        both => both,
-    }
 }

@@ -8,8 +8,7 @@ use super::kinds::{KINDS, Named};
 /// The release whose behaviour is imitated.
 pub(super) const VERSION: &str = "v1.36.2";
 
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// The document at `path`, if it is one of discovery's.
 pub(super) fn document(path: &str) -> Option<Value> {
@@ -37,7 +36,9 @@ pub(super) fn document(path: &str) -> Option<Value> {
         }
         "/openapi/v3/api/v1" => Some(openapi("")),
         _ => {
-            if let Some(name) = path.strip_prefix("/openapi/v3/apis/").and_then(|rest| rest.strip_suffix("/v1")) {
+            if let Some(name) =
+                path.strip_prefix("/openapi/v3/apis/").and_then(|rest| rest.strip_suffix("/v1"))
+            {
                 return groups().contains(&name).then(|| openapi(name));
             }
             let rest = path.strip_prefix("/apis/")?;
@@ -55,7 +56,8 @@ pub(super) fn document(path: &str) -> Option<Value> {
 }
 
 fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<_> = KINDS.iter().map(|named| named.group).filter(|group| !group.is_empty()).collect();
+    let mut groups: Vec<_> =
+        KINDS.iter().map(|named| named.group).filter(|group| !group.is_empty()).collect();
     groups.dedup();
     groups
 }

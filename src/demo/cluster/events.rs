@@ -37,10 +37,6 @@ type Saying = (String, String, String);
 pub(super) enum Source {
     DeploymentController,
     ReplicaSetController,
-    StatefulSetController,
-    DaemonSetController,
-    JobController,
-    CronJobController,
     Scheduler,
     Kubelet,
 }
@@ -59,10 +55,6 @@ impl Source {
         match self {
             Source::DeploymentController => "deployment-controller",
             Source::ReplicaSetController => "replicaset-controller",
-            Source::StatefulSetController => "statefulset-controller",
-            Source::DaemonSetController => "daemonset-controller",
-            Source::JobController => "job-controller",
-            Source::CronJobController => "cronjob-controller",
             Source::Scheduler => "default-scheduler",
             Source::Kubelet => "kubelet",
         }

@@ -60,7 +60,9 @@ pub(super) fn managed(
     let mut changed = changes(&stripped(old), &stripped(new));
     if writer.part == Part::Status {
         // What a status write carries of the rest of the object is not its own.
-        changed.as_object_mut().map(|fields| fields.retain(|field, _| field == "f:status" || field == "f:metadata"));
+        keep(&mut changed, |field| field == "f:status" || field == "f:metadata");
+    } else {
+        keep(&mut changed, |field| field != "f:status");
     }
     for entry in &mut entries {
         if !is_of(entry, writer) {
@@ -89,7 +91,8 @@ pub(super) fn managed(
         if writer.part == Part::Status {
             entry["subresource"] = Value::from("status");
         }
-        entries.push(entry);
+        // In place, so that an apply of nothing new stays nothing new.
+        entries.insert(before.unwrap_or(entries.len()), entry);
     }
     Value::Array(entries)
 }
@@ -147,6 +150,12 @@ fn is_of(entry: &Value, writer: Writer<'_>) -> bool {
     entry["manager"] == writer.manager
         && entry["operation"] == operation
         && (entry["subresource"] == "status") == (writer.part == Part::Status)
+}
+
+fn keep(fields: &mut Value, wanted: impl Fn(&str) -> bool) {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|field, _| wanted(field));
+    }
 }
 
 fn empty(fields: &Value) -> bool {
@@ -245,7 +254,13 @@ mod tests {
 
     fn manager_of_image(entries: &Value) -> Vec<&str> {
         let has = |entry: &&Value| entry["fieldsV1"].to_string().contains("f:image");
-        entries.as_array().unwrap().iter().filter(has).map(|entry| entry["manager"].as_str().unwrap()).collect()
+        entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(has)
+            .map(|entry| entry["manager"].as_str().unwrap())
+            .collect()
     }
 
     fn workload(image: &str) -> Value {

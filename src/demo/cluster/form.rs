@@ -106,9 +106,17 @@ fn columns(kind: Kind) -> Vec<Value> {
             &["Name", "Desired", "Current", "Ready", "Age", "Containers*", "Images*", "Selector*"]
         }
         Kind::StatefulSet => &["Name", "Ready", "Age", "Containers*", "Images*"],
-        Kind::DaemonSet => {
-            &["Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Age", "Containers*", "Images*"]
-        }
+        Kind::DaemonSet => &[
+            "Name",
+            "Desired",
+            "Current",
+            "Ready",
+            "Up-to-date",
+            "Available",
+            "Age",
+            "Containers*",
+            "Images*",
+        ],
         Kind::Pod => &["Name", "Ready", "Status", "Restarts", "Age", "IP*", "Node*"],
         Kind::Event => &["Last Seen", "Type", "Reason", "Object", "Message", "Count*", "Name*"],
         Kind::Node => &["Name", "Status", "Roles", "Age", "Version"],
@@ -257,12 +265,12 @@ fn pod_status(pod: &Value, containers: &[Value]) -> String {
     if !pod["metadata"]["deletionTimestamp"].is_null() {
         return "Terminating".to_owned();
     }
-    let reasons = containers.iter().filter_map(|one| {
+    let mut reasons = containers.iter().filter_map(|one| {
         let state = &one["state"];
         state["waiting"]["reason"].as_str().or(state["terminated"]["reason"].as_str())
     });
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
-    reasons.last().unwrap_or(phase).to_owned()
+    reasons.next_back().unwrap_or(phase).to_owned()
 }
 
 fn since(time: &Value, now: DateTime<Utc>) -> Value {

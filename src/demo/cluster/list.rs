@@ -18,7 +18,7 @@ pub(super) fn list(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
     }
     objects.retain(|object| asked.selector.matches(object));
     let limit = asked.parameter("limit").and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(0);
-    let page = asked.parameter("continue").map(|token| {
+    let page = asked.parameter("continue").filter(|token| !token.is_empty()).map(|token| {
         page_after(token).ok_or_else(|| Refusal::bad_request("continue key is not valid: invalid token"))
     });
     // Later pages carry the version of the first one: a watch from there sees what changed in between.

@@ -20,6 +20,7 @@ mod pod;
 pub(super) mod pull;
 mod refusal;
 mod replicasets;
+mod rollout;
 mod selector;
 mod store;
 mod watch;
@@ -71,15 +72,8 @@ impl Cluster {
         let store = Arc::new(Store::new(truth.clone()));
         let recorder = Arc::new(Recorder::new(store.clone()));
         furnish(&store, namespaces);
-        let node = Node::new(
-            store.clone(),
-            recorder.clone(),
-            faults.clone(),
-            truth.clone(),
-            client,
-            pace,
-            random,
-        );
+        let node =
+            Node::new(store.clone(), recorder.clone(), faults.clone(), truth.clone(), client, pace, random);
         Self { store, recorder, node: Arc::new(node), faults, truth }
     }
 
@@ -99,8 +93,7 @@ impl Cluster {
     /// Every controller, one pass after the other, whenever something changed.
     pub(super) fn run_controllers(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut versions = self.store.versions();
-        let mut deployments =
-            Deployments::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
+        let mut deployments = Deployments::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
         let mut replica_sets =
             ReplicaSets::new(self.store.clone(), self.recorder.clone(), self.faults.clone());
         async move {

@@ -28,7 +28,8 @@ pub(super) fn strategic(target: &mut Value, patch: &Value) {
         return;
     };
     if patch.get("$patch").is_some_and(|directive| directive == "replace") {
-        *target = Value::Object(patch.iter().filter(not_directive).map(|(k, v)| (k.clone(), v.clone())).collect());
+        *target =
+            Value::Object(patch.iter().filter(not_directive).map(|(k, v)| (k.clone(), v.clone())).collect());
         return;
     }
     if let Some(kept) = patch.get("$retainKeys").and_then(Value::as_array) {

@@ -156,7 +156,9 @@ impl Pod {
             if container["imagePullPolicy"] != "Always"
                 && let Some(here) = self.on_node(&image)
             {
-                let message = format!("Container image {image:?} already present on machine and can be accessed by the pod");
+                let message = format!(
+                    "Container image {image:?} already present on machine and can be accessed by the pod"
+                );
                 self.say(false, "Pulled", message, &name);
                 return here;
             }
@@ -216,7 +218,8 @@ impl Pod {
         let name = text(container, "name");
         self.say(false, "Created", "Container created".to_owned(), &name);
         self.say(false, "Started", "Container started".to_owned(), &name);
-        let repository = text(container, "image").parse::<ImageRef>().map(|image| image.repository.to_string());
+        let repository =
+            text(container, "image").parse::<ImageRef>().map(|image| image.repository.to_string());
         let id = self.node.container_id();
         self.write(|status, now| {
             let ip = pod_ip(&text(&self.object["metadata"], "uid"));
@@ -258,7 +261,8 @@ impl Pod {
         let container = &self.containers()[at];
         let name = text(container, "name");
         let metadata = &self.object["metadata"];
-        let (namespace, pod, uid) = (text(metadata, "namespace"), text(metadata, "name"), text(metadata, "uid"));
+        let (namespace, pod, uid) =
+            (text(metadata, "namespace"), text(metadata, "name"), text(metadata, "uid"));
         let place = format!("{pod}_{namespace}({uid})");
         let mut backoff = BACKOFF_FIRST;
         for restarts in 1.. {
@@ -272,7 +276,8 @@ impl Pod {
                     let one = status_of(status, &name);
                     one["lastState"] = one["state"].take();
                     let seconds = backoff.as_secs();
-                    let message = format!("back-off {seconds}s restarting failed container={name} pod={place}");
+                    let message =
+                        format!("back-off {seconds}s restarting failed container={name} pod={place}");
                     one["state"] = json!({"waiting": {"reason": "CrashLoopBackOff", "message": message}});
                 });
                 tokio::time::sleep(backoff).await;
@@ -314,7 +319,14 @@ impl Pod {
                 terminate(one, u64::from(failed), now);
             }
             for type_ in ["Ready", "ContainersReady"] {
-                condition(status, type_, false, Some(if failed { "PodFailed" } else { "PodCompleted" }), "", now);
+                condition(
+                    status,
+                    type_,
+                    false,
+                    Some(if failed { "PodFailed" } else { "PodCompleted" }),
+                    "",
+                    now,
+                );
             }
         });
     }
@@ -339,7 +351,8 @@ fn status_of<'v>(status: &'v mut Value, container: &str) -> &'v mut Value {
 fn condition(status: &mut Value, type_: &str, holds: bool, reason: Option<&str>, message: &str, now: &str) {
     let value = if holds { "True" } else { "False" };
     let current = conditions::get(status, type_);
-    let since = if current["status"] == value { current["lastTransitionTime"].clone() } else { Value::from(now) };
+    let since =
+        if current["status"] == value { current["lastTransitionTime"].clone() } else { Value::from(now) };
     let mut made =
         json!({"type": type_, "status": value, "lastProbeTime": null, "lastTransitionTime": since});
     if let Some(reason) = reason {

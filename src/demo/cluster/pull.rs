@@ -58,7 +58,9 @@ pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled
     let (host, path) = (reference.repository.host(), reference.repository.path());
     // The demo never leaves loopback, whatever a manifest names.
     if !matches!(host.split(':').next(), Some("127.0.0.1" | "localhost")) {
-        return Err(not_resolved(format!("failed to do request: Head \"https://{host}/v2/{path}\": no such host")));
+        return Err(not_resolved(format!(
+            "failed to do request: Head \"https://{host}/v2/{path}\": no such host"
+        )));
     }
     let front = format!("http://{host}/v2/{path}");
     let wanted = match (&reference.digest, &reference.tag) {
@@ -72,7 +74,10 @@ pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled
     match head.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => {
-            return Err(format!("rpc error: code = NotFound desc = {}", not_resolved(format!("{image}: not found"))));
+            return Err(format!(
+                "rpc error: code = NotFound desc = {}",
+                not_resolved(format!("{image}: not found"))
+            ));
         }
         other => return Err(not_resolved(format!("unexpected status from HEAD request to {url}: {other}"))),
     }
@@ -108,7 +113,9 @@ async fn document(client: &reqwest::Client, url: &str) -> Result<Value, String> 
         return Err(format!("unexpected status from GET request to {url}: {}", response.status()));
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| format!("failed to read {url}: {error}"))? {
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| format!("failed to read {url}: {error}"))?
+    {
         if bytes.len() + chunk.len() > DOCUMENT_BYTES_MAX {
             return Err(format!("{url} is above 4 MiB"));
         }

@@ -30,11 +30,8 @@ impl Refusal {
     }
 
     pub(super) fn no_such_path() -> Self {
-        let mut refusal = Self::new(
-            StatusCode::NOT_FOUND,
-            "NotFound",
-            "the server could not find the requested resource",
-        );
+        let mut refusal =
+            Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource");
         refusal.details = json!({});
         refusal
     }

@@ -44,7 +44,8 @@ impl ReplicaSets {
             }
         }
         for set in &sets {
-            let owned = set["metadata"]["uid"].as_str().and_then(|uid| by_owner.remove(uid)).unwrap_or_default();
+            let owned =
+                set["metadata"]["uid"].as_str().and_then(|uid| by_owner.remove(uid)).unwrap_or_default();
             if let Err(refusal) = self.step(set, &owned) {
                 tracing::debug!(message = refusal.message, "a replica set's step is put off");
             }
@@ -117,7 +118,9 @@ impl ReplicaSets {
     /// Takes away pods that are not ready first, then the youngest.
     fn delete_pods(&self, set: &Value, staying: &[&Value], surplus: usize) -> Result<(), Refusal> {
         let mut going = staying.to_vec();
-        going.sort_by_key(|pod| (is_ready(pod), std::cmp::Reverse(text(&pod["metadata"], "creationTimestamp"))));
+        going.sort_by_key(|pod| {
+            (is_ready(pod), std::cmp::Reverse(text(&pod["metadata"], "creationTimestamp")))
+        });
         for pod in going.into_iter().take(surplus) {
             let metadata = &pod["metadata"];
             let name = text(metadata, "name");
@@ -196,7 +199,8 @@ impl ReplicaSets {
                 let orphaned = controller_of(object).is_some_and(|owner| !alive.contains(owner));
                 if orphaned && metadata["deletionTimestamp"].is_null() {
                     // It may be gone already; then there is nothing left to collect.
-                    let _ = self.store.delete(*kind, &text(metadata, "namespace"), &text(metadata, "name"), None);
+                    let _ =
+                        self.store.delete(*kind, &text(metadata, "namespace"), &text(metadata, "name"), None);
                 }
             }
         }

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn selectors_select_as_the_api_server_does() {
-        let pod = json!({"metadata": {"name": "web-1", "labels": {"app": "web"}}, "status": {"phase": "Running"}});
+        let pod =
+            json!({"metadata": {"name": "web-1", "labels": {"app": "web"}}, "status": {"phase": "Running"}});
         let takes = |labels: &str, fields: &str| Selector::parse(labels, fields).unwrap().matches(&pod);
         assert!(takes("", ""));
         assert!(takes("app=web", "metadata.name=web-1"));

@@ -16,8 +16,9 @@ use super::refusal::Refusal;
 use crate::demo::random::Random;
 use crate::demo::truth::{Happened, Truth};
 
-/// Changes kept for watches to resume from. A busy demo makes about 100 a second, so this is some minutes.
-const LOG_LENGTH_MAX: usize = 20_000;
+/// Changes kept for watches to resume from, each with its object of about 20 KiB in memory. A busy demo makes
+/// some 60 a second, so a watch may be away for about a minute.
+const LOG_LENGTH_MAX: usize = 4_000;
 /// Objects in the cluster; clients may create what they like, up to here.
 const OBJECTS_MAX: usize = 50_000;
 
@@ -70,10 +71,6 @@ impl Store {
     /// Tells every new version; what changed is in [`Store::changes_since`].
     pub(super) fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.locked().version
     }
 
     pub(super) fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {

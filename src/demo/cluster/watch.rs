@@ -39,7 +39,8 @@ pub(super) fn watch(api: &Api, asked: &Asked) -> Result<Response, Refusal> {
         ));
     }
     let from = lower_bound(asked)?;
-    let given = asked.parameter("timeoutSeconds").and_then(|text| text.parse().ok()).filter(|given| *given > 0);
+    let given =
+        asked.parameter("timeoutSeconds").and_then(|text| text.parse().ok()).filter(|given| *given > 0);
     let now = Instant::now();
     let mut sight = asked.selector.clone();
     if let Some(name) = &asked.name {
@@ -69,7 +70,8 @@ pub(super) fn watch(api: &Api, asked: &Asked) -> Result<Response, Refusal> {
         let line = watching.next(&mut versions).await?;
         Some((Ok::<_, std::convert::Infallible>(line), (watching, versions)))
     });
-    let described = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache, private")];
+    let described =
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache, private")];
     Ok((StatusCode::OK, described, Body::from_stream(lines)).into_response())
 }
 

@@ -93,7 +93,8 @@ fn change(
             let mut scale = scale_of(object);
             edit(&mut scale)?;
             let replicas = scale["spec"]["replicas"].as_u64();
-            object["spec"]["replicas"] = json!(replicas.ok_or_else(|| Refusal::invalid("spec.replicas is no number"))?);
+            object["spec"]["replicas"] =
+                json!(replicas.ok_or_else(|| Refusal::invalid("spec.replicas is no number"))?);
             Ok(())
         })?;
         return Ok(json_response(StatusCode::OK, &scale_of(&changed)));
@@ -145,8 +146,7 @@ fn apply(store: &Store, asked: &Asked, namespace: &str, name: &str) -> Result<Re
 fn conflict(conflicts: &[(String, String)]) -> Refusal {
     let listed: Vec<String> =
         conflicts.iter().map(|(manager, path)| format!("conflict with {manager:?}: {path}")).collect();
-    let message =
-        format!("Apply failed with {} conflict(s): {}", listed.len(), listed.join(", "));
+    let message = format!("Apply failed with {} conflict(s): {}", listed.len(), listed.join(", "));
     let mut refusal = Refusal::new(StatusCode::CONFLICT, "Conflict", message);
     let causes: Vec<Value> = conflicts
         .iter()
@@ -222,7 +222,9 @@ fn valid(kind: Kind, object: &Value) -> Result<(), Refusal> {
         return Err(Refusal::invalid("metadata is required"));
     }
     let template = match kind {
-        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => &object["spec"]["template"],
+        Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::DaemonSet => {
+            &object["spec"]["template"]
+        }
         _ => return Ok(()),
     };
     let containers = template["spec"]["containers"].as_array();
@@ -231,7 +233,9 @@ fn valid(kind: Kind, object: &Value) -> Result<(), Refusal> {
         return Err(Refusal::invalid("spec.template.spec.containers: Required value: name and image"));
     }
     if !super::selector::selects(&object["spec"]["selector"], &template["metadata"]["labels"]) {
-        return Err(Refusal::invalid("spec.template.metadata.labels: `selector` does not match template `labels`"));
+        return Err(Refusal::invalid(
+            "spec.template.metadata.labels: `selector` does not match template `labels`",
+        ));
     }
     Ok(())
 }

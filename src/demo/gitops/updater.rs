@@ -81,7 +81,8 @@ impl Updater {
         let mut newest = None;
         for _ in 0..PAGES_MAX {
             let response =
-                expect(what, self.client.get(format!("{front}{next}")).send().await, &[StatusCode::OK]).await?;
+                expect(what, self.client.get(format!("{front}{next}")).send().await, &[StatusCode::OK])
+                    .await?;
             let link = response.headers().get(header::LINK).and_then(|value| value.to_str().ok());
             let link = link.and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned()));
             let page: Value = response

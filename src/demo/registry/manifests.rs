@@ -62,23 +62,22 @@ impl Registry {
         let text: Value =
             serde_json::from_slice(&bytes).map_err(|_| invalid("the manifest is not valid JSON"))?;
         let digest = Digest::of(&bytes);
-        let tag = if reference.contains(':') {
-            let named: Digest = reference.parse().map_err(|_| invalid("the digest is malformed"))?;
-            if named != digest {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "DIGEST_INVALID",
-                    "the digest does not fit",
-                ));
-            }
-            None
-        } else {
-            Some(
-                reference
-                    .parse::<Tag>()
-                    .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "TAG_INVALID", "the tag is invalid"))?,
-            )
-        };
+        let tag =
+            if reference.contains(':') {
+                let named: Digest = reference.parse().map_err(|_| invalid("the digest is malformed"))?;
+                if named != digest {
+                    return Err(Refusal::new(
+                        StatusCode::BAD_REQUEST,
+                        "DIGEST_INVALID",
+                        "the digest does not fit",
+                    ));
+                }
+                None
+            } else {
+                Some(reference.parse::<Tag>().map_err(|_| {
+                    Refusal::new(StatusCode::BAD_REQUEST, "TAG_INVALID", "the tag is invalid")
+                })?)
+            };
         let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = text["mediaType"].as_str().or(sent).unwrap_or(OCI_MANIFEST).to_owned();
         let subject = text["subject"]["digest"].as_str().and_then(|digest| digest.parse().ok());
@@ -188,7 +187,7 @@ fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
     if media_type != OCI_INDEX && media_type != OCI_MANIFEST {
         return true;
     }
-    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    accepted.peek().is_none()
-        || accepted.any(|value| value.contains(media_type) || value.contains("*/*"))
+    let mut accepted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    accepted.peek().is_none() || accepted.any(|value| value.contains(media_type) || value.contains("*/*"))
 }

@@ -34,7 +34,12 @@ impl Registry {
         Ok((described, body).into_response())
     }
 
-    pub(super) async fn begin_upload(&self, name: &str, query: &str, body: Body) -> Result<Response, Refusal> {
+    pub(super) async fn begin_upload(
+        &self,
+        name: &str,
+        query: &str,
+        body: Body,
+    ) -> Result<Response, Refusal> {
         format!("{}/{name}", self.host).parse::<Repository>().map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, "NAME_INVALID", format!("invalid repository name: {error}"))
         })?;
