@@ -86,8 +86,8 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         None => (Arc::new(Metrics::new()), None),
         Some(endpoint) => {
             let metrics = Arc::new(Metrics::new().with_exemplars());
-            let (traces, _) = Traces::start(endpoint, metrics.clone())
-                .map_err(|error| Error::Traces(error.to_string()))?;
+            let (traces, _) =
+                Traces::start(endpoint, metrics.clone()).map_err(|error| Error::Traces(error.to_string()))?;
             (metrics, Some(traces))
         }
     };
@@ -121,11 +121,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     };
     tasks.spawn(follower.follow(reports));
     let state = HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready };
-    tasks.spawn(async move {
-        if let Err(error) = http::serve(listener, state, std::future::pending()).await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
+    tasks.spawn(http::serve(listener, state, std::future::pending()));
     Ok(Running { address, snapshots, events, tasks })
 }
 

@@ -1,5 +1,7 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exporters;

@@ -13,11 +13,8 @@ use tracing_subscriber::registry;
 
 use crate::exporters::traces::otlp::{self, OtlpError};
 
-/// The variable that sets what is logged, such as `knotmeter=debug`.
-const FILTER_VARIABLE: &str = "RUST_LOG";
-
 /// How a log record is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     #[default]
     Text,
@@ -42,10 +39,16 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sets up the whole process: records to standard error, spans to `endpoint` where one is given.
-    pub fn init(format: LogFormat, endpoint: Option<&str>, runtime: Handle) -> Result<Self, TelemetryError> {
+    /// Sets up the whole process: records to standard error, spans to `endpoint` where one is given. `filter`
+    /// says what is logged, such as `info` or `knotmeter=debug`.
+    pub fn init(
+        filter: &str,
+        format: LogFormat,
+        endpoint: Option<&str>,
+        runtime: Handle,
+    ) -> Result<Self, TelemetryError> {
         let provider = endpoint.map(|endpoint| provider(endpoint, runtime)).transpose()?;
-        tracing::subscriber::set_global_default(subscriber(format, provider.as_ref(), io::stderr))?;
+        tracing::subscriber::set_global_default(subscriber(filter, format, provider.as_ref(), io::stderr))?;
         Ok(Self { provider })
     }
 
@@ -65,6 +68,7 @@ pub fn provider(endpoint: &str, runtime: Handle) -> Result<SdkTracerProvider, Ot
 
 /// What [`Telemetry::init`] installs, for any writer.
 pub fn subscriber<W>(
+    filter: &str,
     format: LogFormat,
     provider: Option<&SdkTracerProvider>,
     writer: W,
@@ -72,10 +76,7 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .with_default_directive(Level::INFO.into())
-        .with_env_var(FILTER_VARIABLE)
-        .from_env_lossy();
+    let filter = EnvFilter::builder().with_default_directive(Level::INFO.into()).parse_lossy(filter);
     let records = tracing_subscriber::fmt::layer().with_writer(OneLine(writer)).with_ansi(false);
     let records = match format {
         LogFormat::Text => records.boxed(),

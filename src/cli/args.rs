@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Seconds;
 use crate::demo::Fault;
+use crate::telemetry::LogFormat;
 
 /// Tells how fast an image sails from push to live, and where it is stuck.
 #[derive(Debug, Parser)]
@@ -38,8 +39,6 @@ pub enum Command {
     Check(ConfigArgs),
     /// Check, describe or show the configuration
     Config(ConfigureArgs),
-    /// Send a synthetic image down the real path
-    Smoketest(SmoketestArgs),
 }
 
 /// Where the configuration comes from.
@@ -70,13 +69,6 @@ pub struct RunArgs {
     /// What is logged, such as info or knotmeter=debug
     #[arg(long, env = "KNOTMETER_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
-}
-
-/// How log records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// `knotmeter demo`
@@ -115,6 +107,9 @@ pub struct DemoArgs {
     /// OTLP collector for traces
     #[arg(long, env = "KNOTMETER_TRACES_ENDPOINT", value_name = "URL")]
     pub traces_endpoint: Option<String>,
+    /// What is logged to standard error, such as info or knotmeter=debug
+    #[arg(long, env = "KNOTMETER_LOG", default_value = "error", value_name = "FILTER")]
+    pub log: String,
 }
 
 /// How a running instance is asked.

@@ -16,7 +16,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// No running instance answers. Its own exit code.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot ask {server}: {why}\nis `knotmeter run` or `knotmeter demo` running there? name another with --server")]
+#[error(
+    "cannot ask {server}: {why}\nis `knotmeter run` or `knotmeter demo` running there? name another with --server"
+)]
 pub struct CannotAsk {
     server: String,
     why: String,
@@ -40,8 +42,10 @@ impl Instance {
             let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
             return Ok(Self { server: args.server.trim_end_matches('/').to_owned(), way: Way::Http(client) });
         };
-        let (namespace, name) =
-            args.service.split_once('/').context("--service: write NAMESPACE/NAME, such as knotmeter/knotmeter")?;
+        let (namespace, name) = args
+            .service
+            .split_once('/')
+            .context("--service: write NAMESPACE/NAME, such as knotmeter/knotmeter")?;
         let named = config::Cluster {
             name: context.clone(),
             kubeconfig: args.kubeconfig.clone(),

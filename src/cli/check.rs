@@ -23,7 +23,10 @@ async fn check_clusters(config: &Config) -> bool {
     for named in app::clusters(config) {
         match cluster::check(&named).await {
             Ok(report) => {
-                println!("cluster/{}: ok, server {}, uid {}", report.cluster, report.server_version, report.uid);
+                println!(
+                    "cluster/{}: ok, server {}, uid {}",
+                    report.cluster, report.server_version, report.uid
+                );
                 for (resource, access) in &report.resources {
                     match access {
                         Access::Allowed => {}
@@ -45,7 +48,9 @@ async fn check_clusters(config: &Config) -> bool {
             Err(error) => {
                 ok = false;
                 println!("cluster/{}: cannot be read: {error}", named.name);
-                println!("  costs: applied, started, ready and live are unknown; nothing can be said to be live");
+                println!(
+                    "  costs: applied, started, ready and live are unknown; nothing can be said to be live"
+                );
             }
         }
     }

@@ -13,9 +13,9 @@ pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
         None => Config::default(),
     };
     if let Some(listen) = &args.listen {
-        listen
-            .parse::<std::net::SocketAddr>()
-            .with_context(|| format!("--listen {listen:?} is not an address and port such as 0.0.0.0:9871"))?;
+        listen.parse::<std::net::SocketAddr>().with_context(|| {
+            format!("--listen {listen:?} is not an address and port such as 0.0.0.0:9871")
+        })?;
         config.listen = config::Listen(listen.clone());
     }
     if let Some(endpoint) = &args.traces_endpoint {

@@ -1,27 +1,26 @@
 //! `knotmeter run`: the sidecar.
 
+use tokio::runtime::Handle;
+
 use super::Exit;
-use super::args::{LogFormat, RunArgs};
+use super::args::RunArgs;
 use super::configure::configuration;
-use crate::{app, telemetry};
+use crate::app;
+use crate::telemetry::Telemetry;
 
 /// Runs until it is told to end.
 pub async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config)?;
-    let format = match args.log_format {
-        LogFormat::Text => telemetry::Format::Text,
-        LogFormat::Json => telemetry::Format::Json,
-    };
-    let telemetry = telemetry::start(&args.log, format, config.traces.endpoint.as_deref())?;
-    let cache = args
-        .cache
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("knotmeter-{}", std::process::id())));
+    let endpoint = config.traces.endpoint.clone();
+    let telemetry = Telemetry::init(&args.log, args.log_format, endpoint.as_deref(), Handle::current())?;
+    let cache =
+        args.cache.unwrap_or_else(|| std::env::temp_dir().join(format!("knotmeter-{}", std::process::id())));
     let running = app::start(config, cache.clone()).await?;
     tracing::info!(address = %running.address, "page, API and metrics are served");
     ended().await;
     tracing::info!("ending");
     running.stop().await;
-    telemetry.stop().await;
+    tokio::task::spawn_blocking(move || telemetry.finish()).await?;
     // Copies of git repositories; a leftover in the temporary folder harms nobody.
     let _ = std::fs::remove_dir_all(&cache);
     Ok(Exit::Done)

@@ -51,11 +51,8 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
 async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Value> {
     let limit = args.limit.to_string();
     let mut query: Vec<(&str, &str)> = vec![("limit", &limit)];
-    let optional = [
-        ("namespace", &args.namespaces.namespace),
-        ("app", &args.app),
-        ("environment", &args.environment),
-    ];
+    let optional =
+        [("namespace", &args.namespaces.namespace), ("app", &args.app), ("environment", &args.environment)];
     query.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
     if args.open {
         query.push(("open", "true"));
@@ -76,7 +73,8 @@ fn print(journeys: &[&Value], output: Output, head: bool) {
     let mut table = Table::new(&columns);
     for journey in journeys {
         let opened = journey["opened"].as_str().and_then(Time::from_rfc3339);
-        let to_live = journey["image_to_live_seconds"].as_f64().or(journey["change_to_live_seconds"].as_f64());
+        let to_live =
+            journey["image_to_live_seconds"].as_f64().or(journey["change_to_live_seconds"].as_f64());
         let mut row = vec![
             text(journey, "app"),
             text(journey, "environment"),

@@ -18,6 +18,7 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
             }
         }
     }
-    let known = answers.as_array().is_some_and(|all| all.iter().any(|answer| answer["state"] != "never_seen"));
+    let known =
+        answers.as_array().is_some_and(|all| all.iter().any(|answer| answer["state"] != "never_seen"));
     Ok(if known { Exit::Done } else { Exit::Failed })
 }

@@ -135,11 +135,13 @@ fn pushes(images: &Value, actions: &[Action], start: Time) -> Vec<(Time, Observa
     let mut said = Vec::new();
     let list = images["images"].as_array().expect("a list");
     for image in list {
-        let repository: Repository = image["repository"].as_str().expect("text").parse().expect("a repository");
+        let repository: Repository =
+            image["repository"].as_str().expect("text").parse().expect("a repository");
         said.push((start, looked(&mut registry, &repository, start)));
     }
     for image in list {
-        let repository: Repository = image["repository"].as_str().expect("text").parse().expect("a repository");
+        let repository: Repository =
+            image["repository"].as_str().expect("text").parse().expect("a repository");
         let tag: Tag = image["tag"].as_str().expect("text").parse().expect("a tag");
         let digest: Digest = image["digest"].as_str().expect("text").parse().expect("a digest");
         let pushed = time(&image["pushed_at"]);
@@ -153,8 +155,12 @@ fn pushes(images: &Value, actions: &[Action], start: Time) -> Vec<(Time, Observa
             if platform["os"] == "unknown" {
                 continue;
             }
-            let platform: Arc<str> =
-                format!("{}/{}", platform["os"].as_str().unwrap_or(""), platform["architecture"].as_str().unwrap_or("")).into();
+            let platform: Arc<str> = format!(
+                "{}/{}",
+                platform["os"].as_str().unwrap_or(""),
+                platform["architecture"].as_str().unwrap_or("")
+            )
+            .into();
             let parse = |value: &Value| value.as_str().expect("text").parse::<Digest>().expect("a digest");
             for (digest_of, role) in
                 [(&manifest["digest"], NodeRole::Manifest), (&manifest["config"]["digest"], NodeRole::Config)]
@@ -176,7 +182,10 @@ fn pushes(images: &Value, actions: &[Action], start: Time) -> Vec<(Time, Observa
         };
         let points = Fact::TagPointsTo { repository: repository.clone(), tag, digest };
         said.push((after, registry.say(after, happened, Basis::Webhook, points)));
-        said.push((after, registry.say(after, happened, Basis::Poll, Fact::ImageDescribed(Box::new(described)))));
+        said.push((
+            after,
+            registry.say(after, happened, Basis::Poll, Fact::ImageDescribed(Box::new(described))),
+        ));
         said.push((after, looked(&mut registry, &repository, after)));
     }
     said
