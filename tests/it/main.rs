@@ -9,3 +9,4 @@ mod policy;
 mod recordings;
 mod registry;
 mod tidy;
+mod cluster;
