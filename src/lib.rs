@@ -5,4 +5,5 @@ pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod smoketest;
 pub mod tracker;

@@ -3,4 +3,5 @@
 mod config;
 mod config_docs;
 mod policy;
+mod smoketest;
 mod tidy;
