@@ -2,6 +2,11 @@
 
 mod config;
 mod config_docs;
+mod demo;
+mod git;
+mod image;
 mod policy;
 mod smoketest;
+mod recordings;
+mod registry;
 mod tidy;
