@@ -10,5 +10,6 @@ pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod smoketest;
 pub mod telemetry;
 pub mod tracker;

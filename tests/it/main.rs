@@ -6,6 +6,7 @@ mod demo;
 mod git;
 mod image;
 mod policy;
+mod smoketest;
 mod recordings;
 mod registry;
 mod tidy;

@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("smoketest", &["image", "observation", "policy", "tracker", "exporters", "http"]),
     // It speaks OCI, git and the Kubernetes API; knowing the observers or the tracker it could cheat.
     ("demo", &["image"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "exporters"]),
     (
         "app",
         &[
