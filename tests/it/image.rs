@@ -52,11 +52,44 @@ fn references_are_normalised_as_docker_does() {
 fn what_docker_refuses_is_refused() {
     let hex = hex();
     for text in [
-        "", ":", "@", "/", "/web", "web/", "a//b", ":1", "web:", "web@", "web:1:2", "web@sha256:ab",
-        "web:-a", "web:.a", "web:a b", "web name", "Web", "team/Web", "r.example/Web", "a___b", "a..b", "a-/b",
-        "-a/b", "a._b", "http://r.example/web", "r.example:/web", "r.example:port/web", "r..example/web",
-        "-r.example/web", "[::1/web", "[]/web", "[::g]/web", "[::1]x/web", "[::1]:/web", "wéb", "web\n",
-        "docker.io/", "user:pass@r.example/web",
+        "",
+        ":",
+        "@",
+        "/",
+        "/web",
+        "web/",
+        "a//b",
+        ":1",
+        "web:",
+        "web@",
+        "web:1:2",
+        "web@sha256:ab",
+        "web:-a",
+        "web:.a",
+        "web:a b",
+        "web name",
+        "Web",
+        "team/Web",
+        "r.example/Web",
+        "a___b",
+        "a..b",
+        "a-/b",
+        "-a/b",
+        "a._b",
+        "http://r.example/web",
+        "r.example:/web",
+        "r.example:port/web",
+        "r..example/web",
+        "-r.example/web",
+        "[::1/web",
+        "[]/web",
+        "[::g]/web",
+        "[::1]x/web",
+        "[::1]:/web",
+        "wéb",
+        "web\n",
+        "docker.io/",
+        "user:pass@r.example/web",
         &hex,
         &format!("web@sha256:{}", hex.to_uppercase()),
         &format!("web@{hex}"),
@@ -83,17 +116,16 @@ fn lengths_are_allowed_up_to_their_limit() {
 #[test]
 fn digests_of_other_algorithms_are_kept_and_known_ones_checked() {
     let sha512 = format!("sha512:{}", hex().repeat(2));
-    for text in [sha512.as_str(), "blake3:abc", "a+b.c_d-e:F=_-9", "sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g"] {
+    for text in
+        [sha512.as_str(), "blake3:abc", "a+b.c_d-e:F=_-9", "sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g"]
+    {
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
     }
     for text in ["sha512:ab", "sha256:", ":ab", "sha256", "SHA256:ab", "a++b:c", "a:b/c", "a:b:c"] {
         assert!(text.parse::<Digest>().is_err(), "{text}");
     }
     let empty = Digest::of(b"");
-    assert_eq!(
-        empty.to_string(),
-        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    );
+    assert_eq!(empty.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     assert_eq!(empty.short(), "sha256:e3b0c44298fc");
     assert_eq!("blake3:ab".parse::<Digest>().unwrap().short(), "blake3:ab");
 }
@@ -147,7 +179,7 @@ proptest! {
 
     #[test]
     fn normalising_twice_changes_nothing(path in path(), tag in tag()) {
-        let once: ImageRef = format!("{path}:{tag}").parse().unwrap();
+        let once: ImageRef = format!("team/{path}:{tag}").parse().unwrap();
         let twice: ImageRef = once.to_string().parse().unwrap();
         prop_assert_eq!(&once, &twice);
         prop_assert_eq!(once.repository.host(), "docker.io");

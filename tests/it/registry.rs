@@ -78,7 +78,8 @@ impl Watching {
     }
 
     async fn look_completed(&mut self) {
-        self.wait_for("LookCompleted", |seen| matches!(seen.fact, Fact::LookCompleted { .. }).then_some(())).await;
+        self.wait_for("LookCompleted", |seen| matches!(seen.fact, Fact::LookCompleted { .. }).then_some(()))
+            .await;
     }
 
     async fn look_failed(&mut self) -> (LookFailure, String) {

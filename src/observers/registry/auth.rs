@@ -187,7 +187,8 @@ impl Auth {
         }
         let unusable = || Problem::Token("sent something that is no token".into());
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| unusable())?;
-        let value = answer.token.or(answer.access_token).filter(|text| !text.is_empty()).ok_or_else(unusable)?;
+        let value =
+            answer.token.or(answer.access_token).filter(|text| !text.is_empty()).ok_or_else(unusable)?;
         let value = Secret::new(value);
         bearer(&value).ok_or_else(unusable)?;
         let life = answer

@@ -37,9 +37,11 @@ pub fn parse(headers: &HeaderMap, plain_http: bool) -> Result<Challenge, Unusabl
                 bearer.push((name, value));
             }
         }
-        let of = |wanted: &str| bearer.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let of =
+            |wanted: &str| bearer.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         if let Some(realm) = of("realm") {
-            let url = Url::parse(&realm).map_err(|_| Unusable::Realm(format!("{realm:.80?} is no address")))?;
+            let url =
+                Url::parse(&realm).map_err(|_| Unusable::Realm(format!("{realm:.80?} is no address")))?;
             if url.scheme() != "https" && !(plain_http && url.scheme() == "http") {
                 return Err(Unusable::Realm(format!("{} does not use https", url.authority())));
             }

@@ -112,7 +112,9 @@ impl Client {
         let base = Url::parse(&format!("{scheme}://{api}/"))
             .ok()
             .filter(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none())
-            .ok_or_else(|| Problem::Client(format!("{host:.80?} is not a host name with an optional port")))?;
+            .ok_or_else(|| {
+                Problem::Client(format!("{host:.80?} is not a host name with an optional port"))
+            })?;
         let this_machine = address::is_this_machine(&base);
         let (own, elsewhere) = match named_by {
             NamedBy::Operator if this_machine => (Reach::Anywhere, Reach::Machine),
@@ -196,7 +198,11 @@ impl Client {
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Problem> {
         let repository = ask.repository.map_or("", Repository::path);
         let span = tracing::debug_span!(
-            "request", registry = &*self.host, repository, operation = ask.operation, code = tracing::field::Empty
+            "request",
+            registry = &*self.host,
+            repository,
+            operation = ask.operation,
+            code = tracing::field::Empty
         );
         self.ask_in_turn(ask).instrument(span).await
     }
@@ -265,9 +271,13 @@ impl Client {
         let outcome = request.send().await;
         let code = outcome.as_ref().map_or(0, |response| response.status().as_u16());
         tracing::Span::current().record("code", code);
-        self.measure(Measure::RegistryRequest { registry: self.host.clone(), operation: ask.operation, code });
-        let response = outcome
-            .map_err(|error| self.named_in_full(Problem::transport(error, self.limits.request)))?;
+        self.measure(Measure::RegistryRequest {
+            registry: self.host.clone(),
+            operation: ask.operation,
+            code,
+        });
+        let response =
+            outcome.map_err(|error| self.named_in_full(Problem::transport(error, self.limits.request)))?;
         if at_home {
             self.measure_clock(response.headers(), sent, now());
         }
@@ -299,7 +309,8 @@ impl Client {
     fn redirected(&self, from: &Url, headers: &HeaderMap) -> Result<Url, Problem> {
         let malformed = |why: &str| Problem::Malformed(format!("a redirect {why}"));
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let to = location.and_then(|text| from.join(text).ok()).ok_or_else(|| malformed("without an address"))?;
+        let to =
+            location.and_then(|text| from.join(text).ok()).ok_or_else(|| malformed("without an address"))?;
         if !to.username().is_empty() || to.password().is_some() {
             return Err(malformed("to an address with a password in it"));
         }
@@ -369,7 +380,8 @@ impl AskTokenService for Client {
         if code == 429 {
             return Err(Problem::Throttled(self.pause(response.headers())));
         }
-        let body = read_up_to(response, ("bytes of token", self.limits.token_bytes), self.limits.request).await?;
+        let body =
+            read_up_to(response, ("bytes of token", self.limits.token_bytes), self.limits.request).await?;
         Ok((code, body.into()))
     }
 }
@@ -381,9 +393,7 @@ async fn read_up_to(
     timeout: Duration,
 ) -> Result<Bytes, Problem> {
     let mut body = Vec::new();
-    while let Some(piece) =
-        response.chunk().await.map_err(|error| Problem::transport(error, timeout))?
-    {
+    while let Some(piece) = response.chunk().await.map_err(|error| Problem::transport(error, timeout))? {
         if body.len() + piece.len() > limit {
             return Err(Problem::TooLarge { what, limit: limit as u64 });
         }

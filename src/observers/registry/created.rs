@@ -35,10 +35,9 @@ impl Claims {
     /// there for us, so nothing later can be its build.
     #[must_use]
     pub fn created(&self, first_seen: Time) -> Option<Time> {
-        let labelled = self.labels.iter().flat_map(|labels| CREATED.iter().filter_map(|key| value(labels, key)));
-        labelled
-            .chain(self.config_created.as_deref())
-            .find_map(|claim| plausible(claim, first_seen))
+        let labelled =
+            self.labels.iter().flat_map(|labels| CREATED.iter().filter_map(|key| value(labels, key)));
+        labelled.chain(self.config_created.as_deref()).find_map(|claim| plausible(claim, first_seen))
     }
 
     /// The commit it was built from.

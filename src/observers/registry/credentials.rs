@@ -38,7 +38,10 @@ impl fmt::Debug for Secret {
 /// How to log in at one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    Password { user: String, password: Secret },
+    Password {
+        user: String,
+        password: Secret,
+    },
     /// An OAuth2 refresh token, good only at a token service.
     Identity(Secret),
 }
@@ -68,7 +71,9 @@ pub async fn find(host: &str, configured: Option<&Path>) -> Result<Option<Login>
     let shown = path.display();
     let size = match tokio::fs::metadata(&path).await {
         Ok(about) => about.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && configured.is_none() => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && configured.is_none() => {
+            return Ok(None);
+        }
         Err(error) => return Err(format!("{shown}: {error}")),
     };
     if size > FILE_BYTES_MAX {

@@ -60,7 +60,9 @@ pub enum Problem {
     #[error("cannot use the credentials file: {0}")]
     Credentials(String),
     /// An address that nobody named: loopback, link-local, metadata, or private.
-    #[error("{host} has the address {address}, which is refused; allow it with `registries: [{{host: \"{host}\"}}]`")]
+    #[error(
+        "{host} has the address {address}, which is refused; allow it with `registries: [{{host: \"{host}\"}}]`"
+    )]
     Refused { host: String, address: String },
     /// An answer of the 5xx kind, or one that fits nothing else.
     #[error("answered HTTP {0}; look at the registry's own health and log")]

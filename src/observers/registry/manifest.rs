@@ -108,10 +108,7 @@ pub fn parse_config(body: &[u8]) -> Config {
         labels: Option<Labels>,
     }
     let outer: Outer = serde_json::from_slice(body).unwrap_or_default();
-    Config {
-        created: outer.created,
-        labels: outer.config.and_then(|inner| inner.labels).unwrap_or_default(),
-    }
+    Config { created: outer.created, labels: outer.config.and_then(|inner| inner.labels).unwrap_or_default() }
 }
 
 fn child(entry: &Descriptor) -> Option<Child> {

@@ -62,7 +62,11 @@ pub async fn describe(
         Manifest::Unknown => None,
         Manifest::Image { config, annotations } => {
             claims.labels.push(annotations);
-            nodes.extend(config.clone().map(|digest| Node { digest, role: NodeRole::Config, platform: None }));
+            nodes.extend(config.clone().map(|digest| Node {
+                digest,
+                role: NodeRole::Config,
+                platform: None,
+            }));
             config
         }
         Manifest::Index { children, annotations } => {
@@ -71,9 +75,8 @@ pub async fn describe(
         }
     };
     // A config is a blob: reading it is no pull. Its claims are needed only where the annotations lack them.
-    let complete = claims.created(first_seen).is_some()
-        && claims.revision().is_some()
-        && claims.source().is_some();
+    let complete =
+        claims.created(first_seen).is_some() && claims.revision().is_some() && claims.source().is_some();
     if let Some(config) = config.filter(|_| !complete) {
         let read = read_config(client, repository, &config).await?;
         claims.labels.push(read.labels);
@@ -233,7 +236,10 @@ fn verify(expected: &Digest, body: &[u8]) -> Result<(), Problem> {
             format!("sha512:{hex}").parse().expect("128 hex digits are a sha512 digest")
         }
         Digest::Other(_) => {
-            return Err(Problem::Malformed(format!("{} uses an algorithm we cannot check", expected.short())));
+            return Err(Problem::Malformed(format!(
+                "{} uses an algorithm we cannot check",
+                expected.short()
+            )));
         }
     };
     if found == *expected {

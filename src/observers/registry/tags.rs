@@ -64,14 +64,8 @@ pub async fn list(client: &Client, repository: &Repository, before: &[Page]) -> 
 
 async fn list_pages(client: &Client, repository: &Repository, before: &[Page]) -> Result<Listing, Problem> {
     let limits = client.limits();
-    let mut listing = Listing {
-        pages: Vec::new(),
-        unchanged: true,
-        bytes: 0,
-        invalid: 0,
-        started: now(),
-        finished: now(),
-    };
+    let mut listing =
+        Listing { pages: Vec::new(), unchanged: true, bytes: 0, invalid: 0, started: now(), finished: now() };
     let mut guard = LoopGuard::default();
     let mut next = Some(client.url(&format!("{}/tags/list?n={PAGE_TAGS}", repository.path())));
     while let Some(url) = next {
@@ -106,7 +100,12 @@ async fn list_pages(client: &Client, repository: &Repository, before: &[Page]) -
     Ok(listing)
 }
 
-fn take_page(client: &Client, listing: &mut Listing, answer: &Answer, before: &[Page]) -> Result<(), Problem> {
+fn take_page(
+    client: &Client,
+    listing: &mut Listing,
+    answer: &Answer,
+    before: &[Page],
+) -> Result<(), Problem> {
     let hash: [u8; 32] = Sha256::digest(&answer.body).into();
     let known = before.get(listing.pages.len()).filter(|page| page.hash == hash);
     let result = if known.is_some() { CacheResult::Hit } else { CacheResult::Miss };
@@ -133,7 +132,9 @@ fn next_page(answer: &Answer) -> Result<Option<Url>, Problem> {
     let Some(target) = links.next() else { return Ok(None) };
     let url = answer.url.join(target).ok().filter(|url| same_origin(url, &answer.url));
     let stays = url.filter(|url| url.username().is_empty() && url.password().is_none());
-    stays.map(Some).ok_or_else(|| Problem::Malformed("its Link to the next page leads to another host".into()))
+    stays
+        .map(Some)
+        .ok_or_else(|| Problem::Malformed("its Link to the next page leads to another host".into()))
 }
 
 /// Notices a listing that goes round in circles.

@@ -82,7 +82,10 @@ pub async fn watch_host(
 
 /// The repositories to look at: written without a star, always; else what is used, as far as the globs allow.
 #[must_use]
-pub fn wanted(registry: &config::Registry, interests: &Interests) -> BTreeMap<Repository, RepositoryInterest> {
+pub fn wanted(
+    registry: &config::Registry,
+    interests: &Interests,
+) -> BTreeMap<Repository, RepositoryInterest> {
     let is_meant = |path: &str| {
         registry.repositories.is_empty() || registry.repositories.iter().any(|glob| glob.matches(path))
     };
@@ -173,7 +176,8 @@ fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut JoinSet<Look>, h
         entry.last_start = Some(at);
         entry.looks += 1;
         let (host, interest) = (host.clone(), entry.interest.clone());
-        let span = tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
+        let span =
+            tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
         looks.spawn(
             async move {
                 let outcome = host.sweep(&mut known, &interest).await;

@@ -79,7 +79,8 @@ async fn links_are_followed_as_written_relative_or_absolute() {
 
 #[tokio::test]
 async fn bodies_above_their_limit_are_cut_off() {
-    let pieces = || futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
+    let pieces =
+        || futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1 << 16])));
     let fake = Fake::start(move |_, _| ok(Body::from_stream(pieces()))).await;
     let limits = Limits { page_bytes: 1 << 20, ..Limits::default() };
     let (failure, message) = failure_of(&fake, limits).await;
@@ -167,7 +168,8 @@ async fn a_registry_that_comes_back_is_looked_at_again() {
 #[tokio::test]
 async fn a_short_retry_after_is_sat_out_and_the_listing_goes_on() {
     let fake =
-        Fake::start(|at, _| if at == 0 { with(429, &[("retry-after", "1")], "") } else { ok(page(["a"])) }).await;
+        Fake::start(|at, _| if at == 0 { with(429, &[("retry-after", "1")], "") } else { ok(page(["a"])) })
+            .await;
     let started = Instant::now();
     let registries = vec![registry(&fake.host, &["shop/web"])];
     let mut watching = Watching::start(registries, Interests::default(), Limits::default());
@@ -209,7 +211,8 @@ async fn content_that_does_not_hash_to_its_name_is_not_described() {
     let dropped = |measure: &Measure| matches!(measure, Measure::Dropped { reason: "broken_manifest", .. });
     assert!(watching.measures.iter().any(dropped));
     // It is remembered as broken: two looks, one read.
-    let reads = fake.asked().iter().filter(|one| one.method == "GET" && one.target.contains("sha256:")).count();
+    let reads =
+        fake.asked().iter().filter(|one| one.method == "GET" && one.target.contains("sha256:")).count();
     assert_eq!(reads, 1);
 }
 

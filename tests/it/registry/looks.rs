@@ -1,8 +1,8 @@
 //! What looks conclude: new tags, moved tags, tags that are gone, and lists that lie.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use knotmeter::image::Digest;
 use knotmeter::observation::{Basis, CacheResult, Fact, Interests, Measure, NodeRole, Time};
@@ -37,9 +37,8 @@ async fn tags_of_the_first_look_are_listed_and_not_resolved() {
         matches!(measure, Measure::CacheLookup { cache: "tag_list", result: CacheResult::Hit, .. })
     };
     assert!(watching.measures.iter().any(hit));
-    let unchanged = |measure: &Measure| {
-        matches!(measure, Measure::RegistryScan { unchanged: true, tags: 50, .. })
-    };
+    let unchanged =
+        |measure: &Measure| matches!(measure, Measure::RegistryScan { unchanged: true, tags: 50, .. });
     assert!(watching.measures.iter().any(unchanged));
     let clock = watching.measures.iter().find_map(|measure| match measure {
         Measure::ClockOffset { seconds, .. } => Some(*seconds),
@@ -227,7 +226,9 @@ async fn a_stalled_host_delays_no_other() {
 async fn only_meant_repositories_are_asked_for() {
     let fake = Fake::start(|_, _| ok(page(["a"]))).await;
     let mut interests = interest(&format!("{}/team/web", fake.host), false, &[], &[]);
-    interests.repositories.extend(interest(&format!("{}/other/web", fake.host), false, &[], &[]).repositories);
+    interests
+        .repositories
+        .extend(interest(&format!("{}/other/web", fake.host), false, &[], &[]).repositories);
     let registries = vec![registry(&fake.host, &["team/*", "always/this"])];
     let mut watching = Watching::start(registries, interests, Limits::default());
     for _ in 0..4 {
@@ -247,6 +248,6 @@ async fn a_repository_that_becomes_interesting_is_looked_at_without_delay() {
     let mut watching = Watching::start(vec![slow], Interests::default(), Limits::default());
     let interests = interest(&format!("{}/shop/web", fake.host), true, &[], std::slice::from_ref(&digest));
     watching.interests.send(Arc::new(interests)).unwrap();
-    watching.look_completed().await;
     watching.described(&digest).await;
+    watching.look_completed().await;
 }

@@ -95,7 +95,11 @@ fn only_tags_are_read_of_a_page_and_what_is_no_tag_is_counted() {
         (r#"{"name":"a","tags":null}"#, vec![], 0),
         (r#"{"name":"a"}"#, vec![], 0),
         (r#"{"tags":[]}"#, vec![], 0),
-        (r#"{"child":["x"],"manifest":{"sha256:aa":{"tag":["z"],"timeUploadedMs":"1"}},"tags":["a"]}"#, vec!["a"], 0),
+        (
+            r#"{"child":["x"],"manifest":{"sha256:aa":{"tag":["z"],"timeUploadedMs":"1"}},"tags":["a"]}"#,
+            vec!["a"],
+            0,
+        ),
         (r#"{"tags":["ok",".bad","",null,1,-1,1.5,true,["x"],{"y":1},"a b","\u0061"]}"#, vec!["a", "ok"], 10),
     ] {
         let (tags, skipped) = tags::parse(body.as_bytes(), 100).unwrap();
@@ -106,12 +110,14 @@ fn only_tags_are_read_of_a_page_and_what_is_no_tag_is_counted() {
 
 #[test]
 fn a_page_that_is_no_page_is_refused_without_quoting_it() {
-    for body in ["", "[]", "null", "{", r#"{"tags":"secret"}"#, r#"{"tags":{"secret":1}}"#, r#"{"tags":[]}secret"#] {
+    for body in
+        ["", "[]", "null", "{", r#"{"tags":"secret"}"#, r#"{"tags":{"secret":1}}"#, r#"{"tags":[]}secret"#]
+    {
         let error = tags::parse(body.as_bytes(), 100).unwrap_err().to_string();
         assert!(error.contains("not the JSON it should be") && !error.contains("secret"), "{body}: {error}");
     }
     let nested = format!(r#"{{"x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert!(tags::parse(nested.as_bytes(), 100).is_err());
+    assert_eq!(tags::parse(nested.as_bytes(), 100).unwrap(), (vec![], 0), "depth costs no stack");
     let many = format!(r#"{{"tags":[{}]}}"#, vec![r#""a""#; 101].join(","));
     let error = tags::parse(many.as_bytes(), 100).unwrap_err().to_string();
     assert!(error.contains("more tags than the limit of 100"), "{error}");
@@ -127,7 +133,10 @@ fn challenges_are_read_as_registries_write_them() {
             r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
             bearer("https://auth.docker.io/token", Some("registry.docker.io")),
         ),
-        (r#"bearer  service=x , realm="https://a.example/t?x=\"1\"""#, bearer("https://a.example/t?x=\"1\"", Some("x"))),
+        (
+            r#"bearer  service=x , realm="https://a.example/t?x=\"1\"""#,
+            bearer("https://a.example/t?x=\"1\"", Some("x")),
+        ),
         (r#"Basic realm="a, Bearer realm=b""#, Ok(Challenge::Basic)),
         (r#"Basic realm="x", Bearer realm="https://a.example/t""#, bearer("https://a.example/t", None)),
         ("Basic", Ok(Challenge::Basic)),
@@ -209,10 +218,10 @@ fn manifests_are_told_apart_by_shape_and_attestations_left_out() {
         .iter()
         .map(|child| format!("{} {:?} {}", child.digest.short(), child.platform, child.is_index))
         .collect();
-    assert_eq!(children, [
-        r#"sha256:010101010101 Some("linux/arm/v7") false"#,
-        "sha256:040404040404 None true",
-    ]);
+    assert_eq!(
+        children,
+        [r#"sha256:010101010101 Some("linux/arm/v7") false"#, "sha256:040404040404 None true",]
+    );
     for unknown in ["", "{}", "[]", r#"{"schemaVersion":1,"fsLayers":[]}"#, r#"{"manifests": 3}"#] {
         assert_eq!(manifest::parse(unknown.as_bytes()), Manifest::Unknown, "{unknown}");
     }
@@ -289,7 +298,11 @@ fn waits_follow_urgency_and_the_kind_of_failure() {
         (LookFailure::Missing, 50, 600.0),
         (LookFailure::Malformed, 50, 1200.0),
     ] {
-        assert_eq!(wait_after_failure(minute, false, failure, failures), seconds(expected), "{failure:?} {failures}");
+        assert_eq!(
+            wait_after_failure(minute, false, failure, failures),
+            seconds(expected),
+            "{failure:?} {failures}"
+        );
     }
     let repository = "r.example/a".parse().unwrap();
     for look in 0..1000 {

@@ -78,8 +78,14 @@ impl RealRegistry {
     /// Pushes an OCI layout folder with skopeo, all platforms, digests untouched.
     fn push(&self, layout: &Path, to: &str, login: Option<&str>) {
         let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{}/{to}", self.host));
-        let mut arguments =
-            vec!["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"];
+        let mut arguments = vec![
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--all",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+        ];
         arguments.extend(login.map(|login| ["--dest-creds", login]).into_iter().flatten());
         arguments.extend([from.as_str(), to.as_str()]);
         run("skopeo", "skopeo", &arguments);
@@ -139,7 +145,8 @@ impl Layout {
         });
         let config = self.blob(CONFIG, config.to_string().as_bytes());
         let digest = config["digest"].as_str().unwrap().parse().unwrap();
-        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
         (self.blob(MANIFEST, manifest.to_string().as_bytes()), digest)
     }
 
@@ -179,7 +186,8 @@ fn digest_of(descriptor: &Value) -> Digest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pushes_moves_and_deletions_are_seen_as_they_happen() {
     let real = RealRegistry::start(None).await;
-    let labels = json!({"org.opencontainers.image.revision": "abc123", "org.label-schema.vcs-url": "https://g/x"});
+    let labels =
+        json!({"org.opencontainers.image.revision": "abc123", "org.label-schema.vcs-url": "https://g/x"});
     let layout = real.layout("one");
     let (one, one_config) = layout.image("amd64", "2026-01-01T00:00:00Z", &labels);
     let one_folder = layout.finish(&one);
