@@ -1,7 +1,14 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod exporters;
+pub mod http;
 pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod telemetry;
+pub mod tracker;

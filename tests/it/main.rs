@@ -1,4 +1,11 @@
-//! One test crate: each module says what belongs there.
+//! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod config;
+mod config_docs;
+mod demo;
+mod git;
 mod image;
+mod policy;
+mod recordings;
 mod registry;
+mod tidy;

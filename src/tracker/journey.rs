@@ -1,0 +1,357 @@
+//! A journey: one image, or a revision, on its way to one destination.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::sample::Sample;
+use super::stage::{Stage, Stages};
+use crate::image::{Digest, ImageRef};
+use crate::observation::{ClusterUid, Interval, ObjectKey, Time};
+
+/// Identity of a journey: a hash of destination and anchor, sixteen hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JourneyId(pub u64);
+
+impl fmt::Display for JourneyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for JourneyId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// One container of one workload template in one cluster, and the names that people call it by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Destination {
+    pub cluster_uid: ClusterUid,
+    /// Configured name of the cluster.
+    pub cluster: Arc<str>,
+    pub workload: ObjectKey,
+    pub container: Arc<str>,
+    pub app: Arc<str>,
+    pub environment: Arc<str>,
+    /// `plain`, later `flux` and `argocd`.
+    pub engine: &'static str,
+}
+
+impl fmt::Display for Destination {
+    /// `lab/prod/deployment/web/web`: cluster, namespace, kind, workload, container.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ObjectKey { kind, namespace, name } = &self.workload;
+        write!(f, "{}/{namespace}/{}/{name}/{}", self.cluster, kind.as_str(), self.container)
+    }
+}
+
+/// What travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Image,
+    Revision,
+}
+
+impl Subject {
+    /// The word used in labels, the page and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Revision => "revision",
+        }
+    }
+}
+
+/// What caused a journey, in this precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    Rollback,
+    Promotion,
+    Push,
+    Commit,
+    OutOfBand,
+}
+
+impl Trigger {
+    /// Every trigger.
+    pub const ALL: [Self; 5] = [Self::Rollback, Self::Promotion, Self::Push, Self::Commit, Self::OutOfBand];
+
+    /// The word used in labels, the page and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollback => "rollback",
+            Self::Promotion => "promotion",
+            Self::Push => "push",
+            Self::Commit => "commit",
+            Self::OutOfBand => "out_of_band",
+        }
+    }
+}
+
+/// How a journey ended. Final, counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Live,
+    Superseded,
+    RolledBack,
+    Withdrawn,
+    Failed,
+    Removed,
+    Unknown,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] = [
+        Self::Live,
+        Self::Superseded,
+        Self::RolledBack,
+        Self::Withdrawn,
+        Self::Failed,
+        Self::Removed,
+        Self::Unknown,
+    ];
+
+    /// The word used in labels, the page and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Superseded => "superseded",
+            Self::RolledBack => "rolled_back",
+            Self::Withdrawn => "withdrawn",
+            Self::Failed => "failed",
+            Self::Removed => "removed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Somebody or something chose to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// The Deployment is paused.
+    Paused,
+    /// A StatefulSet's partition keeps old pods.
+    Partition,
+    /// Pods change only when somebody deletes them.
+    OnDelete,
+    /// A CronJob waits for its schedule.
+    Schedule,
+    /// A CronJob is suspended.
+    Suspended,
+    /// `spec.replicas` is 0: nothing is to run.
+    ScaledToZero,
+    /// A later commit disagrees with the policy.
+    PolicyOverridden,
+}
+
+impl Hold {
+    /// The word used in labels, the page and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Partition => "partition",
+            Self::OnDelete => "on_delete",
+            Self::Schedule => "schedule",
+            Self::Suspended => "suspended",
+            Self::ScaledToZero => "scaled_to_zero",
+            Self::PolicyOverridden => "policy_overridden",
+        }
+    }
+}
+
+/// Why a journey is stuck, as a coarse closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Pushed and selected, but no commit names it.
+    NotCommitted,
+    /// Committed, but the template does not carry it.
+    NotApplied,
+    /// The template carries it, but no pod of it was made: quota, admission, a stopped controller.
+    NoPods,
+    /// The image cannot be pulled.
+    ImagePull,
+    /// A container ends again and again.
+    CrashLoop,
+    /// A container cannot be made: a missing ConfigMap or key, a bad command.
+    CreateError,
+    /// No node has room or fits.
+    Unschedulable,
+    /// Containers run but are not ready.
+    NotReady,
+    /// Some pods run something else.
+    Incomplete,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::NotCommitted,
+        Self::NotApplied,
+        Self::NoPods,
+        Self::ImagePull,
+        Self::CrashLoop,
+        Self::CreateError,
+        Self::Unschedulable,
+        Self::NotReady,
+        Self::Incomplete,
+    ];
+
+    /// The word used in labels, the page and the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotCommitted => "not_committed",
+            Self::NotApplied => "not_applied",
+            Self::NoPods => "no_pods",
+            Self::ImagePull => "image_pull",
+            Self::CrashLoop => "crash_loop",
+            Self::CreateError => "create_error",
+            Self::Unschedulable => "unschedulable",
+            Self::NotReady => "not_ready",
+            Self::Incomplete => "incomplete",
+        }
+    }
+
+    /// What it means and who can move it, as one sentence.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NotCommitted => {
+                "no commit on the deploy branch names it: look at the updater and its access to registry and git"
+            }
+            Self::NotApplied => {
+                "it is committed, but the workload's template does not carry it: look at the applier"
+            }
+            Self::NoPods => {
+                "the template carries it, but no pod was made: look at quota, admission and the events of its ReplicaSet"
+            }
+            Self::ImagePull => {
+                "the node cannot pull it: check that the tag exists and the pull secret is right"
+            }
+            Self::CrashLoop => "its container ends again and again: look at its log",
+            Self::CreateError => {
+                "its container cannot be created: look for a missing ConfigMap, Secret or command"
+            }
+            Self::Unschedulable => {
+                "no node has room for its pod: look at requests, selectors and the autoscaler"
+            }
+            Self::NotReady => {
+                "its container runs but does not become ready: look at its readiness probe and log"
+            }
+            Self::Incomplete => "some pods still run something else: look at the rollout",
+        }
+    }
+}
+
+/// A journey over its budget with every needed source fresh and nothing held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stuck {
+    /// When the budget ran out.
+    pub since: Time,
+    /// The stage that it waits for.
+    pub stage: Stage,
+    pub reason: Reason,
+}
+
+/// A time of waiting that somebody chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub hold: Hold,
+    pub since: Time,
+    /// When it ends by itself, where that is known: the next run of a schedule.
+    pub until: Option<Time>,
+}
+
+/// The commit that brought a journey, as its author claims it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommitRef {
+    pub repository: Arc<str>,
+    pub branch: Arc<str>,
+    pub id: Arc<str>,
+    pub author: Arc<str>,
+    pub subject: Arc<str>,
+}
+
+/// One subject on its way to one destination.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Journey {
+    pub id: JourneyId,
+    /// Ids it had before an earlier cause was found.
+    pub aliases: Vec<JourneyId>,
+    pub subject: Subject,
+    pub destination: Destination,
+    /// As the desire names it.
+    pub image: ImageRef,
+    /// The root digest, where the registry or the reference told it.
+    pub digest: Option<Digest>,
+    pub trigger: Trigger,
+    pub synthetic: bool,
+    pub stages: Stages,
+    /// When the intent was there: the commit landing, or the template change. `change_to_live` starts here.
+    pub intent: Option<Interval>,
+    /// Where `image_to_live` starts, if this journey counts for it.
+    pub clock_start: Option<Interval>,
+    pub commit: Option<CommitRef>,
+    /// Claimed by the image: the source commit it was built from.
+    pub built_from: Option<Arc<str>>,
+    pub outcome: Option<Outcome>,
+    /// When the outcome was reached.
+    pub ended: Option<Interval>,
+    pub settled: bool,
+    pub held: Option<Held>,
+    /// Held time so far, in seconds. It is no part of the durations.
+    pub held_seconds: f64,
+    pub stuck: Option<Stuck>,
+    /// The source that must be fresh before anything can be said.
+    pub blind: Option<Arc<str>>,
+    pub opened: Interval,
+}
+
+impl Journey {
+    /// Not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// From the push to live, without held time; only where the rules for the clock's start allow it.
+    #[must_use]
+    pub fn image_to_live(&self) -> Option<Sample> {
+        self.to_live(self.clock_start?)
+    }
+
+    /// From the intent to live, without held time.
+    #[must_use]
+    pub fn change_to_live(&self) -> Option<Sample> {
+        self.to_live(self.intent?)
+    }
+
+    fn to_live(&self, from: Interval) -> Option<Sample> {
+        if self.outcome != Some(Outcome::Live) {
+            return None;
+        }
+        let live = self.stages.evidence(Stage::Live)?;
+        Some(Sample::between(from, live.interval)?.without(self.held_seconds))
+    }
+
+    /// From the stage directly before to this one; `None` unless both are known and bounded.
+    #[must_use]
+    pub fn stage_duration(&self, stage: Stage) -> Option<Sample> {
+        let from = self.stages.evidence(self.stages.before(stage)?)?;
+        let to = self.stages.evidence(stage)?;
+        Sample::between(from.interval, to.interval)
+    }
+}
