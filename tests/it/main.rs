@@ -11,3 +11,4 @@ mod recordings;
 mod registry;
 mod tidy;
 mod cluster;
+mod journeys;
