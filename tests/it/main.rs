@@ -1,14 +1,14 @@
 //! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod cluster;
 mod config;
 mod config_docs;
 mod demo;
 mod git;
 mod image;
+mod journeys;
 mod policy;
-mod smoketest;
 mod recordings;
 mod registry;
+mod smoketest;
 mod tidy;
-mod cluster;
-mod journeys;
