@@ -62,9 +62,8 @@ impl Filter {
     fn takes(&self, journey: &Journey) -> bool {
         let to = &journey.destination;
         let is = |asked: &Option<String>, known: &str| asked.as_deref().is_none_or(|asked| asked == known);
-        let image = |asked: &String| {
-            Question::new(asked, None).names_image(&journey.image, journey.digest.as_ref())
-        };
+        let image =
+            |asked: &String| Question::new(asked, None).names_image(&journey.image, journey.digest.as_ref());
         is(&self.app, &to.app)
             && is(&self.environment, &to.environment)
             && is(&self.namespace, &to.workload.namespace)
@@ -111,7 +110,9 @@ pub(super) async fn ask(
     let Query(asked) = asked.map_err(|error| ApiError::bad(error.body_text()))?;
     let question = Question::new(&asked.q, asked.namespace.as_deref());
     if question.text.is_empty() || question.text.len() > QUESTION_LENGTH_MAX {
-        return Err(ApiError::bad("q must name an image, a digest, a commit, an app, or kind/name of a workload"));
+        return Err(ApiError::bad(
+            "q must name an image, a digest, a commit, an app, or kind/name of a workload",
+        ));
     }
     let snapshot = state.snapshot();
     Ok(Json(Answers { at: snapshot.at, answers: why(&snapshot, &question) }).into_response())

@@ -41,7 +41,8 @@ impl Question {
     #[must_use]
     pub fn asks_for_destination(&self, status: &DestinationStatus) -> bool {
         let to = &status.destination;
-        let runs = status.live.as_ref().is_some_and(|(image, digest, _)| self.names_image(image, digest.as_ref()));
+        let runs =
+            status.live.as_ref().is_some_and(|(image, digest, _)| self.names_image(image, digest.as_ref()));
         self.in_namespace(&to.workload) && (self.names_workload(&to.workload, &to.app) || runs)
     }
 
@@ -60,7 +61,8 @@ impl Question {
         match asked {
             // A colon before a slash is a port, not a tag.
             Some((repository, tag)) if !tag.contains('/') => {
-                image.tag.as_ref().is_some_and(|known| known.as_str() == tag) && names_repository(repository, image)
+                image.tag.as_ref().is_some_and(|known| known.as_str() == tag)
+                    && names_repository(repository, image)
             }
             Some(_) | None => names_repository(text, image),
         }

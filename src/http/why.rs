@@ -74,8 +74,7 @@ pub fn sentence(snapshot: &Snapshot, journey: &Journey) -> String {
         return format!("nothing can be said of {what} in {place}: {source} {last}");
     }
     if let Some(held) = journey.held {
-        let until =
-            held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
+        let until = held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
         let since = words::clock(held.since, now);
         let why = words::hold(held.hold);
         return format!("{what} is held in {place} since {since}{until}: {why}");
@@ -109,7 +108,9 @@ fn ended(snapshot: &Snapshot, journey: &Journey, what: &str, place: &str) -> Str
             format!("{what} never became live in {place}: it was withdrawn at {when}, before anything ran it")
         }
         Some(Outcome::Failed) => {
-            format!("{what} failed in {place} at {when}{reached}: the rollout was given up; a retry starts anew")
+            format!(
+                "{what} failed in {place} at {when}{reached}: the rollout was given up; a retry starts anew"
+            )
         }
         Some(Outcome::Removed) => {
             format!("{what} never became live in {place}: the destination was removed at {when}{reached}")
@@ -199,7 +200,9 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         Some((image, _, _)) => {
             format!("{} is live in {place} since before anybody looked", words::image(image))
         }
-        None => format!("{} is wanted in {place}, and was never seen live", words::image(status.image.as_ref()?)),
+        None => {
+            format!("{} is wanted in {place}, and was never seen live", words::image(status.image.as_ref()?))
+        }
     };
     if status.behind_seconds > 0.0 {
         let behind = words::duration(status.behind_seconds);

@@ -121,7 +121,9 @@ pub fn waits_for(journey: &Journey) -> &'static str {
 pub fn hold(hold: Hold) -> &'static str {
     match hold {
         Hold::Paused => "the Deployment is paused: kubectl rollout resume lets it go on",
-        Hold::Partition => "the StatefulSet's partition keeps old pods: lower spec.updateStrategy.rollingUpdate.partition",
+        Hold::Partition => {
+            "the StatefulSet's partition keeps old pods: lower spec.updateStrategy.rollingUpdate.partition"
+        }
         Hold::OnDelete => "its pods change only when somebody deletes them: update strategy OnDelete",
         Hold::Schedule => "it waits for its schedule",
         Hold::Suspended => "the CronJob is suspended: set spec.suspend to false",

@@ -161,12 +161,8 @@ impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (family, rows) in &self.0 {
             let unit = family.unit();
-            let mut metric = encoder.encode_descriptor(
-                family.stem(),
-                family.help,
-                unit.as_ref(),
-                family.metric_type(),
-            )?;
+            let mut metric =
+                encoder.encode_descriptor(family.stem(), family.help, unit.as_ref(), family.metric_type())?;
             for (labels, value) in rows {
                 if family.kind == Kind::Info {
                     metric.encode_info(labels)?;
@@ -187,4 +183,3 @@ fn seconds(at: Time) -> f64 {
 fn middle_seconds(interval: Interval) -> f64 {
     if interval.is_bounded() { interval.midpoint_millis() / 1000.0 } else { seconds(interval.not_after) }
 }
-

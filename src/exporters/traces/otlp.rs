@@ -24,7 +24,9 @@ pub enum OtlpError {
     #[error("the client for traces cannot be built: {0}")]
     Client(#[from] reqwest::Error),
     /// The configured address is not one, or an `OTEL_*` variable is malformed.
-    #[error("traces cannot be sent to {endpoint:?}: {source}; set traces.endpoint to a full address such as http://127.0.0.1:4318/v1/traces")]
+    #[error(
+        "traces cannot be sent to {endpoint:?}: {source}; set traces.endpoint to a full address such as http://127.0.0.1:4318/v1/traces"
+    )]
     Endpoint { endpoint: String, source: opentelemetry_otlp::ExporterBuildError },
 }
 

@@ -57,11 +57,7 @@ pub fn of_journey<'a>(
     spans
 }
 
-fn root<'a>(
-    journey: &Journey,
-    cause: TraceCause,
-    elsewhere: impl Iterator<Item = &'a Journey>,
-) -> SpanData {
+fn root<'a>(journey: &Journey, cause: TraceCause, elsewhere: impl Iterator<Item = &'a Journey>) -> SpanData {
     let start = middle(journey.clock_start.or(journey.intent).unwrap_or(journey.opened));
     let last_known = Stage::ALL.iter().rev().find_map(|stage| journey.stages.evidence(*stage));
     let end = match (cause, journey.stuck, journey.ended) {
@@ -195,11 +191,7 @@ fn context(journey: &Journey, cause: TraceCause, span: &str) -> SpanContext {
 
 /// The middle of an interval, or its end where nobody knows when it began.
 fn middle(interval: Interval) -> SystemTime {
-    if interval.is_bounded() {
-        time(interval.midpoint_millis())
-    } else {
-        time(interval.not_after.0 as f64)
-    }
+    if interval.is_bounded() { time(interval.midpoint_millis()) } else { time(interval.not_after.0 as f64) }
 }
 
 /// Times before 1970 are nobody's stage.

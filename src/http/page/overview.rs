@@ -18,8 +18,10 @@ pub fn body(snapshot: &Snapshot) -> Markup {
     let open = || snapshot.journeys.iter().rev().filter(|journey| journey.is_open());
     let stuck: Vec<&Journey> = open().filter(|journey| journey.stuck.is_some()).collect();
     let waiting = |journey: &&Journey| journey.held.is_some() || journey.blind.is_some();
-    let moving: Vec<&Journey> = open().filter(|journey| journey.stuck.is_none() && !waiting(journey)).collect();
-    let waiting: Vec<&Journey> = open().filter(|journey| journey.stuck.is_none() && waiting(journey)).collect();
+    let moving: Vec<&Journey> =
+        open().filter(|journey| journey.stuck.is_none() && !waiting(journey)).collect();
+    let waiting: Vec<&Journey> =
+        open().filter(|journey| journey.stuck.is_none() && waiting(journey)).collect();
     let ended: Vec<&Journey> = snapshot.journeys.iter().rev().filter(|journey| !journey.is_open()).collect();
     html! {
         header {

@@ -168,7 +168,10 @@ fn tooltip(mark: &Mark) -> String {
     let interval = mark.evidence.interval;
     let after = words::duration(mark.after / 1000.0);
     let error = words::plus_minus(interval.half_width_seconds());
-    format!("{stage}: +{after} ({error}), between {} and {}, by {basis}", interval.not_before, interval.not_after)
+    format!(
+        "{stage}: +{after} ({error}), between {} and {}, by {basis}",
+        interval.not_before, interval.not_after
+    )
 }
 
 fn description(marks: &[Mark]) -> String {
