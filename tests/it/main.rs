@@ -3,10 +3,12 @@
 mod config;
 mod config_docs;
 mod demo;
+mod deploy;
 mod git;
 mod image;
+mod licences;
 mod policy;
-mod smoketest;
 mod recordings;
 mod registry;
+mod smoketest;
 mod tidy;
