@@ -57,7 +57,7 @@ async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Valu
     if args.open {
         query.push(("open", "true"));
     }
-    instance.get("/api/v1/journeys", &query).await
+    Ok(instance.get("/api/v1/journeys", &query).await?["journeys"].take())
 }
 
 fn print(journeys: &[&Value], output: Output, head: bool) {

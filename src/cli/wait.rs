@@ -17,11 +17,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Waits and prints the `why` sentence.
 pub async fn run(args: WaitArgs) -> anyhow::Result<Exit> {
     let instance = Instance::new(&args.server).await?;
-    let namespace = args.namespaces.namespace.as_deref().unwrap_or_default();
+    let mut query = vec![("q", args.image.as_str())];
+    query.extend(args.namespaces.namespace.as_deref().map(|namespace| ("namespace", namespace)));
     let deadline = Instant::now() + args.timeout.duration();
     let mut silent_since: Option<Instant> = None;
     loop {
-        match instance.get("/api/v1/why", &[("q", &args.image), ("namespace", namespace)]).await {
+        match instance.get("/api/v1/why", &query).await.map(|mut answer| answer["answers"].take()) {
             Ok(answers) => {
                 silent_since = None;
                 let (answers, exit) = verdict(&answers, args.environment.as_deref());

@@ -7,8 +7,9 @@ use super::{Exit, output};
 /// Asks and prints a sentence per destination.
 pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
     let instance = Instance::new(&args.server).await?;
-    let namespace = args.namespaces.namespace.as_deref().unwrap_or_default();
-    let answers = instance.get("/api/v1/why", &[("q", &args.question), ("namespace", namespace)]).await?;
+    let mut query = vec![("q", args.question.as_str())];
+    query.extend(args.namespaces.namespace.as_deref().map(|namespace| ("namespace", namespace)));
+    let answers = instance.get("/api/v1/why", &query).await?["answers"].take();
     match args.output {
         Output::Json => output::json(&answers)?,
         Output::Yaml => output::yaml(&answers)?,

@@ -107,7 +107,7 @@ impl Default for Options {
             applier_every: Duration::from_secs(1),
             pull_delay: Duration::from_millis(300),
             ready_delay: Duration::from_millis(400),
-            progress_deadline_seconds: 15,
+            progress_deadline_seconds: 6,
             faults: Vec::new(),
             seed: 1,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::stage::Evidence;
 use super::workload::WorkloadState;
-use crate::observation::{Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Workload};
+use crate::observation::{Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
 
 /// Objects whose owner has not been seen yet. Watches of several kinds race; an owner nobody watches never
 /// comes, so what waits for it is bounded.
@@ -33,14 +33,21 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// A workload is so; answers its key.
-    pub fn workload(&mut self, workload: Workload, at: Evidence, backfill: bool, epoch: u64) -> ObjectKey {
+    pub fn workload(
+        &mut self,
+        workload: Workload,
+        at: Evidence,
+        backfill: bool,
+        epoch: u64,
+        learned: Time,
+    ) -> ObjectKey {
         let key = workload.key.clone();
         let uid = workload.uid.clone();
         match self.workloads.get_mut(&key) {
-            Some(state) if state.now.uid == uid => state.update(workload, at, epoch),
+            Some(state) if state.now.uid == uid => state.update(workload, at, epoch, learned),
             _ => {
                 // A namesake made anew has its own history.
-                let state = WorkloadState::new(workload, at, backfill, epoch);
+                let state = WorkloadState::new(workload, at, backfill, epoch, learned);
                 self.workloads.insert(key.clone(), state);
             }
         }
@@ -71,9 +78,11 @@ impl ClusterState {
             self.wait(owner, Orphan::Job(job.clone(), learned), epoch);
             return None;
         };
+        self.owners.insert(job.uid.clone(), key.clone());
         if let Some(state) = self.workloads.get_mut(&key) {
-            state.job(job, learned);
+            state.job(job.clone(), learned);
         }
+        self.adopt(&job.uid);
         Some(key)
     }
 
@@ -102,6 +111,13 @@ impl ClusterState {
     pub fn revision_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
         let key = self.owners.get(uid).cloned()?;
         self.workloads.get_mut(&key)?.revisions.remove(uid);
+        Some(key)
+    }
+
+    /// A Job is gone. What it ran stays known.
+    pub fn job_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        let key = self.owners.remove(uid)?;
+        self.workloads.get_mut(&key)?.jobs.remove(uid);
         Some(key)
     }
 

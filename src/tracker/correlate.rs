@@ -23,6 +23,7 @@ pub type Seen = BTreeMap<String, BTreeMap<DestinationKey, SeenAt>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenAt {
     pub desired: Time,
+    /// Learned on our clock, so that clusters with other clocks compare.
     pub live: Option<Time>,
     /// Position of the environment in promotion order.
     pub rank: Option<usize>,
@@ -156,6 +157,9 @@ fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>,
     if let Some(live) = stages.evidence(Stage::Live) {
         return (Some(Outcome::Live), Some(live.interval));
     }
+    if let Some(failed) = leg.failed(inputs) {
+        return (Some(Outcome::Failed), Some(failed));
+    }
     match inputs.workload.removed {
         Some(removed) => (Some(Outcome::Removed), Some(removed.interval)),
         None => (None, None),
@@ -173,6 +177,16 @@ fn intent(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
         }
         (Some(commit), None) => Some(commit.at.interval),
         (None, applied) => applied,
+    }
+}
+
+/// When we learned of the intent, on our clock: the commit at the latest with its template.
+fn intent_learned(leg: &Leg, inputs: &Inputs<'_>) -> Option<Time> {
+    let template = leg.version.map(|version| inputs.workload.versions[version].learned);
+    let commit = leg.commit.as_ref().map(|change| change.at.interval.not_after);
+    match (commit, template) {
+        (Some(commit), Some(template)) => Some(commit.min(template)),
+        (commit, template) => commit.or(template),
     }
 }
 
@@ -200,10 +214,9 @@ fn trigger(
     let intent = intent(leg, inputs);
     let rank = promotion_rank(&destination.environment, rules);
     let mut elsewhere = seen.get(&image_key(leg)).into_iter().flatten().filter(|(other, _)| *other != key);
-    let promoted = rank.zip(intent).is_some_and(|(rank, intent)| {
+    let promoted = rank.zip(intent_learned(leg, inputs)).is_some_and(|(rank, learned)| {
         elsewhere.any(|(_, at)| {
-            at.rank.is_some_and(|other| other < rank)
-                && at.live.is_some_and(|live| live <= intent.not_before.max(intent.not_after))
+            at.rank.is_some_and(|other| other < rank) && at.live.is_some_and(|live| live <= learned)
         })
     });
     if promoted {

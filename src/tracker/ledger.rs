@@ -213,6 +213,10 @@ impl Entry {
             // What was stuck stays so until it is judged afresh.
             entry.journey.stuck = entry.journey.stuck.or(old.journey.stuck);
             entry.learned = entry.learned.or(old.learned);
+            // Forgotten is said by time alone, so deriving anew does not know of it.
+            if old.journey.outcome == Some(Outcome::Unknown) && entry.journey.outcome.is_none() {
+                (entry.journey.outcome, entry.journey.ended) = (old.journey.outcome, old.journey.ended);
+            }
             if !entry.told.opened {
                 entry.told = old.told;
             }

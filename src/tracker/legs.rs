@@ -124,8 +124,19 @@ impl Desires {
             && self.legs[at].digest == digest
             && self.legs[at].image.repository == image.repository
         {
-            // The same image by another name: a digest in place of a tag. No new desire.
+            // The same image by another name: a digest in place of a tag. No new desire, only a restart.
             self.legs[at].until = index;
+            let others = |version: &Version| {
+                version
+                    .images
+                    .iter()
+                    .filter(|(name, _)| **name != *inputs.container)
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            if previous.is_some_and(|before| others(before) == others(version)) {
+                self.restarts.push(index);
+            }
             return;
         }
         if same_text {
@@ -358,11 +369,23 @@ impl Leg {
     /// The first moment at which the rollout was complete and all its pods ran this image.
     #[must_use]
     pub fn live(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        self.completion(inputs).map(|complete| complete.at)
+    }
+
+    /// When its Job gave up before any container ran.
+    #[must_use]
+    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<Interval> {
+        self.versions(inputs).iter().find_map(|version| version.failed)
+    }
+
+    /// See [`Leg::live`].
+    #[must_use]
+    pub fn completion<'a>(&self, inputs: &Inputs<'a>) -> Option<&'a Complete> {
         let all = |complete: &&Complete| {
             let Some(digests) = complete.digests.get(inputs.container) else { return true };
             digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
         };
-        self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all)).map(|c| c.at)
+        self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
     }
 
     /// The first container that ran it under its template.

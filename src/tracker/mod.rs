@@ -79,6 +79,8 @@ pub struct Tracker {
     /// Destinations with something that still depends on time.
     active: BTreeSet<DestinationKey>,
     conflicts: u64,
+    /// The next deadline, so that an observation need not look for it.
+    due: Option<Time>,
 }
 
 impl Default for Tracker {
@@ -97,13 +99,33 @@ impl Default for Tracker {
             dirty: BTreeSet::new(),
             active: BTreeSet::new(),
             conflicts: 0,
+            due: None,
         }
     }
 }
 
 impl Tracker {
-    /// Takes one observation in. What a source said before is skipped.
+    /// Takes one observation in. What a source said before is skipped. What was due before it happens first, so
+    /// that a replay without anybody asking for deadlines gives the same journeys.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Event> {
+        let mut events = self.catch_up(observation.observed_at);
+        events.extend(self.observe_now(observation));
+        self.due = self.next_deadline().map(|deadline| deadline.at);
+        events
+    }
+
+    fn catch_up(&mut self, to: Time) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(at) = self.due.filter(|due| *due <= to) {
+            events.extend(self.advance(at));
+            if self.due == Some(at) {
+                break;
+            }
+        }
+        events
+    }
+
+    fn observe_now(&mut self, observation: &Observation) -> Vec<Event> {
         self.now = self.now.max(observation.observed_at);
         let number = (observation.source_epoch, observation.seq);
         if self.said.get(&observation.source).is_some_and(|last| number <= *last) {
@@ -122,6 +144,7 @@ impl Tracker {
         for key in active {
             events.extend(self.judge(&key));
         }
+        self.due = self.next_deadline().map(|deadline| deadline.at);
         events
     }
 
@@ -323,7 +346,7 @@ impl Tracker {
 fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTreeMap<String, SeenAt> {
     let mut seen = BTreeMap::new();
     for leg in &desires.legs {
-        let live = leg.live(inputs).map(|live| live.interval.not_after);
+        let live = leg.completion(inputs).map(|complete| complete.learned);
         let now = SeenAt {
             desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
             live: if leg.baseline { Some(Time::MIN) } else { live },

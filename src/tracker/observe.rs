@@ -11,6 +11,16 @@ use crate::observation::{
     TreeNames,
 };
 
+/// Resources are told apart by their cluster's UID; its name may be shared.
+fn scope_key(scope: &Scope, observation: &Observation) -> ScopeKey {
+    match (scope, &observation.cluster) {
+        (Scope::Resource { resource, .. }, Some(uid)) => {
+            ScopeKey::new(&Scope::Resource { cluster: uid.clone(), resource: resource.clone() })
+        }
+        _ => ScopeKey::new(scope),
+    }
+}
+
 impl Tracker {
     pub(super) fn take(&mut self, observation: &Observation) {
         match &observation.fact {
@@ -59,7 +69,8 @@ impl Tracker {
         if happened.not_before.is_known() {
             return (Evidence { interval: happened, basis: observation.basis }, false);
         }
-        match self.sources.scopes.get(&ScopeKey::new(scope)).and_then(|status| status.last_started) {
+        let key = scope_key(scope, observation);
+        match self.sources.scopes.get(&key).and_then(|status| status.last_started) {
             Some(last) => {
                 let interval = Interval::new(last, happened.not_after);
                 let watched = observation.source.kind == SourceKind::Cluster;
@@ -73,7 +84,7 @@ impl Tracker {
     fn scope(&mut self, scope: &Scope, observation: &Observation) -> &mut ScopeStatus {
         self.sources
             .scopes
-            .entry(ScopeKey::new(scope))
+            .entry(scope_key(scope, observation))
             .or_insert_with(|| ScopeStatus::new(observation.source.clone()))
     }
 
@@ -99,7 +110,7 @@ impl Tracker {
                 }
             }
             Scope::Resource { cluster, resource } if new_epoch && !first => {
-                let uid: Arc<str> = cluster.clone();
+                let uid: Arc<str> = observation.cluster.clone().unwrap_or_else(|| cluster.clone());
                 let gone = Evidence { interval: look.interval, basis: Basis::Relist };
                 if let Some(state) = self.clusters.get_mut(&uid) {
                     let touched = state.sweep(resource, epoch, gone);
@@ -140,7 +151,8 @@ impl Tracker {
         let cluster = self.clusters.entry(uid.clone()).or_default();
         let touched: Option<ObjectKey> = match &observation.fact {
             Fact::WorkloadIs(workload) => {
-                let key = cluster.workload((**workload).clone(), at, backfill, epoch);
+                let learned = observation.observed_at;
+                let key = cluster.workload((**workload).clone(), at, backfill, epoch, learned);
                 for container in &workload.containers {
                     if let Ok(image) = container.image.parse::<crate::image::ImageRef>() {
                         let place = (uid.clone(), key.clone());
@@ -169,7 +181,8 @@ impl Tracker {
             Subject::Workload { key, uid } => cluster.workload_gone(key, uid, gone).then(|| key.clone()),
             Subject::Revision { uid } => cluster.revision_gone(uid),
             Subject::Pod { uid } => cluster.pod_gone(uid),
-            Subject::Job { .. } | Subject::Tag { .. } | Subject::Branch { .. } => None,
+            Subject::Job { uid } => cluster.job_gone(uid),
+            Subject::Tag { .. } | Subject::Branch { .. } => None,
         };
         self.dirty.extend(touched.map(|key| (uid, key)));
     }

@@ -25,6 +25,8 @@ pub struct Version {
     /// Container name and image text, in the template's order.
     pub images: Vec<(Arc<str>, Arc<str>)>,
     pub changed: Evidence,
+    /// When we learned of it, on our clock.
+    pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
     /// First start and first readiness per container, by running digest.
@@ -35,6 +37,8 @@ pub struct Version {
     pub holds: Vec<HoldSpan>,
     /// The controller said that its progress deadline passed.
     pub deadline_exceeded: Option<Time>,
+    /// A Job of it gave up before any container ran.
+    pub failed: Option<Interval>,
 }
 
 /// Per container.
@@ -51,6 +55,8 @@ pub struct First {
 #[derive(Debug, Clone)]
 pub struct Complete {
     pub at: Evidence,
+    /// When we learned of it, on our clock.
+    pub learned: Time,
     pub digests: BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>,
 }
 
@@ -81,6 +87,7 @@ pub struct WorkloadState {
     pub versions: Vec<Version>,
     pub revisions: BTreeMap<Arc<str>, (Revision, u64)>,
     pub pods: BTreeMap<Arc<str>, PodState>,
+    pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
     /// Pieces of evidence that contradicted each other.
     pub conflicts: u32,
@@ -97,36 +104,37 @@ impl Version {
 impl WorkloadState {
     /// A workload seen for the first time.
     #[must_use]
-    pub fn new(workload: Workload, at: Evidence, backfill: bool, epoch: u64) -> Self {
+    pub fn new(workload: Workload, at: Evidence, backfill: bool, epoch: u64, learned: Time) -> Self {
         let mut state = Self {
             learned: at.interval,
             epoch,
             versions: Vec::new(),
             revisions: BTreeMap::new(),
             pods: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             removed: None,
             conflicts: 0,
             now: workload,
         };
-        state.begin_version(at, backfill);
+        state.begin_version(at, backfill, learned);
         state.note_holds();
         state
     }
 
     /// The workload as it is now.
-    pub fn update(&mut self, workload: Workload, at: Evidence, epoch: u64) {
+    pub fn update(&mut self, workload: Workload, at: Evidence, epoch: u64, learned: Time) {
         let template_changed = workload.template != self.now.template;
         self.now = workload;
         self.learned = at.interval;
         self.epoch = epoch;
         self.removed = None;
         if template_changed {
-            self.begin_version(at, false);
+            self.begin_version(at, false, learned);
         }
         self.note_holds();
     }
 
-    fn begin_version(&mut self, at: Evidence, backfill: bool) {
+    fn begin_version(&mut self, at: Evidence, backfill: bool, learned: Time) {
         let mut changed = at;
         if let Some((written, _)) = self.now.template_written
             && !backfill
@@ -149,12 +157,14 @@ impl WorkloadState {
             generation: self.now.generation,
             images: self.now.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
             changed,
+            learned,
             backfill,
             started: BTreeMap::new(),
             ready: BTreeMap::new(),
             completes: Vec::new(),
             holds: Vec::new(),
             deadline_exceeded: None,
+            failed: None,
         });
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
@@ -227,6 +237,7 @@ impl WorkloadState {
     /// Reads starts, readiness and completion off the present pods and status.
     pub fn refresh(&mut self, live_when: LiveWhen) {
         if self.now.key.kind == WorkloadKind::CronJob {
+            self.refresh_jobs();
             return;
         }
         let mut conflicts = 0;
@@ -281,35 +292,56 @@ impl WorkloadState {
                 let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
                 let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
                 conflicts += u32::from(conflict);
-                version.completes.push(Complete { at, digests });
+                version.completes.push(Complete { at, learned: learned.not_after, digests });
             }
         }
         self.conflicts += conflicts;
     }
 
-    /// A Job of this CronJob: the first of a version is its start and its going live.
-    pub fn job(&mut self, job: &Job, learned: Interval) {
-        let Some(version) = self.versions.iter_mut().rev().find(|version| {
-            let same = |(name, image): &(Arc<str>, Arc<str>)| {
-                job.containers.iter().any(|c| c.name == *name && c.image == *image)
+    /// A Job of this CronJob.
+    pub fn job(&mut self, job: Job, learned: Interval) {
+        self.jobs.insert(job.uid.clone(), (job, learned));
+    }
+
+    /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
+    /// succeeded ran one, even if we never saw its pod.
+    fn refresh_jobs(&mut self) {
+        for (job, learned) in self.jobs.values() {
+            let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
+                continue;
             };
-            version.images.iter().all(same)
-        }) else {
-            return;
-        };
-        let Some(started) = job.started.or(job.created) else { return };
-        let (at, conflict) = own_time(started, Basis::StatusField, learned);
-        if at.interval.not_after < version.changed.interval.not_before && !version.backfill {
-            return;
-        }
-        self.conflicts += u32::from(conflict);
-        let mut digests = BTreeMap::new();
-        for (name, _) in version.images.clone() {
-            note_first(&mut version.started, &name, &None, at);
-            digests.insert(name, BTreeSet::from([None]));
-        }
-        if version.completes.is_empty() {
-            version.completes.push(Complete { at, digests });
+            let pods = self.pods.values().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
+            let mut started = false;
+            for state in pods {
+                for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {
+                    let Some(at) = container.started else { continue };
+                    let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
+                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+                    let fresh = note_first(&mut version.started, &container.name, &digest, at);
+                    self.conflicts += u32::from(conflict && fresh);
+                    started = true;
+                }
+            }
+            if let Some(at) = job.started.filter(|_| job.succeeded && !started && version.started.is_empty())
+            {
+                let (at, _) = own_time(at, Basis::StatusField, *learned);
+                for (name, _) in &version.images {
+                    note_first(&mut version.started, name, &None, at);
+                }
+                started = true;
+            }
+            if job.failed && !started && version.started.is_empty() {
+                version.failed.get_or_insert(*learned);
+            }
+            let first = version.started.values().flatten().min_by_key(|first| first.at.interval.not_after);
+            if let Some(at) = first.map(|first| first.at).filter(|_| version.completes.is_empty()) {
+                let digests = version
+                    .started
+                    .iter()
+                    .map(|(name, firsts)| (name.clone(), firsts.iter().map(|f| f.digest.clone()).collect()))
+                    .collect();
+                version.completes.push(Complete { at, learned: learned.not_after, digests });
+            }
         }
     }
 
@@ -325,6 +357,15 @@ impl WorkloadState {
             .collect();
         running.len() > 1
     }
+}
+
+/// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
+fn runs(version: &Version, job: &Job) -> bool {
+    let same = |(name, image): &(Arc<str>, Arc<str>)| {
+        job.containers.iter().any(|c| c.name == *name && c.image == *image)
+    };
+    let after = job.created.is_none_or(|at| at + 999 >= version.changed.interval.not_before);
+    version.images.iter().all(same) && (after || version.backfill)
 }
 
 fn close_holds(holds: &mut [HoldSpan], at: Time) {

@@ -417,7 +417,7 @@ async fn servers_that_are_down_or_busy_say_so() {
     assert_eq!(client().get(&refs).send().await.unwrap().status(), StatusCode::OK);
     world.inject(Fault::RegistryThrottled);
     let mut answers = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..30 {
         answers.push(client().get(&tags).send().await.unwrap());
     }
     let busy = answers.iter().find(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS).unwrap();
@@ -452,6 +452,50 @@ async fn writes_conflict_where_the_api_says_so() {
     assert_eq!(refused["details"]["causes"][0]["reason"], "FieldManagerConflict");
     assert!(refused["message"].as_str().unwrap().contains("kubectl-set"), "{refused}");
     assert_eq!(apply("&force=true").await.unwrap().status(), StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stateful_and_daemon_sets_roll_too() {
+    let world = world(quick()).await;
+    let workload = |kind: &str, tag: &str, rest: Value| {
+        let image = format!("{}/team/web:{tag}", world.addresses().registry);
+        let containers = json!([{"name": "db", "image": image}]);
+        let template = json!({"metadata": {"labels": {"app": "db"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": containers}});
+        let mut object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "db"},
+            "spec": {"selector": {"matchLabels": {"app": "db"}}, "template": template}});
+        for (key, value) in rest.as_object().unwrap() {
+            object["spec"][key] = value.clone();
+        }
+        object
+    };
+    let partitioned = json!({"replicas": 3,
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
+    let set = workload("StatefulSet", "v1.0.0", partitioned);
+    world.create("/apis/apps/v1/namespaces/staging/statefulsets", &set).await.unwrap();
+    let daemon = workload("DaemonSet", "v1.0.0", json!({}));
+    world.create("/apis/apps/v1/namespaces/prod/daemonsets", &daemon).await.unwrap();
+    let set_path = "/apis/apps/v1/namespaces/staging/statefulsets/db";
+    until(&world, set_path, |set| set["status"]["readyReplicas"] == 3).await;
+    let daemon_path = "/apis/apps/v1/namespaces/prod/daemonsets/db";
+    until(&world, daemon_path, |set| set["status"]["numberReady"] == 1).await;
+
+    let push = world.push("other/db", "v2").await.unwrap();
+    let image = format!("{}/other/db:v2", world.addresses().registry);
+    let containers = json!([{"name": "db", "image": image}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    world.patch(set_path, "test", &patch).await.unwrap();
+    world.patch(daemon_path, "test", &patch).await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
+    let held = |set: &Value| set["status"]["updatedReplicas"] == 1 && set["status"]["readyReplicas"] == 3;
+    let held = until(&world, set_path, held).await;
+    assert_ne!(held["status"]["currentRevision"], held["status"]["updateRevision"]);
+    assert_eq!(held["status"]["currentReplicas"], 2);
+
+    let patch = json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}});
+    world.patch(set_path, "test", &patch).await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "staging"))).await;
     world.stop().await;
 }
 

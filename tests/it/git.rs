@@ -7,9 +7,10 @@ mod extract;
 mod follower;
 mod origin;
 
-use knotmeter::config::Marker;
-use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};
-use knotmeter::observers::git::{Error, check, public_url};
+use knotmeter::config::{Marker, Seconds};
+use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation, SourceId, SourceKind};
+use knotmeter::observers::git::{Error, check, public_url, run};
+use knotmeter::observers::{Report, Reporter};
 
 use follower::{Follower, config, deployment, levels, paths};
 use origin::{HttpServer, Origin};
@@ -259,18 +260,92 @@ async fn history_older_than_the_first_fetch_is_read_as_it_comes() {
     let first = follower.look().await;
     assert_eq!(first, format!("main: names (backfill)\n{WEB_1}main looked at\n"));
     // The copy is shallow: it ends somewhere.
-    let shallow =
-        std::fs::read_dir(follower.cache()).unwrap().next().unwrap().unwrap().path().join("0.git/shallow");
-    assert!(shallow.exists());
+    assert!(follower.copy().join("shallow").exists());
     origin.git(&["reset", "--quiet", "--hard", "HEAD~75"]);
     origin.write("prod/web.yaml", deployment("web", "r.io/web:2")).commit_and_push("Release web 2");
-    let said = follower.look().await;
-    assert!(
-        said.starts_with(&format!(
-            "main: names (poll) forced\n{WEB_2}  commit \"Release web 2\" added [r.io/web:2]\n"
-        )),
-        "{said}"
+    // Much of what was fetched with it lies behind the first fetch, and was there before.
+    let expected = format!(
+        "main: names (poll) forced\n{WEB_2}  commit \"Release web 2\" added [r.io/web:2]\nmain looked at\n"
     );
+    assert_eq!(follower.look().await, expected);
+}
+
+#[tokio::test]
+async fn a_merge_of_an_old_branch_is_not_the_history_before_it() {
+    let origin = shop();
+    origin.git(&["checkout", "--quiet", "-b", "old"]);
+    origin.git(&["checkout", "--quiet", "main"]);
+    for n in 0..80 {
+        origin.commit(&format!("Empty {n}"));
+    }
+    origin.push();
+    let mut follower = Follower::new(config(&origin.file_url()));
+    follower.poll().await;
+    origin.git(&["checkout", "--quiet", "old"]);
+    origin.write("prod/web.yaml", deployment("web", "r.io/web:2")).commit("Release web 2");
+    origin.git(&["checkout", "--quiet", "main"]);
+    origin.git(&["merge", "--quiet", "--no-ff", "-m", "Merge old", "old"]);
+    origin.push();
+    let observations = follower.poll().await;
+    let level = levels(&observations)[0];
+    let mut subjects: Vec<_> = level.commits.iter().map(|commit| &*commit.subject).collect();
+    subjects.sort_unstable();
+    assert_eq!((subjects, level.forced), (vec!["Merge old", "Release web 2"], false));
+}
+
+#[tokio::test]
+async fn a_worn_copy_is_replaced_and_nothing_is_missed() {
+    let origin = shop();
+    let mut follower = Follower::new(config(&origin.file_url())).renewing_after(3);
+    follower.poll().await;
+    let first_copy = follower.copy();
+    for n in 2..=9 {
+        origin.write("prod/web.yaml", deployment("web", &format!("r.io/web:{n}")));
+        origin.commit_and_push(&format!("Release web {n}"));
+        let said = follower.look().await;
+        let end = format!("commit \"Release web {n}\" added [r.io/web:{n}]\nmain looked at\n");
+        assert!(said.ends_with(&end), "{said}");
+    }
+    assert_ne!(follower.copy(), first_copy);
+    assert!(!first_copy.exists());
+}
+
+#[tokio::test]
+async fn run_looks_again_and_again() {
+    let origin = shop();
+    let (to, mut reports) = tokio::sync::mpsc::channel(100);
+    let reporter = Reporter::new(SourceId::new(SourceKind::Git, "deploy"), 1, to);
+    let cache = tempfile::tempdir().unwrap();
+    let mut settings = config(&origin.file_url());
+    settings.interval = Seconds(0.1);
+    let task = tokio::spawn(run(settings, cache.path().into(), reporter));
+    let mut looks = 0;
+    while looks < 3 {
+        let report = reports.recv().await.expect("it never ends by itself");
+        if let Report::Observation(observation) = report {
+            looks += u32::from(matches!(observation.fact, Fact::LookCompleted { .. }));
+        }
+    }
+    task.abort();
+}
+
+/// Runs this test binary once more without any program in `PATH`.
+#[tokio::test]
+async fn without_the_git_program_a_file_address_says_what_is_missing() {
+    if let Ok(url) = std::env::var("ORIGIN_FOR_CHILD") {
+        assert!(matches!(check(&config(&url)).await, Err(Error::ProgramMissing { .. })));
+        return;
+    }
+    let origin = shop();
+    let name = "git::without_the_git_program_a_file_address_says_what_is_missing";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env("PATH", "")
+        .env("ORIGIN_FOR_CHILD", origin.file_url())
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[tokio::test]

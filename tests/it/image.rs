@@ -179,7 +179,7 @@ proptest! {
 
     #[test]
     fn normalising_twice_changes_nothing(path in path(), tag in tag()) {
-        let once: ImageRef = format!("{path}:{tag}").parse().unwrap();
+        let once: ImageRef = format!("team/{path}:{tag}").parse().unwrap();
         let twice: ImageRef = once.to_string().parse().unwrap();
         prop_assert_eq!(&once, &twice);
         prop_assert_eq!(once.repository.host(), "docker.io");

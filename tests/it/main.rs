@@ -1,5 +1,6 @@
 //! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod cluster;
 mod config;
 mod config_docs;
 mod demo;
@@ -7,6 +8,7 @@ mod deploy;
 mod git;
 mod image;
 mod licences;
+mod journeys;
 mod policy;
 mod recordings;
 mod registry;

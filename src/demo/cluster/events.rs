@@ -37,6 +37,8 @@ type Saying = (String, String, String);
 pub(super) enum Source {
     DeploymentController,
     ReplicaSetController,
+    StatefulSetController,
+    DaemonSetController,
     Scheduler,
     Kubelet,
 }
@@ -55,6 +57,8 @@ impl Source {
         match self {
             Source::DeploymentController => "deployment-controller",
             Source::ReplicaSetController => "replicaset-controller",
+            Source::StatefulSetController => "statefulset-controller",
+            Source::DaemonSetController => "daemonset-controller",
             Source::Scheduler => "default-scheduler",
             Source::Kubelet => "kubelet",
         }

@@ -6,6 +6,7 @@
 
 mod api;
 mod conditions;
+mod daemonsets;
 mod defaults;
 mod deployments;
 mod discovery;
@@ -20,8 +21,10 @@ mod pod;
 pub(super) mod pull;
 mod refusal;
 mod replicasets;
+mod revisions;
 mod rollout;
 mod selector;
+mod statefulsets;
 mod store;
 mod watch;
 mod write;
@@ -35,6 +38,7 @@ use serde_json::{Value, json};
 use super::fault::Faults;
 use super::random::Random;
 use super::truth::Truth;
+use daemonsets::DaemonSets;
 use deployments::Deployments;
 use events::Recorder;
 use fields::Writer;
@@ -42,6 +46,7 @@ use kinds::Kind;
 use node::Node;
 pub(super) use node::Pace;
 use replicasets::ReplicaSets;
+use statefulsets::StatefulSets;
 use store::Store;
 
 /// The name of the cluster and of its context in the kubeconfig.
@@ -96,11 +101,16 @@ impl Cluster {
         let mut deployments = Deployments::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
         let mut replica_sets =
             ReplicaSets::new(self.store.clone(), self.recorder.clone(), self.faults.clone());
+        let mut stateful_sets =
+            StatefulSets::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
+        let mut daemon_sets = DaemonSets::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
         async move {
             loop {
                 versions.borrow_and_update();
                 deployments.pass();
                 replica_sets.pass();
+                stateful_sets.pass();
+                daemon_sets.pass();
                 tokio::select! {
                     _ = versions.changed() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}

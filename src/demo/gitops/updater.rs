@@ -44,8 +44,11 @@ impl Updater {
     async fn pass(&mut self) -> Result<(), Error> {
         let mut newest = Vec::new();
         for app in APPS {
-            if let Some(number) = self.newest(&app.repository()).await? {
-                newest.push((app, version(number)));
+            match self.newest(&app.repository()).await {
+                Ok(Some(number)) => newest.push((app, version(number))),
+                Ok(None) => {}
+                // One repository that cannot be read does not hold up the others.
+                Err(error) => tracing::debug!(%error, "the updater could not look"),
             }
         }
         if self.astray {

@@ -22,8 +22,10 @@ use content::Content;
 
 /// How long an answer takes while the registry is slow.
 const SLOW_ANSWER: Duration = Duration::from_secs(3);
-/// While the registry is throttled it allows one request in this time.
-const THROTTLE_WINDOW: Duration = Duration::from_secs(1);
+/// While the registry is throttled it allows this many requests at once, and one more after each interval. A
+/// push needs seven.
+const THROTTLE_BURST: u32 = 8;
+const THROTTLE_INTERVAL: Duration = Duration::from_millis(250);
 /// Tags in one answer when the client asks for no number, and the most it gets when it does.
 const TAGS_PER_PAGE_MAX: usize = 1000;
 
@@ -36,7 +38,7 @@ pub(super) fn router(host: String, faults: Faults, truth: Truth) -> Router {
         faults,
         truth,
         content: Mutex::new(Content::default()),
-        allowed_after: Mutex::new(Instant::now()),
+        throttle: Mutex::new(Instant::now()),
     };
     Router::new().fallback(answer).with_state(Arc::new(registry))
 }
@@ -46,7 +48,8 @@ struct Registry {
     faults: Faults,
     truth: Truth,
     content: Mutex<Content>,
-    allowed_after: Mutex<Instant>,
+    /// When the requests allowed so far are all paid for.
+    throttle: Mutex<Instant>,
 }
 
 /// A path of the distribution API. Repository names contain slashes, so paths are taken apart from the right.
@@ -104,14 +107,14 @@ impl Registry {
             return Some(refusal.into_response());
         }
         if self.faults.on(Fault::RegistryThrottled) {
-            let mut allowed_after = self.allowed_after.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut paid = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
-            if now < *allowed_after {
+            if *paid > now + THROTTLE_INTERVAL * THROTTLE_BURST {
                 let refusal =
                     Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many requests");
                 return Some(([(header::RETRY_AFTER, "1")], refusal).into_response());
             }
-            *allowed_after = now + THROTTLE_WINDOW;
+            *paid = now.max(*paid) + THROTTLE_INTERVAL;
         }
         None
     }

@@ -38,11 +38,27 @@ pub struct History {
 }
 
 /// Walks from the new tip down to what the old one already had.
-pub fn between(repository: &gix::Repository, old: ObjectId, new: ObjectId) -> gix::Result<History> {
+pub fn between(
+    repository: &gix::Repository,
+    boundary: &HashSet<ObjectId>,
+    old: ObjectId,
+    new: ObjectId,
+) -> gix::Result<History> {
     if !repository.has_object(old) {
         return Ok(History { forced: true, ..History::default() });
     }
-    let newest_first = Sorting::ByCommitTime(CommitTimeOrder::NewestFirst);
+    // A merge or a force-push may fetch what lies behind the boundary. That was there before, although our
+    // copy of the old tip does not lead to it: what is older than the whole first fetch is no news.
+    let mut oldest = None;
+    for id in boundary {
+        let seconds = repository.find_commit(*id)?.time()?.seconds;
+        oldest = Some(oldest.map_or(seconds, |oldest: i64| oldest.min(seconds)));
+    }
+    let order = CommitTimeOrder::NewestFirst;
+    let newest_first = match oldest {
+        Some(seconds) => Sorting::ByCommitTimeCutoff { order, seconds },
+        None => Sorting::ByCommitTime(order),
+    };
     let mut history = History::default();
     let walk = repository.rev_walk([new]).sorting(newest_first).with_hidden([old]).all()?;
     for commit in walk.take(COMMITS_COUNTED_MAX) {

@@ -26,7 +26,7 @@ use crate::observers::now;
 /// sends everything behind a commit that is older than what we hold.
 const FIRST_DEPTH: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 /// Every fetch leaves a small pack, and reading slows with their number.
-const FETCHES_MAX: u32 = 200;
+pub const FETCHES_MAX: u32 = 200;
 /// The largest single object that is held in memory while a pack is read: a bomb must not end the process.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
@@ -65,11 +65,12 @@ pub struct Mirror {
     /// Numbers the copies, so that a new one never meets the files of an old one.
     generation: u32,
     fetches: u32,
+    fetches_max: u32,
 }
 
 impl Mirror {
-    pub fn new(address: Address, branches: Vec<Arc<str>>, directory: PathBuf) -> Self {
-        Self { address, branches, directory, current: None, generation: 0, fetches: 0 }
+    pub fn new(address: Address, branches: Vec<Arc<str>>, directory: PathBuf, fetches_max: u32) -> Self {
+        Self { address, branches, directory, current: None, generation: 0, fetches: 0, fetches_max }
     }
 
     /// The copy, once something was asked.
@@ -98,17 +99,19 @@ impl Mirror {
 
     /// Whether so many packs piled up that [`Mirror::renew`] pays.
     pub fn is_worn(&self) -> bool {
-        self.fetches >= FETCHES_MAX
+        self.fetches >= self.fetches_max
     }
 
-    /// Replaces a worn copy by a fresh one, unless the fresh one lacks a tip that is still compared with.
-    pub fn renew(&mut self, known: &Tips, stop: &AtomicBool) -> Result<(), Error> {
+    /// Replaces a worn copy by a fresh one, unless the fresh one lacks a tip that will be compared with.
+    pub fn renew(&mut self, compared: &Tips, stop: &AtomicBool) -> Result<(), Error> {
+        // Where it fails, half of the fetches pass before it is tried again: it costs as much as a first look.
+        self.fetches = (self.fetches_max / 2).max(1);
         let fresh = self.make()?;
         let directory = fresh.path().to_owned();
         let shallow = Shallow::DepthAtRemote(FIRST_DEPTH);
         let answer = self.exchange(&fresh, &Goal::Fetch { known: &Tips::new(), shallow }, stop);
         let fetched = matches!(&answer, Ok(Answer { fetch_failed: None, .. }));
-        let complete = fetched && known.values().all(|tip| fresh.has_object(tip));
+        let complete = fetched && compared.values().all(|tip| fresh.has_object(tip));
         let old = if complete {
             self.fetches = 1;
             self.current.replace(fresh).map(|old| old.path().to_owned())

@@ -72,7 +72,7 @@ pub async fn check(config: &config::Git) -> Result<CheckReport, Error> {
     let panicked = Error::Stopped { url: url.clone(), why: "asking for its branches failed inside".into() };
     let work = tokio::task::spawn_blocking(move || {
         let directory = Scratch::new();
-        let answer = Mirror::new(address, branches.clone(), directory.0.clone()).list()?;
+        let answer = Mirror::new(address, branches.clone(), directory.0.clone(), u32::MAX).list()?;
         let tip = |branch: &Arc<str>| answer.tips.get(branch).map(|tip| tip.to_string().into());
         let branches = branches.iter().map(|branch| (branch.clone(), tip(branch))).collect();
         Ok(CheckReport { url, branches, seconds: answer.poll_seconds })

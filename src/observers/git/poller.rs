@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::mirror::FETCHES_MAX;
 use super::worker::{self, Known, Look, Worker};
 use super::{Address, Error, public_url};
 use crate::config;
@@ -39,6 +40,7 @@ pub struct Poller {
     names: Vec<Arc<str>>,
     branches: BTreeMap<Arc<str>, Branch>,
     worker: Option<Arc<Mutex<Worker>>>,
+    fetches_max: u32,
 }
 
 /// What earlier looks saw of a branch.
@@ -64,7 +66,13 @@ impl Poller {
         let names: Vec<Arc<str>> = config.branches.iter().map(|branch| branch.as_str().into()).collect();
         let branches = names.iter().map(|branch| (branch.clone(), Branch::default())).collect();
         let directory = cache.join(format!("git-{name}"));
-        Self { config, url, directory, reporter, names, branches, worker: None }
+        Self { config, url, directory, reporter, names, branches, worker: None, fetches_max: FETCHES_MAX }
+    }
+
+    /// Makes the copy anew after so many fetches, in place of a number that suits most repositories.
+    #[must_use]
+    pub fn renewing_after(self, fetches: u32) -> Self {
+        Self { fetches_max: fetches.max(1), ..self }
     }
 
     /// One look at all followed branches: one question, and a fetch only where a tip moved.
@@ -149,8 +157,8 @@ impl Poller {
         if paths.is_empty() {
             paths.push("".into());
         }
-        let worker =
-            Worker::new(address, branches, paths, self.config.markers.clone(), self.directory.clone());
+        let markers = self.config.markers.clone();
+        let worker = Worker::new(address, branches, paths, markers, self.directory.clone(), self.fetches_max);
         Ok(self.worker.insert(Arc::new(Mutex::new(worker))).clone())
     }
 

@@ -19,7 +19,7 @@ const DEPTH_MAX: usize = 64;
 const CACHED_FILES_MAX: usize = 100_000;
 /// References of one tree: what a level may hold in memory and in the journal.
 const REFERENCES_PER_TREE_MAX: usize = 100_000;
-/// References that one commit may bring in: two hundred such commits go into one fact.
+/// References that one commit may bring in. A bump of every service of a large shop fits.
 const ADDED_PER_COMMIT_MAX: usize = 5000;
 
 /// What stands at a path of a commit.
@@ -48,6 +48,11 @@ pub struct Reader {
 impl Reader {
     pub fn new(markers: Vec<Marker>) -> Self {
         Self { markers, cache: Cache::new(), dropped: Vec::new() }
+    }
+
+    /// Notes that something was left out.
+    pub fn drop_some(&mut self, reason: &'static str) {
+        self.dropped.push(reason);
     }
 
     /// What was left out since this was last asked.

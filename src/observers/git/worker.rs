@@ -12,10 +12,12 @@ use super::mirror::{Mirror, Tips};
 use super::tree::{Reader, Root, root};
 use super::{Address, Error, history};
 use crate::config::Marker;
-use crate::observation::{Commit, GitReference, Time, TreeNames};
+use crate::observation::{Time, TreeNames};
 
 /// Looks in a row that brought nothing readable before the copy is thrown away.
 const UNREADABLE_MAX: u32 = 3;
+/// References that all commits of one fact together say they added; older commits come without.
+const ADDED_PER_LEVEL_MAX: usize = 20_000;
 
 /// What was read of a branch before.
 #[derive(Debug, Clone)]
@@ -70,9 +72,10 @@ impl Worker {
         paths: Vec<Arc<str>>,
         markers: Vec<Marker>,
         directory: PathBuf,
+        fetches_max: u32,
     ) -> Self {
         let url = address.url().clone();
-        let mirror = Mirror::new(address, branches.clone(), directory);
+        let mirror = Mirror::new(address, branches.clone(), directory, fetches_max);
         Self { url, branches, paths, mirror, reader: Reader::new(markers), unreadable: 0 }
     }
 
@@ -88,6 +91,8 @@ impl Worker {
             branches: BTreeMap::new(),
             dropped: Vec::new(),
         };
+        let mut compared = tips.clone();
+        compared.extend(answer.tips.clone());
         let mut fetch_failed = answer.fetch_failed;
         let mut unread = false;
         for branch in self.branches.clone() {
@@ -109,19 +114,19 @@ impl Worker {
             look.branches.insert(branch, seen);
         }
         look.dropped = self.reader.take_dropped();
-        self.maintain(&tips, unread, stop);
+        self.maintain(&compared, unread, stop);
         Ok(look)
     }
 
-    /// A copy that stays unreadable or is worn is replaced; only when nothing depends on its old tips.
-    fn maintain(&mut self, tips: &Tips, unread: bool, stop: &AtomicBool) {
+    /// A copy that stays unreadable or is worn is replaced. `compared` are the tips of the next comparison.
+    fn maintain(&mut self, compared: &Tips, unread: bool, stop: &AtomicBool) {
         self.unreadable = if unread { self.unreadable + 1 } else { 0 };
         if self.unreadable >= UNREADABLE_MAX {
             self.unreadable = 0;
             self.mirror.reset();
         } else if self.mirror.is_worn()
             && !unread
-            && let Err(error) = self.mirror.renew(tips, stop)
+            && let Err(error) = self.mirror.renew(compared, stop)
         {
             tracing::warn!("the copy could not be renewed, the old one stays in use: {error}");
         }
@@ -144,11 +149,11 @@ fn read(
     known: Option<&Known>,
     tip: ObjectId,
 ) -> gix::Result<Moved> {
+    let boundary = history::boundary(repository)?;
     let history = match known {
-        Some(known) => history::between(repository, known.tip, tip)?,
+        Some(known) => history::between(repository, &boundary, known.tip, tip)?,
         None => history::History::default(),
     };
-    let boundary = history::boundary(repository)?;
     let mut roots = Vec::new();
     let mut levels = Vec::new();
     for (at, path) in paths.iter().enumerate() {
@@ -158,12 +163,18 @@ fn read(
         if known.is_some_and(|known| known.roots.get(at) == Some(&root)) {
             continue;
         }
-        let references: Vec<GitReference> = reader.level(repository, path, root)?;
-        let commits: Vec<Commit> = history
-            .ids
-            .iter()
-            .map(|id| history::describe(repository, reader, &boundary, *id, path))
-            .collect::<gix::Result<_>>()?;
+        let references = reader.level(repository, path, root)?;
+        let mut commits = Vec::new();
+        let mut added = 0;
+        for id in &history.ids {
+            let mut commit = history::describe(repository, reader, &boundary, *id, path)?;
+            added += commit.added.len();
+            if added > ADDED_PER_LEVEL_MAX {
+                commit.added.clear();
+                reader.drop_some("git_too_many_references");
+            }
+            commits.push(commit);
+        }
         levels.push(TreeNames {
             url: url.clone(),
             branch: branch.clone(),

@@ -191,9 +191,21 @@ impl Known {
         (urgent || last + every <= now).then_some(last)
     }
 
-    /// Takes the answer about a tag: its digest, or a 404.
-    pub fn answer(&mut self, tag: &Tag, digest: Option<Digest>, asked: Time, answered: Time) -> Verdict {
+    /// Takes the answer about a tag: its digest, or a 404. `is_named`: somebody wants to know where it points,
+    /// and not only whether it is gone.
+    pub fn answer(
+        &mut self,
+        tag: &Tag,
+        is_named: bool,
+        digest: Option<Digest>,
+        asked: Time,
+        answered: Time,
+    ) -> Verdict {
         let Some(digest) = digest else { return self.answer_not_found(tag, asked, answered) };
+        let was_wanted = is_named || self.pending.contains_key(tag) || self.resolved.contains_key(tag);
+        if !was_wanted {
+            return Verdict::Unchanged;
+        }
         let absent = self.unresolved.remove(tag).filter(|unresolved| unresolved.absent);
         let pending = self.pending.remove(tag).map(|pending| pending.happened);
         let before = self.resolved.insert(tag.clone(), Resolved { digest: digest.clone(), seen: asked });

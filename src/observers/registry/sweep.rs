@@ -131,7 +131,8 @@ impl Host {
         answer: Resolution,
     ) {
         let repository = known.repository.clone();
-        match known.answer(&tag, answer.digest.clone(), answer.asked, answer.answered) {
+        let in_use = interest.tags.contains(&tag);
+        match known.answer(&tag, in_use, answer.digest.clone(), answer.asked, answer.answered) {
             Verdict::Unchanged | Verdict::NotFound => {}
             Verdict::Gone(happened) => {
                 let fact = Fact::Absent { subject: Subject::Tag { repository, tag } };
@@ -140,7 +141,6 @@ impl Host {
             Verdict::Points { happened, first } => {
                 let Some(digest) = answer.digest else { return };
                 let basis = if first { Basis::Backfill } else { Basis::Poll };
-                let in_use = interest.tags.contains(&tag);
                 let fact = Fact::TagPointsTo { repository, tag, digest: digest.clone() };
                 self.reporter.fact(happened, basis, fact).await;
                 // A registry that nobody listed is asked for content only where something uses it.

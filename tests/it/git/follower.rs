@@ -44,9 +44,20 @@ impl Follower {
         Self { poller: Poller::new(config, cache.path(), reporter), reports, measures: Vec::new(), cache }
     }
 
-    /// Where the copy is.
-    pub fn cache(&self) -> &std::path::Path {
-        self.cache.path()
+    /// The copy's directory is made anew after so many fetches.
+    pub fn renewing_after(mut self, fetches: u32) -> Self {
+        self.poller = self.poller.renewing_after(fetches);
+        self
+    }
+
+    /// The copy that is read now; there is only one.
+    pub fn copy(&self) -> std::path::PathBuf {
+        let only = |directory: &std::path::Path| {
+            let entries: Vec<_> = std::fs::read_dir(directory).unwrap().collect();
+            let [Ok(entry)] = &entries[..] else { panic!("{entries:?}") };
+            entry.path()
+        };
+        only(&only(self.cache.path()))
     }
 
     /// One look; everything it reported.

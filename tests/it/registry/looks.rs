@@ -248,6 +248,6 @@ async fn a_repository_that_becomes_interesting_is_looked_at_without_delay() {
     let mut watching = Watching::start(vec![slow], Interests::default(), Limits::default());
     let interests = interest(&format!("{}/shop/web", fake.host), true, &[], std::slice::from_ref(&digest));
     watching.interests.send(Arc::new(interests)).unwrap();
-    watching.look_completed().await;
     watching.described(&digest).await;
+    watching.look_completed().await;
 }

@@ -1,0 +1,298 @@
+//! A git repository and its ideal observer: the followed branches are polled, trees are read whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use knotmeter::image::ImageRef;
+use knotmeter::observation::{
+    Basis, Commit, Fact, GitReference, Interval, LookFailure, Scope, SourceKind, TreeNames,
+};
+
+use super::record::{Recorder, Speaker, since};
+use super::text::{Read, START, image, pair};
+
+/// The one repository of every case.
+pub const URL: &str = "fleet";
+/// What was there at `0s` was committed an hour before.
+const BEFORE: i64 = -3_600_000;
+
+type Tree = BTreeMap<String, Vec<GitReference>>;
+
+/// The repository, and what its observer has seen.
+#[derive(Debug)]
+pub struct Git {
+    branches: BTreeMap<String, Vec<Made>>,
+    down: bool,
+    seen: BTreeMap<String, Seen>,
+}
+
+#[derive(Debug, Clone)]
+struct Made {
+    id: Arc<str>,
+    author: Arc<str>,
+    reverts: Option<Arc<str>>,
+    at: i64,
+    before: Tree,
+    tree: Tree,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    looked: Option<i64>,
+    tip: Option<Arc<str>>,
+    history: HashSet<Arc<str>>,
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        let root = Made {
+            id: "root".into(),
+            author: "root".into(),
+            reverts: None,
+            at: BEFORE,
+            before: Tree::new(),
+            tree: Tree::new(),
+        };
+        Self { branches: [("main".to_owned(), vec![root])].into(), down: false, seen: BTreeMap::new() }
+    }
+}
+
+impl Git {
+    pub fn set_down(&mut self, down: bool) {
+        self.down = down;
+    }
+
+    pub fn restart(&mut self) {
+        self.seen.clear();
+    }
+
+    pub fn delete_branch(&mut self, name: &str) {
+        self.branches.remove(name);
+    }
+
+    /// `commit ID [on BRANCH] FILE [KIND/NAME] CONTAINER=IMAGE [marker=M] [by=NAME] [reverts=ID] [; ...]`.
+    /// Answers with the images it names.
+    pub fn commit(&mut self, now: i64, words: &[String]) -> Read<Vec<ImageRef>> {
+        let (id, rest) = words.split_first().ok_or("a commit needs an id")?;
+        let (branch, rest) = match rest {
+            [on, branch, rest @ ..] if on == "on" => (branch.as_str(), rest),
+            rest => ("main", rest),
+        };
+        self.change(now, id, branch, rest)
+    }
+
+    /// `force-push ID to ID0 FILE ...`: what came after ID0 is gone, ID is the new tip.
+    pub fn force_push(&mut self, now: i64, words: &[String]) -> Read<Vec<ImageRef>> {
+        let [id, to, base, rest @ ..] = words else { return Err("write `force-push ID to ID0 ..`".into()) };
+        let main = self.branches.get_mut("main").ok_or("main is gone")?;
+        let at = main.iter().position(|made| *made.id == **base);
+        main.truncate(at.filter(|_| to == "to").ok_or(format!("no commit {base:?} to go back to"))? + 1);
+        self.change(now, id, "main", rest)
+    }
+
+    /// `rename ID FILE to FILE`.
+    pub fn rename(&mut self, now: i64, words: &[String]) -> Read<()> {
+        let [id, from, _, to] = words else { return Err("write `rename ID FILE to FILE`".into()) };
+        let mut tree = self.tip("main")?.tree.clone();
+        let mut references = tree.remove(from).ok_or(format!("no file {from:?}"))?;
+        references.iter_mut().for_each(|reference| reference.file = to.as_str().into());
+        tree.insert(to.clone(), references);
+        self.add(now, id, "main", tree, &[])
+    }
+
+    /// `merge ID of BRANCH`: main takes the branch's tree and its commits.
+    pub fn merge(&mut self, now: i64, words: &[String]) -> Read<()> {
+        let [id, _, branch] = words else { return Err("write `merge ID of BRANCH`".into()) };
+        let theirs = self.branches.get(branch).ok_or(format!("no branch {branch:?}"))?.clone();
+        let tree = theirs.last().expect("a branch has commits").tree.clone();
+        let before = self.tip("main")?.tree.clone();
+        let main = self.branches.get_mut("main").ok_or("main is gone")?;
+        let known: HashSet<Arc<str>> = main.iter().map(|made| made.id.clone()).collect();
+        main.extend(theirs.into_iter().filter(|made| !known.contains(&made.id)));
+        self.add(now, id, "main", tree, &[])?;
+        let merge = self.branches.get_mut("main").and_then(|main| main.last_mut());
+        merge.expect("just added").before = before;
+        Ok(())
+    }
+
+    /// One look at every followed branch.
+    pub fn look(&mut self, now: i64, interval: i64, read: &[(String, String)], to: &mut Recorder) {
+        let who = Speaker::new(SourceKind::Git, URL);
+        let mut branches: Vec<&String> = read.iter().map(|(branch, _)| branch).collect();
+        branches.sort();
+        branches.dedup();
+        for branch in branches {
+            let scope = Scope::Branch { url: URL.into(), branch: branch.as_str().into() };
+            let Some(history) = self.branches.get(branch).filter(|_| !self.down) else {
+                let failure = if self.down { LookFailure::Network } else { LookFailure::Missing };
+                to.failed(&who, now, scope, failure);
+                continue;
+            };
+            let seen = self.seen.entry(branch.clone()).or_default();
+            let tip = history.last().expect("a branch has commits");
+            if seen.tip.as_ref() != Some(&tip.id) {
+                for (_, path) in read.iter().filter(|(name, _)| name == branch) {
+                    let (happened, basis) = match seen.looked {
+                        None => (Interval::until(START + now), Basis::Backfill),
+                        Some(last) => (since(last, now), Basis::Poll),
+                    };
+                    let names = tree_names(branch, path, history, seen);
+                    to.say(&who, now, happened, basis, Fact::TreeNames(Box::new(names)));
+                }
+            }
+            *seen = Seen {
+                looked: Some(now),
+                tip: Some(tip.id.clone()),
+                history: history.iter().map(|made| made.id.clone()).collect(),
+            };
+            to.looked(&who, now, scope, interval);
+        }
+    }
+
+    fn tip(&self, branch: &str) -> Read<&Made> {
+        self.branches.get(branch).and_then(|made| made.last()).ok_or(format!("no branch {branch:?}"))
+    }
+
+    fn change(&mut self, now: i64, id: &str, branch: &str, words: &[String]) -> Read<Vec<ImageRef>> {
+        if !self.branches.contains_key(branch) {
+            let main = self.branches.get("main").ok_or("main is gone")?.clone();
+            self.branches.insert(branch.to_owned(), main);
+        }
+        let mut tree = self.tip(branch)?.tree.clone();
+        let (mut file, mut images) = (None, Vec::new());
+        for part in words.split(|word| word == ";") {
+            change_file(&mut tree, &mut file, part, &mut images)?;
+        }
+        self.add(now, id, branch, tree, words)?;
+        Ok(images)
+    }
+
+    fn add(&mut self, now: i64, id: &str, branch: &str, tree: Tree, words: &[String]) -> Read<()> {
+        let value = |wanted| words.iter().filter_map(|w| pair(w)).find(|(k, _)| *k == wanted).map(|(_, v)| v);
+        let made = Made {
+            id: id.into(),
+            author: value("by").unwrap_or("dev").into(),
+            reverts: value("reverts").map(Into::into),
+            at: if now == 0 { BEFORE } else { now },
+            before: self.tip(branch)?.tree.clone(),
+            tree,
+        };
+        let history = self.branches.get_mut(branch).ok_or(format!("no branch {branch:?}"))?;
+        if history.iter().any(|known| known.id == made.id) {
+            return Err(format!("{branch} has a commit {id:?} already"));
+        }
+        history.push(made);
+        Ok(())
+    }
+}
+
+/// `[FILE] [KIND/NAME] [ns=NAMESPACE] CONTAINER=IMAGE [marker=M]`; `-` as image takes the reference away.
+fn change_file(
+    tree: &mut Tree,
+    file: &mut Option<String>,
+    words: &[String],
+    images: &mut Vec<ImageRef>,
+) -> Read<()> {
+    let mut object = (None::<Arc<str>>, None::<Arc<str>>, None::<Arc<str>>);
+    let mut set: Vec<(String, String)> = Vec::new();
+    let mut marker = None;
+    for word in words {
+        match pair(word) {
+            Some(("by" | "reverts", _)) => {}
+            Some(("marker", name)) => marker = Some(Arc::from(name)),
+            Some(("ns", namespace)) => object.2 = Some(namespace.into()),
+            Some((container, image)) => set.push((container.to_owned(), image.to_owned())),
+            None => match kind_and_name(word) {
+                Some((kind, name)) => (object.0, object.1) = (Some(kind), Some(name)),
+                None => *file = Some(word.clone()),
+            },
+        }
+    }
+    let file = file.as_deref().ok_or("a commit names its file")?;
+    let lines = tree.entry(file.to_owned()).or_default();
+    for (place, text) in set {
+        let (kind, name, container): (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) =
+            if place == "text" {
+                (None, None, None)
+            } else if place.starts_with("kustomize:") {
+                (Some("Kustomization".into()), None, None)
+            } else {
+                (object.0.clone(), object.1.clone(), Some(place.as_str().into()))
+            };
+        let named = (text != "-").then(|| image(&text)).transpose()?;
+        lines.retain(|line| {
+            let same_place = (&line.kind, &line.name, &line.container) == (&kind, &name, &container);
+            // Bare texts and kustomize entries are told apart by what they name.
+            let same_image = named.as_ref().is_none_or(|named| line.image.repository == named.repository);
+            !(same_place && (container.is_some() || same_image))
+        });
+        let Some(named) = named else { continue };
+        images.push(named.clone());
+        lines.push(GitReference {
+            file: file.into(),
+            line: 0,
+            kind,
+            name,
+            namespace: object.2.clone(),
+            container,
+            image: named,
+            marker: marker.clone(),
+        });
+    }
+    lines.iter_mut().zip(1..).for_each(|(line, number)| line.line = number);
+    Ok(())
+}
+
+fn kind_and_name(word: &str) -> Option<(Arc<str>, Arc<str>)> {
+    let (kind, name) = word.split_once('/')?;
+    let kind = match kind {
+        "deployment" => "Deployment",
+        "statefulset" => "StatefulSet",
+        "daemonset" => "DaemonSet",
+        "cronjob" => "CronJob",
+        _ => return None,
+    };
+    Some((kind.into(), name.into()))
+}
+
+fn tree_names(branch: &str, path: &str, history: &[Made], seen: &Seen) -> TreeNames {
+    let tip = history.last().expect("a branch has commits");
+    let known = |id: &Arc<str>| seen.history.contains(id);
+    let new = history.iter().rev().filter(|made| seen.looked.is_some() && !known(&made.id));
+    TreeNames {
+        url: URL.into(),
+        branch: branch.into(),
+        path: path.into(),
+        commit: tip.id.clone(),
+        references: under(&tip.tree, path),
+        commits: new.map(|made| describe(made, path)).collect(),
+        forced: seen.tip.as_ref().is_some_and(|tip| !history.iter().any(|made| made.id == *tip)),
+    }
+}
+
+fn describe(made: &Made, path: &str) -> Commit {
+    // A moved line or file brings nothing in: only place in the object and image count.
+    let bare = |reference: &GitReference| GitReference { file: "".into(), line: 0, ..reference.clone() };
+    let mut before: Vec<GitReference> = under(&made.before, path).iter().map(bare).collect();
+    let mut added = under(&made.tree, path);
+    added.retain(|reference| {
+        let at = before.iter().position(|known| *known == bare(reference));
+        at.map(|at| before.swap_remove(at)).is_none()
+    });
+    let subject = match &made.reverts {
+        Some(id) => format!("Revert {id}"),
+        None => format!("Change {}", made.id),
+    };
+    Commit {
+        id: made.id.clone(),
+        author: made.author.clone(),
+        committed_at: START + made.at,
+        subject: subject.into(),
+        reverts: made.reverts.clone(),
+        added,
+    }
+}
+
+fn under(tree: &Tree, path: &str) -> Vec<GitReference> {
+    tree.iter().filter(|(file, _)| file.starts_with(path)).flat_map(|(_, lines)| lines.clone()).collect()
+}

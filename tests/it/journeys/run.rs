@@ -1,0 +1,126 @@
+//! Runs a tracker over what the observers said, and keeps what it answered.
+
+use std::collections::BTreeMap;
+
+use knotmeter::observation::Time;
+use knotmeter::tracker::{Destination, DestinationStatus, Event, Journey, JourneyId, Tracker};
+
+use super::record::Delivery;
+
+/// Deadlines between two facts. More means a deadline that never passes.
+const DEADLINES_MAX: usize = 100_000;
+
+/// A tracker under way, and all it ever said.
+#[derive(Debug, Default)]
+pub struct Run {
+    tracker: Tracker,
+    log: Vec<Delivery>,
+    pub now: Option<Time>,
+    /// Every journey by id: as last seen, also after the tracker forgot it.
+    pub journeys: BTreeMap<JourneyId, Journey>,
+    pub settled: BTreeMap<JourneyId, Journey>,
+    /// Settled again in the replay after a restart, which is no second settling.
+    replayed: Vec<JourneyId>,
+    pub restarted: Vec<Destination>,
+    /// Promises the tracker broke, whatever the case expects.
+    pub broken: Vec<String>,
+}
+
+/// How the tracker is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// `advance` at every deadline, as the program does.
+    AtDeadlines,
+    /// Facts only, as a replay may: time passes by their stamps.
+    FactsOnly,
+}
+
+impl Run {
+    /// Feeds deliveries and lets time pass to `end`.
+    pub fn over(deliveries: &[(Time, Delivery)], end: Time, ask: Ask) -> Self {
+        let mut run = Self::default();
+        for (now, delivery) in deliveries {
+            if ask == Ask::AtDeadlines {
+                run.advance(*now);
+            }
+            run.deliver(*now, delivery);
+        }
+        run.advance(end);
+        run
+    }
+
+    /// Lets time pass, stopping at every deadline.
+    pub fn advance(&mut self, to: Time) {
+        for _ in 0..DEADLINES_MAX {
+            let Some(deadline) = self.tracker.next_deadline().filter(|deadline| deadline.at <= to) else {
+                return;
+            };
+            let at = self.now.map_or(deadline.at, |now| now.max(deadline.at));
+            let events = self.tracker.advance(at);
+            self.take(events, at);
+            if self.tracker.next_deadline() == Some(deadline) {
+                return self.broken.push(format!("deadline {deadline:?} is still there after advance({at})"));
+            }
+        }
+        self.broken.push(format!("more than {DEADLINES_MAX} deadlines before {to}"));
+    }
+
+    pub fn deliver(&mut self, now: Time, delivery: &Delivery) {
+        match delivery {
+            Delivery::Observation(observation) => {
+                let events = self.tracker.observe(observation);
+                self.take(events, now);
+            }
+            Delivery::Restart(_) => self.restart(now),
+        }
+        self.log.push(delivery.clone());
+    }
+
+    pub fn destinations(&self, now: Time) -> Vec<DestinationStatus> {
+        self.tracker.destinations(now)
+    }
+
+    /// Our process is gone; another one replays what was kept.
+    fn restart(&mut self, now: Time) {
+        self.tracker = Tracker::default();
+        self.replayed = self.settled.keys().copied().collect();
+        let restarted = std::mem::take(&mut self.restarted);
+        for delivery in std::mem::take(&mut self.log) {
+            if let Delivery::Observation(observation) = &delivery {
+                let events = self.tracker.observe(observation);
+                self.take(events, delivery.at());
+            }
+            self.log.push(delivery);
+        }
+        self.advance(now);
+        self.replayed.clear();
+        self.restarted = restarted;
+    }
+
+    fn take(&mut self, events: Vec<Event>, now: Time) {
+        self.now = Some(self.now.map_or(now, |before| before.max(now)));
+        for event in events {
+            match event {
+                Event::Settled(journey) => {
+                    if let Some(at) = self.replayed.iter().position(|id| *id == journey.id) {
+                        self.replayed.swap_remove(at);
+                    } else if self.settled.contains_key(&journey.id) {
+                        self.broken.push(format!("journey {} settled twice", journey.id));
+                    }
+                    self.settled.insert(journey.id, *journey);
+                }
+                Event::Restarted { destination } => self.restarted.push(*destination),
+                Event::Moved { .. }
+                | Event::Held { .. }
+                | Event::Stuck { .. }
+                | Event::Blind { .. }
+                | Event::Cleared { .. } => {}
+            }
+        }
+        // What vanished before it settled was a first guess, put right by an earlier cause.
+        self.journeys.retain(|_, journey| journey.settled);
+        for journey in self.tracker.journeys() {
+            self.journeys.insert(journey.id, journey.clone());
+        }
+    }
+}
