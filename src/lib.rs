@@ -1,8 +1,15 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod exporters;
+pub mod http;
 pub mod image;
 pub mod observation;
 pub mod observers;
 pub mod policy;
+pub mod smoketest;
+pub mod telemetry;
 pub mod tracker;

@@ -1,12 +1,18 @@
 //! Which tag an update policy selects: semver, numerical, alphabetical, or one tag's digest.
 //!
 //! The semantics are Flux's (`ImagePolicy`: `filterTags`, then `policy`), so that Knotmeter knows on its own
-//! which tag should have been chosen. Pure: tags in, one tag out.
+//! which tag should have been chosen. Pure: tags in, one tag out. Two differences are on purpose: a tag that a
+//! numerical policy cannot read takes no part (Flux fails the whole policy), and among equal keys the greater
+//! tag text wins (in Flux the order of the list decides), so that input order never matters.
+
+mod range;
+
+pub use range::Range;
 
 use std::cmp::Ordering;
 
 use regex::{Regex, RegexBuilder};
-use semver::{Version, VersionReq};
+use semver::Version;
 
 use crate::image::Tag;
 use crate::observation::{FilterTags, Order, Policy};
@@ -47,7 +53,8 @@ impl Selector {
                     .size_limit(PATTERN_BYTES_MAX)
                     .build()
                     .map_err(|error| Error(format!("filter_tags.pattern {:?}: {error}", filter.pattern)))?;
-                Some((regex, filter.extract.as_deref().map(braced)))
+                let extract = filter.extract.as_deref().filter(|template| !template.is_empty());
+                Some((regex, extract.map(str::to_owned)))
             }
         };
         let policy = match policy {
@@ -98,7 +105,7 @@ impl Selector {
             }
             Ready::Numerical(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Key::Number),
             Ready::Alphabetical(_) => Some(Key::Text(text)),
-            Ready::Digest(wanted) => (text == *wanted).then_some(Key::Text(text)),
+            Ready::Digest(wanted) => (tag == wanted).then_some(Key::Text(text)),
         }
     }
 
@@ -123,107 +130,7 @@ enum Key {
     Text(String),
 }
 
-/// Go templates write `$ts`; in the regex crate `$ts` swallows what follows, so groups are put in braces.
-fn braced(extract: &str) -> String {
-    let group = Regex::new(r"\$([A-Za-z0-9_]+)").expect("a fixed pattern");
-    group.replace_all(extract, "$${$1}").into_owned()
-}
-
-/// Reads a tag as a version: a leading `v` and missing minor or patch numbers are allowed, as Flux does.
+/// Reads a tag as a version: all three numbers must be there, a leading `v` may be, as Flux has it.
 fn version(text: &str) -> Option<Version> {
-    let text = text.strip_prefix('v').unwrap_or(text);
-    let end = text.find(['-', '+']).unwrap_or(text.len());
-    let (core, rest) = text.split_at(end);
-    let full = match core.split('.').count() {
-        1 => format!("{core}.0.0{rest}"),
-        2 => format!("{core}.0{rest}"),
-        _ => text.to_owned(),
-    };
-    Version::parse(&full).ok()
-}
-
-/// A version range as Flux takes it: alternatives joined by `||`, comparators by spaces or commas, `1.x`, `1 - 2`.
-#[derive(Debug, Clone)]
-pub struct Range {
-    alternatives: Vec<(VersionReq, bool)>,
-}
-
-impl Range {
-    /// Reads a range.
-    ///
-    /// # Errors
-    /// A sentence that names the range.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let alternatives = text.split("||").map(alternative).collect::<Option<Vec<_>>>();
-        match alternatives {
-            Some(alternatives) => Ok(Self { alternatives }),
-            None => {
-                Err(format!("{text:?} is not a version range; write for example '>=1.0.0 <2.0.0' or '1.x'"))
-            }
-        }
-    }
-
-    fn matches(&self, version: &Version) -> bool {
-        self.alternatives.iter().any(|(range, prereleases)| {
-            if version.pre.is_empty() || *prereleases {
-                // A comparator with a pre-release admits pre-releases of every version, as in Go's semver;
-                // the crate would admit only those of the same version.
-                let plain = Version::new(version.major, version.minor, version.patch);
-                range.matches(version) || (*prereleases && range.matches(&plain) && above(range, version))
-            } else {
-                false
-            }
-        })
-    }
-}
-
-/// No lower comparator of the range lies above the version itself.
-fn above(range: &VersionReq, version: &Version) -> bool {
-    range.comparators.iter().all(|c| {
-        let bound = Version {
-            major: c.major,
-            minor: c.minor.unwrap_or(0),
-            patch: c.patch.unwrap_or(0),
-            pre: c.pre.clone(),
-            build: semver::BuildMetadata::EMPTY,
-        };
-        match c.op {
-            semver::Op::GreaterEq | semver::Op::Caret | semver::Op::Tilde => *version >= bound,
-            semver::Op::Greater => *version > bound,
-            semver::Op::Less => *version < bound,
-            semver::Op::LessEq => *version <= bound,
-            _ => true,
-        }
-    })
-}
-
-fn alternative(text: &str) -> Option<(VersionReq, bool)> {
-    let text = text.trim();
-    let prereleases = text.contains('-') && !text.contains(" - ");
-    if let Some((low, high)) = text.split_once(" - ") {
-        return VersionReq::parse(&format!(">={}, <={}", low.trim(), high.trim())).ok().map(|r| (r, false));
-    }
-    let mut comparators = Vec::new();
-    let mut operator = String::new();
-    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
-        // `>= 1.0` may be written with a space; the crate wants it without.
-        if word.chars().all(|c| matches!(c, '<' | '>' | '=' | '^' | '~')) {
-            operator = word.to_owned();
-            continue;
-        }
-        let number = word.trim_start_matches(['<', '>', '=', '^', '~']);
-        let written = &word[..word.len() - number.len()];
-        let number = number.strip_prefix('v').unwrap_or(number).replace(['x', 'X'], "*");
-        let bare = written.is_empty() && operator.is_empty();
-        // A bare full version is exact in Flux; the crate would read it as caret.
-        let prefix =
-            if bare && !number.contains('*') && number.split('.').count() >= 3 { "=" } else { written };
-        let prefix =
-            if bare && !number.contains('*') && number.split('.').count() < 3 { "~" } else { prefix };
-        comparators.push(format!("{operator}{prefix}{number}"));
-        operator.clear();
-    }
-    let joined = comparators.join(", ");
-    let joined = if joined.is_empty() { "*".to_owned() } else { joined };
-    VersionReq::parse(&joined).ok().map(|range| (range, prereleases))
+    Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }

@@ -7,7 +7,15 @@ use super::{Config, LiveWhen, Policy};
 use crate::image::Repository;
 
 /// A configuration is a page or two; anything far above is a wrong file.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Aliases are for a repeated list of namespaces or two. Repeated inside each other they would multiply a small
+/// file into gigabytes.
+const ALIASES_MAX: usize = 64;
+/// What aliases may repeat altogether, in YAML events.
+const REPEATED_EVENTS_MAX: usize = 256;
+/// All texts of a configuration together, in bytes. With the limit above, what aliases make of them stays below
+/// 64 MiB.
+const TEXT_BYTES_MAX: usize = 256 << 10;
 
 /// Why a configuration was refused. Always names the file, and the line where one is to blame.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +23,15 @@ pub enum Error {
     /// The file is missing, unreadable or too large.
     #[error("{}: {why}", file.display())]
     Unreadable { file: PathBuf, why: String },
-    /// Not YAML, an unknown key, or a value of the wrong form. The message carries line and column.
+    /// Not YAML, an unknown key, or a value of the wrong form. The message begins with line and column.
     #[error("{}: {message}", file.display())]
     Refused { file: PathBuf, message: String },
-    /// Well-formed, but it contradicts itself.
-    #[error("{}: {key}: {message}", file.display())]
-    Contradiction { file: PathBuf, key: String, message: String },
+    /// Well-formed, but it contradicts itself or cannot be used.
+    #[error("{}: {place}{key}: {message}", file.display())]
+    Contradiction { file: PathBuf, place: String, key: String, message: String },
 }
 
-/// Reads and checks a file.
+/// Reads and checks a file. Relative paths in it are made relative to its folder.
 ///
 /// # Errors
 /// Whatever is wrong with it, as a sentence for the person who wrote it.
@@ -34,7 +42,15 @@ pub fn load(file: &Path) -> Result<Config, Error> {
         return Err(unreadable(format!("{size} bytes, more than the {FILE_BYTES_MAX} that are read")));
     }
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
-    parse(&text, file)
+    let mut config = parse(&text, file)?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let kubeconfigs = config.clusters.iter_mut().filter_map(|cluster| cluster.kubeconfig.as_mut());
+    let docker_configs = config.registries.iter_mut().filter_map(|registry| registry.docker_config.as_mut());
+    for path in kubeconfigs.chain(docker_configs) {
+        // An absolute path replaces the folder: that is what `join` does with one.
+        *path = folder.join(&*path);
+    }
+    Ok(config)
 }
 
 /// Reads and checks a text; `file` is what complaints call it.
@@ -46,10 +62,46 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Error> {
     if only_comments {
         return Ok(Config::default());
     }
-    let config: Config = serde_saphyr::from_str(text)
-        .map_err(|error| Error::Refused { file: file.into(), message: error.to_string() })?;
-    check(&config).map_err(|(key, message)| Error::Contradiction { file: file.into(), key, message })?;
+    let config: Config = serde_saphyr::from_str_with_options(text, yaml_options())
+        .map_err(|error| Error::Refused { file: file.into(), message: one_line(&error) })?;
+    check(&config).map_err(|(key, message)| {
+        let place = super::locate::locate(text, &key)
+            .map_or_else(String::new, |at| format!("line {} column {}: ", at.line(), at.column()));
+        Error::Contradiction { file: file.into(), place, key, message }
+    })?;
     Ok(config)
+}
+
+/// How YAML is read here: with limits that a configuration never meets.
+pub(super) fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_aliases: ALIASES_MAX,
+            max_anchors: ALIASES_MAX,
+            max_total_scalar_bytes: TEXT_BYTES_MAX,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: REPEATED_EVENTS_MAX,
+        },
+        with_snippet: false,
+    }
+}
+
+/// The library's message as one line of a log: the place first, and nothing about its own functions.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    let message = error.without_snippet().to_string();
+    let (place, message) = match error.location() {
+        None => (String::new(), message.as_str()),
+        Some(at) => {
+            let told = format!(" at line {}, column {}", at.line(), at.column());
+            let place = format!("line {} column {}: ", at.line(), at.column());
+            (place, message.strip_suffix(&told).unwrap_or(&message))
+        }
+    };
+    let message = message.split("; use from_str").next().unwrap_or(message);
+    let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
+    let message = message.replace("expected mapping start", "expected keys and values (`key: value`)");
+    place + &message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The JSON Schema of the file, for editors.
@@ -64,10 +116,10 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         let message = format!("{:?} is not an address and port such as 0.0.0.0:9871", config.listen.0);
         return Err(("listen".into(), message));
     }
-    unique("environments", config.environments.iter().map(|e| e.name.as_str()))?;
-    unique("registries", config.registries.iter().map(|r| r.host.as_str()))?;
-    unique("git", config.git.iter().map(|g| g.url.as_str()))?;
-    unique("clusters", config.clusters.iter().map(|c| c.name.as_str()))?;
+    unique("environments", "name", config.environments.iter().map(|e| e.name.as_str()))?;
+    unique("registries", "host", config.registries.iter().map(|r| r.host.as_str()))?;
+    unique("git", "url", config.git.iter().map(|g| g.url.as_str()))?;
+    unique("clusters", "name", config.clusters.iter().map(|c| c.name.as_str()))?;
     for (at, registry) in config.registries.iter().enumerate() {
         if format!("{}/x", registry.host).parse::<Repository>().is_err() || registry.host.contains('/') {
             let message =
@@ -101,11 +153,11 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     }
     let clusters: BTreeSet<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
     for (at, environment) in config.environments.iter().enumerate() {
-        for name in environment.clusters.iter().filter(|_| !clusters.is_empty()) {
-            if !clusters.contains(name.as_str()) {
+        for (c, name) in environment.clusters.iter().enumerate() {
+            if !clusters.is_empty() && !clusters.contains(name.as_str()) {
                 let allowed: Vec<_> = clusters.iter().copied().collect();
                 let message = format!("no cluster {name:?}; there are {}", allowed.join(", "));
-                return Err((format!("environments[{at}].clusters"), message));
+                return Err((format!("environments[{at}].clusters[{c}]"), message));
             }
         }
     }
@@ -139,15 +191,23 @@ fn check_expect(
         {
             return Err((key("policy.semver.range"), error));
         }
+        if let Policy::Digest { tag } = &expect.policy
+            && let Err(error) = tag.parse::<crate::image::Tag>()
+        {
+            return Err((key("policy.digest.tag"), error.to_string()));
+        }
     }
     Ok(())
 }
 
-fn unique<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Result<(), (String, String)> {
+fn unique<'a>(list: &str, key: &str, names: impl Iterator<Item = &'a str>) -> Result<(), (String, String)> {
     let mut seen = BTreeSet::new();
-    for name in names {
+    for (at, name) in names.enumerate() {
+        if name.is_empty() {
+            return Err((format!("{list}[{at}].{key}"), "must not be empty".into()));
+        }
         if !seen.insert(name) {
-            return Err((key.into(), format!("{name:?} is there twice")));
+            return Err((format!("{list}[{at}].{key}"), format!("{name:?} is there twice")));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 mod duration;
 mod load;
+mod locate;
 mod pattern;
 
 pub use duration::Seconds;
@@ -58,6 +59,7 @@ impl Default for Listen {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
+    /// Name in labels and on the page.
     pub name: String,
     /// Names of clusters; all clusters where empty.
     #[serde(default)]
@@ -82,7 +84,7 @@ pub struct Registry {
     /// Repositories to scan, `*` matches inside a path component, `**` over them. Default: what the workloads use.
     #[serde(default)]
     pub repositories: Vec<Glob>,
-    /// A docker `config.json` with credentials. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    /// A docker `config.json` with credentials, relative to the configuration file. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
 }
@@ -128,7 +130,7 @@ pub struct GitPath {
 pub struct Cluster {
     /// Name in labels and on the page.
     pub name: String,
-    /// A kubeconfig file. Default: in-cluster, else `$KUBECONFIG` or `~/.kube/config`.
+    /// A kubeconfig file, relative to the configuration file. Default: in-cluster, else `$KUBECONFIG` or `~/.kube/config`.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
     /// A context of it; the current one where absent.
@@ -142,9 +144,12 @@ pub struct Cluster {
 pub struct Expect {
     /// A repository, without tag.
     pub image: String,
+    /// Which tags take part. Default: all.
     #[serde(default)]
     pub filter_tags: Option<FilterTags>,
+    /// Which of them should be live.
     pub policy: Policy,
+    /// Name of the environment where it should be live.
     pub environment: String,
 }
 
@@ -164,19 +169,27 @@ pub struct FilterTags {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Policy {
     /// The highest version inside the range.
-    Semver { range: String },
+    Semver {
+        /// Such as `>=1.0.0 <2.0.0`, `1.x`, `~1.4`, `1.2 - 2.0`; alternatives are joined by `||`.
+        range: String,
+    },
     /// The highest number (`asc`) or the lowest (`desc`).
     Numerical {
+        /// `asc` takes the highest.
         #[serde(default)]
         order: Order,
     },
     /// The last in alphabetical order (`asc`) or the first (`desc`).
     Alphabetical {
+        /// `asc` takes the last.
         #[serde(default)]
         order: Order,
     },
     /// One tag, whatever it points to now.
-    Digest { tag: String },
+    Digest {
+        /// Such as `stable`.
+        tag: String,
+    },
 }
 
 /// An order.

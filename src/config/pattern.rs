@@ -20,6 +20,12 @@ impl Glob {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/*-".contains(c);
+        if text.is_empty() || !text.chars().all(fits) {
+            return Err(format!(
+                "{text:?} can match no repository; write its path without host and tag, such as team/web or team/*"
+            ));
+        }
         let mut pattern = String::from("^");
         let mut rest = text;
         while let Some(c) = rest.chars().next() {

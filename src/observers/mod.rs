@@ -4,6 +4,10 @@
 //! pure part (parse, decode, compare) that tests feed with text. An observer knows `image`, `observation`,
 //! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these.
 
+pub mod cluster;
+pub mod git;
+pub mod registry;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;

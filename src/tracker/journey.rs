@@ -149,6 +149,8 @@ pub enum Hold {
     Schedule,
     /// A CronJob is suspended.
     Suspended,
+    /// `spec.replicas` is 0: nothing is to run.
+    ScaledToZero,
     /// A later commit disagrees with the policy.
     PolicyOverridden,
 }
@@ -163,6 +165,7 @@ impl Hold {
             Self::OnDelete => "on_delete",
             Self::Schedule => "schedule",
             Self::Suspended => "suspended",
+            Self::ScaledToZero => "scaled_to_zero",
             Self::PolicyOverridden => "policy_overridden",
         }
     }

@@ -1,84 +1,405 @@
 //! The tracker: a pure, deterministic function of observations. No I/O, no clock, no metrics.
 //!
 //! `observe` takes facts in, `advance` lets time pass, both answer with events. Facts of a cluster fold into
-//! workloads and their rollouts (`workload.rs`), facts of registries and git into what a tag pointed to and
-//! what a branch names; `correlate.rs` derives each destination's journeys from all of them together, so the
-//! order between sources does not matter. A new rule is a case in `tests/journeys/` first.
+//! workloads and their template versions (`workload.rs`), facts of registries and git into what a tag meant
+//! and what a branch names; `legs.rs` folds all of them into each destination's order of desires,
+//! `correlate.rs` makes journeys of it and `ledger.rs` settles them. Journeys are derived anew whenever a fact
+//! touches their destination, so the order between sources does not matter. A new rule is a case in
+//! `tests/journeys/` first.
 
+mod cluster;
+mod correlate;
+mod destination;
 mod event;
+mod evidence;
+mod git;
 mod journey;
+mod judge;
+mod ledger;
+mod legs;
+mod observe;
+mod query;
+mod registry;
+mod rollout;
 mod sample;
 mod source;
 mod stage;
 mod view;
+mod workload;
 
 pub use event::{Deadline, Event, Wait};
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger,
 };
+pub use query::DestinationStatus;
 pub use sample::Sample;
 pub use source::SourceStatus;
 pub use stage::{Evidence, Stage, StageState, Stages};
 pub use view::{HeldView, JourneyView, StageView, StuckView};
 
-use crate::image::{Digest, ImageRef};
-use crate::observation::{Interests, Observation, Time};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What a destination runs and should run, for gauges and the page.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DestinationStatus {
-    pub destination: Destination,
-    /// What its template says.
-    pub image: Option<ImageRef>,
-    /// What was last live.
-    pub live: Option<(ImageRef, Option<Digest>, Time)>,
-    /// Un-held seconds since the oldest desire newer than what runs; 0 when what runs is the desire.
-    pub behind_seconds: f64,
-    /// Pods of one template run different digests.
-    pub mixed_digests: bool,
-}
+use cluster::{ClusterState, plural};
+use correlate::{Seen, SeenAt, image_key};
+use destination::{DestinationKey, describe, promotion_rank};
+use git::Trees;
+use ledger::{Bench, Ledger};
+use legs::{Desires, Inputs};
+use registry::Registries;
+use source::{ScopeKey, Sources};
+
+use crate::image::Repository;
+use crate::observation::{
+    ClusterUid, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
+};
+
+/// A workload in a cluster.
+type Place = (ClusterUid, ObjectKey);
+
+/// Rounds of deriving after one fact. Each round can only tell others that an image became live earlier, so two
+/// or three are enough; the bound is against a mistake.
+const ROUNDS_MAX: usize = 8;
 
 /// See the folder's front page.
-#[derive(Debug, Default)]
-pub struct Tracker {}
+#[derive(Debug)]
+pub struct Tracker {
+    now: Time,
+    rules: Rules,
+    sources: Sources,
+    /// Last epoch and number of each source: what is not newer was said before.
+    said: BTreeMap<SourceId, (u64, u64)>,
+    registries: Registries,
+    trees: Trees,
+    clusters: BTreeMap<ClusterUid, ClusterState>,
+    ledgers: BTreeMap<DestinationKey, Ledger>,
+    /// Workloads that used a repository at any time.
+    users: BTreeMap<Repository, BTreeSet<Place>>,
+    seen: Seen,
+    dirty: BTreeSet<Place>,
+    /// Destinations with something that still depends on time.
+    active: BTreeSet<DestinationKey>,
+    conflicts: u64,
+    /// The next deadline, so that an observation need not look for it.
+    due: Option<Time>,
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self {
+            now: Time::MIN,
+            rules: Rules::default(),
+            sources: Sources::default(),
+            said: BTreeMap::new(),
+            registries: Registries::default(),
+            trees: Trees::default(),
+            clusters: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
+            users: BTreeMap::new(),
+            seen: Seen::new(),
+            dirty: BTreeSet::new(),
+            active: BTreeSet::new(),
+            conflicts: 0,
+            due: None,
+        }
+    }
+}
 
 impl Tracker {
-    /// Takes one observation in.
-    pub fn observe(&mut self, _observation: &Observation) -> Vec<Event> {
-        Vec::new()
+    /// Takes one observation in. What a source said before is skipped. What was due before it happens first, so
+    /// that a replay without anybody asking for deadlines gives the same journeys.
+    pub fn observe(&mut self, observation: &Observation) -> Vec<Event> {
+        let mut events = self.catch_up(observation.observed_at);
+        events.extend(self.observe_now(observation));
+        self.due = self.next_deadline().map(|deadline| deadline.at);
+        events
+    }
+
+    fn catch_up(&mut self, to: Time) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(at) = self.due.filter(|due| *due <= to) {
+            events.extend(self.advance(at));
+            if self.due == Some(at) {
+                break;
+            }
+        }
+        events
+    }
+
+    fn observe_now(&mut self, observation: &Observation) -> Vec<Event> {
+        self.now = self.now.max(observation.observed_at);
+        let number = (observation.source_epoch, observation.seq);
+        if self.said.get(&observation.source).is_some_and(|last| number <= *last) {
+            return Vec::new();
+        }
+        self.said.insert(observation.source.clone(), number);
+        self.take(observation);
+        self.derive_dirty()
     }
 
     /// Lets time pass up to `now`: budgets run out, sources grow stale, journeys settle.
-    pub fn advance(&mut self, _now: Time) -> Vec<Event> {
-        Vec::new()
+    pub fn advance(&mut self, now: Time) -> Vec<Event> {
+        self.now = self.now.max(now);
+        let active: Vec<DestinationKey> = self.active.iter().cloned().collect();
+        let mut events = Vec::new();
+        for key in active {
+            events.extend(self.judge(&key));
+        }
+        self.due = self.next_deadline().map(|deadline| deadline.at);
+        events
     }
 
     /// When to call `advance` next, and why.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        None
+        self.active
+            .iter()
+            .filter_map(|key| {
+                let ledger = self.ledgers.get(key)?;
+                let (at, why) = ledger.next(&self.bench(key))?;
+                Some(Deadline { at, why })
+            })
+            .min()
     }
 
-    /// Open journeys and those that ended lately, oldest first.
-    pub fn journeys(&self) -> impl Iterator<Item = &Journey> {
-        std::iter::empty()
+    fn derive_dirty(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let dirty = std::mem::take(&mut self.dirty);
+            if dirty.is_empty() {
+                break;
+            }
+            for place in dirty {
+                events.extend(self.derive(&place));
+            }
+        }
+        events
     }
 
-    /// Every destination.
-    #[must_use]
-    pub fn destinations(&self, _now: Time) -> Vec<DestinationStatus> {
-        Vec::new()
+    /// Derives the journeys of every container of one workload.
+    fn derive(&mut self, place: &Place) -> Vec<Event> {
+        let (cluster_uid, object) = place;
+        let Some(cluster) = self.clusters.get_mut(cluster_uid) else { return Vec::new() };
+        cluster.refresh(object, self.rules.live_when);
+        let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
+        let Some(workload) = cluster.workloads.get_mut(object) else { return Vec::new() };
+        self.conflicts += u64::from(std::mem::take(&mut workload.conflicts));
+        let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
+            return Vec::new();
+        };
+        let mut containers: BTreeSet<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
+        let first = workload.now.containers.first().map(|c| c.name.clone());
+        let booked = self.ledgers.keys().filter(|key| key.cluster == *cluster_uid && key.workload == *object);
+        containers.extend(booked.map(|key| key.container.clone()));
+        if workload.now.ignore {
+            containers.clear();
+        }
+        let mut derived = Vec::new();
+        for container in containers {
+            let key = DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container };
+            let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
+            let inputs = self.inputs(workload, &key, &destination);
+            let desires = legs::fold(&inputs);
+            let (drafts, conflicts) =
+                correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen);
+            let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
+            let status = Standing::of(&desires, &inputs);
+            let restarts = if Some(&key.container) == first.as_ref() {
+                desires.restarts.iter().map(|at| workload.versions[*at].generation).collect()
+            } else {
+                Vec::new()
+            };
+            derived.push((key, destination, drafts, conflicts, seen, status, restarts));
+        }
+        let mut events = Vec::new();
+        for (key, destination, drafts, conflicts, seen, status, restarts) in derived {
+            self.conflicts += u64::from(conflicts);
+            self.note_seen(&key, seen);
+            let mut ledger = self.ledgers.remove(&key).unwrap_or_else(|| Ledger::new(destination.clone()));
+            ledger.destination = destination;
+            (ledger.behind_since, ledger.live) = (status.behind_since, status.live);
+            let settle = (self.rules.settle.min * 1000.0) as i64;
+            ledger.restarts.retain(|generation, due| due.is_none() || restarts.contains(generation));
+            for generation in restarts {
+                ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
+            }
+            ledger.take(drafts, &self.bench(&key));
+            self.ledgers.insert(key.clone(), ledger);
+            events.extend(self.judge(&key));
+        }
+        events
     }
 
-    /// How fresh every source is.
-    #[must_use]
-    pub fn sources(&self, _now: Time) -> Vec<SourceStatus> {
-        Vec::new()
+    fn judge(&mut self, key: &DestinationKey) -> Vec<Event> {
+        let Some(mut ledger) = self.ledgers.remove(key) else { return Vec::new() };
+        let events = ledger.judge(&self.bench(key));
+        if ledger.is_active() {
+            self.active.insert(key.clone());
+        } else {
+            self.active.remove(key);
+        }
+        self.ledgers.insert(key.clone(), ledger);
+        events
     }
 
-    /// What observers should look at now.
-    #[must_use]
-    pub fn interests(&self) -> Interests {
-        Interests::default()
+    fn inputs<'a>(
+        &'a self,
+        workload: &'a workload::WorkloadState,
+        key: &'a DestinationKey,
+        destination: &Destination,
+    ) -> Inputs<'a> {
+        let image = workload.versions.last().and_then(|version| version.image(&key.container));
+        let mut changes = Vec::new();
+        let mut elsewhere = Vec::new();
+        for ((url, branch, path), tree) in &self.trees.trees {
+            let rule = self
+                .rules
+                .paths
+                .iter()
+                .find(|rule| *rule.url == **url && *rule.branch == **branch && *rule.path == **path);
+            let list = match rule {
+                Some(rule) if rule.environment == destination.environment => &mut changes,
+                Some(_) => continue,
+                None => &mut elsewhere,
+            };
+            list.extend(tree.changes.iter().filter(|change| match &change.slot {
+                git::Slot::Container { .. } => change.slot.sets(&key.workload, &key.container),
+                git::Slot::Kustomize { name } => image.as_ref().is_some_and(|image| {
+                    image.repository.as_str() == &**name
+                        || change.after.as_ref().is_some_and(|after| after.repository == image.repository)
+                }),
+                git::Slot::Text { .. } => change.after.is_some(),
+            }));
+        }
+        let selections = self
+            .registries
+            .rules
+            .iter()
+            .filter(|state| state.rule.environment == destination.environment)
+            .filter(|state| image.as_ref().is_some_and(|image| image.repository == state.rule.image))
+            .flat_map(|state| &state.selections)
+            .collect();
+        let alone = image.as_ref().is_none_or(|image| {
+            let users = self.users.get(&image.repository);
+            let same = |(cluster, object): &&Place| {
+                (cluster, object) != (&key.cluster, &key.workload)
+                    && self.environment_of(cluster, object).as_deref() == Some(&*destination.environment)
+            };
+            users.is_none_or(|users| !users.iter().any(|user| same(&user)))
+        });
+        Inputs {
+            workload,
+            container: &key.container,
+            registries: &self.registries,
+            changes,
+            elsewhere,
+            selections,
+            alone,
+        }
+    }
+
+    fn environment_of(&self, cluster: &ClusterUid, object: &ObjectKey) -> Option<std::sync::Arc<str>> {
+        let state = self.clusters.get(cluster)?;
+        let workload = state.workloads.get(object).filter(|workload| workload.removed.is_none())?;
+        let name = state.name.clone().unwrap_or_else(|| cluster.clone());
+        let key = DestinationKey { cluster: cluster.clone(), workload: object.clone(), container: "".into() };
+        Some(describe(&key, &name, &workload.now, &self.rules).environment)
+    }
+
+    /// Remembers when this destination desired and ran what; others whose open journeys care are derived again.
+    fn note_seen(&mut self, key: &DestinationKey, seen: BTreeMap<String, SeenAt>) {
+        for (image, at) in seen {
+            let by = self.seen.entry(image).or_default();
+            if by.insert(key.clone(), at) != Some(at) {
+                for other in by.keys().filter(|other| *other != key && self.active.contains(*other)) {
+                    self.dirty.insert((other.cluster.clone(), other.workload.clone()));
+                }
+            }
+        }
+    }
+
+    fn bench(&self, key: &DestinationKey) -> Bench<'_> {
+        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+        let resource = |name: &str| {
+            ScopeKey::new(&Scope::Resource { cluster: key.cluster.clone(), resource: name.into() })
+        };
+        let mut cluster = vec![resource(plural(&key.workload))];
+        if key.workload.kind != crate::observation::WorkloadKind::CronJob {
+            cluster.push(resource("pods"));
+        }
+        let environment = workload.and_then(|_| self.environment_of(&key.cluster, &key.workload));
+        let git = self
+            .rules
+            .paths
+            .iter()
+            .filter(|rule| Some(&rule.environment) == environment.as_ref())
+            .map(|rule| ScopeKey::new(&Scope::Branch { url: rule.url.clone(), branch: rule.branch.clone() }))
+            .collect();
+        let registry = workload
+            .and_then(|workload| workload.versions.last()?.image(&key.container))
+            .map(|image| ScopeKey::new(&Scope::Repository(image.repository)))
+            .into_iter()
+            .collect();
+        Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, cluster, git, registry }
+    }
+}
+
+fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTreeMap<String, SeenAt> {
+    let mut seen = BTreeMap::new();
+    for leg in &desires.legs {
+        let live = leg.completion(inputs).map(|complete| complete.learned);
+        let now = SeenAt {
+            desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
+            live: if leg.baseline { Some(Time::MIN) } else { live },
+            rank,
+        };
+        seen.entry(image_key(leg))
+            .and_modify(|known: &mut SeenAt| {
+                known.desired = known.desired.min(now.desired);
+                known.live = match (known.live, now.live) {
+                    (Some(known), Some(now)) => Some(known.min(now)),
+                    (known, now) => known.or(now),
+                };
+            })
+            .or_insert(now);
+    }
+    seen
+}
+
+/// What runs, and since when something newer is wanted.
+struct Standing {
+    behind_since: Option<Time>,
+    live: Option<(crate::image::ImageRef, Option<crate::image::Digest>, Time)>,
+}
+
+impl Standing {
+    fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
+        let live_at = |leg: &legs::Leg| match (leg.live(inputs), leg.baseline) {
+            (Some(live), false) => Some(live.interval.not_after),
+            (_, true) => Some(Time::MIN),
+            (None, false) => None,
+        };
+        let runs = desires
+            .legs
+            .iter()
+            .enumerate()
+            .filter_map(|(at, leg)| Some((leg.version?, live_at(leg)?, at)))
+            .max();
+        let live = runs.map(|(_, at, index)| {
+            let leg = &desires.legs[index];
+            (leg.image.clone(), leg.digest.clone(), at)
+        });
+        let mut behind_since = None;
+        let mut next = desires.current;
+        while let Some(at) = next {
+            let leg = &desires.legs[at];
+            let continues =
+                at == desires.current.unwrap_or(at) || matches!(leg.ended, Some((Outcome::Superseded, _)));
+            if live_at(leg).is_some() || !continues {
+                break;
+            }
+            behind_since = Some(leg.opened.not_after);
+            next = leg.previous;
+        }
+        Self { behind_since, live }
     }
 }

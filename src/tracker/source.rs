@@ -25,9 +25,48 @@ pub struct ScopeStatus {
     pub failing: Option<(Time, LookFailure, Arc<str>)>,
     /// Epoch of the last complete look: facts of a newer epoch come after a gap.
     pub epoch: u64,
+    /// Times without a fresh look, each with one interval of grace after the look that ended it.
+    pub gaps: Vec<(Time, Time)>,
 }
 
+/// Gaps that are remembered per scope.
+const GAPS_MAX: usize = 32;
+
 impl ScopeStatus {
+    /// A scope of a source before its first look.
+    #[must_use]
+    pub fn new(source: SourceId) -> Self {
+        Self {
+            source,
+            first_look: None,
+            last_started: None,
+            last_finished: None,
+            interval_seconds: 0.0,
+            failing: None,
+            epoch: 0,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// A look completed. True if it was the first ever.
+    pub fn look(&mut self, started: Time, finished: Time, interval_seconds: f64, epoch: u64) -> bool {
+        let first = self.first_look.is_none();
+        if let (Some(last), Some(stale)) = (self.last_finished, self.stale_at())
+            && (finished >= stale || self.failing.is_some())
+        {
+            self.gaps.push((last, finished + (interval_seconds * 1000.0) as i64));
+            let surplus = self.gaps.len().saturating_sub(GAPS_MAX);
+            self.gaps.drain(..surplus);
+        }
+        self.first_look.get_or_insert(started);
+        self.last_started = Some(started);
+        self.last_finished = self.last_finished.max(Some(finished));
+        self.interval_seconds = interval_seconds;
+        self.failing = None;
+        self.epoch = epoch;
+        first
+    }
+
     /// The moment from which it counts as not fresh, if no look completes before.
     #[must_use]
     pub fn stale_at(&self) -> Option<Time> {

@@ -1,0 +1,115 @@
+//! Asking a running instance: directly, or through a cluster's API server.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::args::ServerArgs;
+use crate::config;
+use crate::observers::cluster;
+
+/// One answer. The instance answers from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest answer taken.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// No running instance answers. Its own exit code.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot ask {server}: {why}\nis `knotmeter run` or `knotmeter demo` running there? name another with --server"
+)]
+pub struct CannotAsk {
+    server: String,
+    why: String,
+}
+
+/// The way to one instance.
+pub struct Instance {
+    server: String,
+    way: Way,
+}
+
+enum Way {
+    Http(reqwest::Client),
+    Cluster(Box<kube::Client>),
+}
+
+impl Instance {
+    /// The instance that the arguments name.
+    pub async fn new(args: &ServerArgs) -> anyhow::Result<Self> {
+        let Some(context) = &args.context else {
+            let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
+            return Ok(Self { server: args.server.trim_end_matches('/').to_owned(), way: Way::Http(client) });
+        };
+        let (namespace, name) = args
+            .service
+            .split_once('/')
+            .context("--service: write NAMESPACE/NAME, such as knotmeter/knotmeter")?;
+        let named = config::Cluster {
+            name: context.clone(),
+            kubeconfig: args.kubeconfig.clone(),
+            context: Some(context.clone()),
+        };
+        let client = cluster::connect(&named).await?;
+        let server = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy");
+        Ok(Self { server, way: Way::Cluster(Box::new(client)) })
+    }
+
+    /// The JSON at a path with a query.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let query: String = query
+            .iter()
+            .map(|(key, value)| format!("{key}={}", encoded(value)))
+            .collect::<Vec<_>>()
+            .join("&");
+        let address = format!("{}{path}?{query}", self.server);
+        let cannot = |why: String| CannotAsk { server: self.server.clone(), why };
+        let (status, body) = match &self.way {
+            Way::Http(client) => {
+                let answer = client.get(&address).send().await.map_err(|error| cannot(root_cause(&error)))?;
+                let status = answer.status();
+                (status, answer.bytes().await.map_err(|error| cannot(root_cause(&error)))?.to_vec())
+            }
+            Way::Cluster(client) => {
+                let request = http::Request::get(&address).body(Vec::new())?;
+                let body = tokio::time::timeout(ANSWER_TIMEOUT, client.request_text(request))
+                    .await
+                    .map_err(|_| cannot("no answer in time".into()))?
+                    .map_err(|error| cannot(error.to_string()))?;
+                (http::StatusCode::OK, body.into_bytes())
+            }
+        };
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(cannot(format!("an answer of {} bytes", body.len())).into());
+        }
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|error| cannot(format!("it answers {status} and no JSON: {error}")))?;
+        if !status.is_success() {
+            let said = value["error"].as_str().unwrap_or("no reason given").to_owned();
+            anyhow::bail!("{}: {status}: {said}", self.server);
+        }
+        Ok(value)
+    }
+}
+
+/// Percent-encodes everything that is not plainly safe in a query.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b':' => {
+                char::from(b).to_string()
+            }
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// The innermost reason: "connection refused" says more than "error sending request".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,51 @@
+//! `knotmeter config check|schema|show`, and how file, environment and flags become one configuration.
+
+use anyhow::Context as _;
+
+use super::args::{ConfigArgs, ConfigureArgs, ConfigureCommand, Output};
+use super::{Exit, output};
+use crate::config::{self, Config};
+
+/// The configuration that the arguments ask for: the file, then environment and flags over it.
+pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
+    let mut config = match &args.config {
+        Some(file) => config::load(file)?,
+        None => Config::default(),
+    };
+    if let Some(listen) = &args.listen {
+        listen.parse::<std::net::SocketAddr>().with_context(|| {
+            format!("--listen {listen:?} is not an address and port such as 0.0.0.0:9871")
+        })?;
+        config.listen = config::Listen(listen.clone());
+    }
+    if let Some(endpoint) = &args.traces_endpoint {
+        config.traces.endpoint = Some(endpoint.clone());
+    }
+    Ok(config)
+}
+
+/// Runs the command.
+pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
+    match &args.command {
+        ConfigureCommand::Check(args) => {
+            let config = configuration(args)?;
+            println!(
+                "ok: {} environments, {} registries, {} git repositories, {} clusters, {} expect rules",
+                config.environments.len(),
+                config.registries.len(),
+                config.git.len(),
+                config.clusters.len(),
+                config.expect.len()
+            );
+        }
+        ConfigureCommand::Schema => output::json(&config::schema())?,
+        ConfigureCommand::Show { config, output } => {
+            let config = configuration(config)?;
+            match output {
+                Output::Json => output::json(&config)?,
+                Output::Yaml | Output::Table | Output::Wide => output::yaml(&config)?,
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,283 @@
+//! `knotmeter demo`: the world on loopback, then the very same `run` on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::Exit;
+use super::args::{DemoArgs, Output};
+use super::run::ended;
+use super::table::seconds;
+use crate::app::{self, Running};
+use crate::config::{
+    Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Seconds, Settle,
+    Traces,
+};
+use crate::demo::{Addresses, Fault, Options, World};
+use crate::exporters::Snapshot;
+use crate::telemetry::{LogFormat, Telemetry};
+use crate::tracker::{Journey, JourneyView, Outcome, Stage};
+
+/// Between two looks of the demo at registry and git.
+const LOOK_EVERY: Seconds = Seconds(1.0);
+
+/// Runs the demo until it is done or somebody ends it.
+pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
+    if args.list_faults {
+        for fault in Fault::ALL {
+            println!("{:<20} {}", fault.name(), fault.describe());
+        }
+        return Ok(Exit::Done);
+    }
+    let telemetry = Telemetry::init(
+        &args.log,
+        LogFormat::Text,
+        args.traces_endpoint.as_deref(),
+        tokio::runtime::Handle::current(),
+    )?;
+    let world = World::start(Options {
+        autopush: args.push_every.0 > 0.0,
+        push_every: args.push_every.duration(),
+        faults: args.fault.clone(),
+        seed: args.seed,
+        ..Options::default()
+    })
+    .await?;
+    let cache = world.addresses().kubeconfig.with_file_name("knotmeter-cache");
+    let outcome = watch(&args, &world, &cache).await;
+    world.stop().await;
+    tokio::task::spawn_blocking(move || telemetry.finish()).await?;
+    outcome
+}
+
+async fn watch(args: &DemoArgs, world: &World, cache: &Path) -> anyhow::Result<Exit> {
+    let addresses = world.addresses();
+    let config = config(args, addresses)?;
+    let running = app::start(config, cache.to_path_buf()).await?;
+    introduce(addresses, &running);
+    if let Some(file) = &args.info {
+        let page = format!("http://{}", running.address);
+        let info = json!({
+            "page": page,
+            "metrics": format!("{page}/metrics"),
+            "registry": addresses.registry,
+            "git": addresses.git,
+            "kubeconfig": addresses.kubeconfig,
+        });
+        write_whole(file, &serde_json::to_string_pretty(&info)?)?;
+    }
+    let exit = follow(args, &running).await;
+    running.stop().await;
+    exit
+}
+
+/// Another program may wait for the file: it must never see half of it.
+fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
+    let draft = file.with_extension("part");
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, file)?;
+    Ok(())
+}
+
+/// What a person would write to point `run` at this world.
+fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
+    let environment = |name: &str| Environment {
+        name: name.into(),
+        clusters: vec![addresses.cluster.clone()],
+        namespaces: vec![name.into()],
+    };
+    let path = |name: &str| GitPath { path: format!("{name}/"), environment: Some(name.into()) };
+    let pattern = |error: String| anyhow::anyhow!(error);
+    Ok(Config {
+        listen: Listen(args.listen.clone()),
+        environments: vec![environment("staging"), environment("prod")],
+        registries: vec![Registry {
+            host: addresses.registry.clone(),
+            plain_http: true,
+            interval: LOOK_EVERY,
+            repositories: vec![Glob::new("team/*").map_err(pattern)?],
+            docker_config: None,
+        }],
+        git: vec![Git {
+            url: addresses.git.clone(),
+            branches: vec![addresses.branch.clone()],
+            interval: LOOK_EVERY,
+            paths: vec![path("staging"), path("prod")],
+            markers: vec![Marker::new("# release-(?<name>[a-z]+)").map_err(pattern)?],
+        }],
+        clusters: vec![Cluster {
+            name: addresses.cluster.clone(),
+            kubeconfig: Some(addresses.kubeconfig.clone()),
+            context: Some(addresses.cluster.clone()),
+        }],
+        budgets: Budgets { committed: Seconds(20.0), applied: Seconds(20.0), live: Seconds(20.0) },
+        settle: Settle { min: Seconds(2.0), max: Seconds(5.0), ..Settle::default() },
+        traces: Traces { endpoint: args.traces_endpoint.clone() },
+        ..Config::default()
+    })
+}
+
+fn introduce(addresses: &Addresses, running: &Running) {
+    eprintln!("page        http://{}", running.address);
+    eprintln!("metrics     http://{}/metrics", running.address);
+    eprintln!(
+        "registry    {}   (skopeo list-tags --tls-verify=false docker://{0}/team/web)",
+        addresses.registry
+    );
+    eprintln!("git         {}", addresses.git);
+    eprintln!(
+        "cluster     kubectl --kubeconfig {} get deployments,pods -A -w",
+        addresses.kubeconfig.display()
+    );
+    eprintln!("            Ctrl-C ends it and leaves nothing behind");
+}
+
+/// Shows journeys as they move, until enough have settled or somebody ends it.
+async fn follow(args: &DemoArgs, running: &Running) -> anyhow::Result<Exit> {
+    let mut snapshots = running.snapshots.clone();
+    let mut screen = Screen::new(args.output);
+    let mut settled = BTreeSet::new();
+    let mut all_live = true;
+    let stop = ended();
+    tokio::pin!(stop);
+    let timeout = args.timeout.map(|timeout| Instant::now() + timeout.duration());
+    let never = Duration::from_secs(u64::from(u32::MAX));
+    loop {
+        tokio::select! {
+            changed = snapshots.changed() => changed?,
+            () = &mut stop => return Ok(Exit::Done),
+            () = sleep_until(timeout.unwrap_or_else(|| Instant::now() + never)) => {
+                return Ok(if args.once { Exit::TimedOut } else { Exit::Done });
+            }
+        }
+        let snapshot: Arc<Snapshot> = snapshots.borrow_and_update().clone();
+        let mut fresh: Vec<&Journey> = snapshot
+            .journeys
+            .iter()
+            .filter(|journey| journey.settled && !settled.contains(&journey.id))
+            .collect();
+        fresh.sort_by_key(|journey| journey.ended.map(|ended| ended.not_after));
+        for journey in fresh {
+            if args.once && settled.len() == args.journeys {
+                break;
+            }
+            settled.insert(journey.id);
+            all_live &= journey.outcome == Some(Outcome::Live);
+            screen.settled(journey)?;
+        }
+        screen.show(&snapshot);
+        if args.once && settled.len() >= args.journeys {
+            screen.clear();
+            return Ok(if all_live { Exit::Done } else { Exit::Failed });
+        }
+    }
+}
+
+/// Settled journeys go to standard output, those under way to a live part of the terminal.
+struct Screen {
+    output: Output,
+    progress: MultiProgress,
+    bars: BTreeMap<String, ProgressBar>,
+    head: bool,
+}
+
+impl Screen {
+    fn new(output: Output) -> Self {
+        Self { output, progress: MultiProgress::new(), bars: BTreeMap::new(), head: true }
+    }
+
+    fn settled(&mut self, journey: &Journey) -> anyhow::Result<()> {
+        let view = JourneyView::from(journey);
+        let line = match self.output {
+            Output::Json => serde_json::to_string(&view)?,
+            Output::Yaml => format!("---\n{}", serde_saphyr::to_string(&view)?.trim_end()),
+            Output::Table | Output::Wide => {
+                if std::mem::take(&mut self.head) {
+                    self.print("SETTLED          ENVIRONMENT  APP      IMAGE              TRIGGER      IMAGE TO LIVE     CHANGE TO LIVE");
+                }
+                row(&view)
+            }
+        };
+        self.print(&line);
+        Ok(())
+    }
+
+    fn print(&self, line: &str) {
+        // The bars give way while a line is printed; without a terminal there are none.
+        self.progress.suspend(|| println!("{line}"));
+    }
+
+    fn show(&mut self, snapshot: &Snapshot) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let open: BTreeMap<String, &Journey> = snapshot
+            .journeys
+            .iter()
+            .filter(|journey| !journey.settled)
+            .map(|journey| (journey.id.to_string(), journey))
+            .collect();
+        self.bars.retain(|id, bar| {
+            let keep = open.contains_key(id);
+            if !keep {
+                bar.finish_and_clear();
+            }
+            keep
+        });
+        for (id, journey) in open {
+            let progress = &self.progress;
+            let bar = self.bars.entry(id).or_insert_with(|| {
+                let style = ProgressStyle::with_template("  {prefix:32} {bar:18.cyan/dim} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
+                progress.add(ProgressBar::new(Stage::Live as u64).with_style(style))
+            });
+            let place = &journey.destination;
+            let tag = journey.image.tag.as_ref().map_or_else(String::new, ToString::to_string);
+            bar.set_prefix(format!("{:<10} {} {tag}", place.environment, place.app));
+            bar.set_position(journey.stages.reached().map_or(0, |stage| stage as u64));
+            bar.set_message(message(journey));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bars.values().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn message(journey: &Journey) -> String {
+    if let Some(outcome) = journey.outcome {
+        return format!("{}, settling", outcome.as_str());
+    }
+    if let Some(stuck) = journey.stuck {
+        return format!("stuck: {}", stuck.reason.sentence());
+    }
+    if let Some(held) = journey.held {
+        return format!("held: {}", held.hold.as_str());
+    }
+    let waits = journey.stages.waiting_for().map_or("", Stage::as_str);
+    format!("{}, waits for {waits}", journey.stages.reached().map_or("opened", Stage::as_str))
+}
+
+fn row(view: &JourneyView) -> String {
+    let span = |value: Option<f64>, error: Option<f64>| match (value, error) {
+        (Some(value), Some(error)) => format!("{} ±{error:.1}s", seconds(value)),
+        _ => "-".into(),
+    };
+    let image = view.image.rsplit_once('/').map_or(view.image.as_str(), |(_, name)| name);
+    format!(
+        "{:<16} {:<12} {:<8} {:<18} {:<12} {:<17} {}",
+        view.outcome.unwrap_or("open"),
+        view.environment,
+        view.app,
+        image,
+        view.trigger,
+        span(view.image_to_live_seconds, view.image_to_live_uncertainty_seconds),
+        span(view.change_to_live_seconds, view.change_to_live_uncertainty_seconds),
+    )
+}

@@ -1,0 +1,86 @@
+//! The command line: what a person types, and the exit codes that scripts read.
+//!
+//! One file per command; `args.rs` says what may be typed. Commands that ask a running instance go through
+//! `ask.rs`. Nothing here decides about journeys. A new command is a variant of [`args::Command`] and a file.
+
+mod args;
+mod ask;
+mod check;
+mod configure;
+mod demo;
+mod output;
+mod run;
+mod scan;
+mod status;
+mod table;
+mod wait;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Command, Knotmeter};
+
+/// How a command ended, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Live, or done.
+    Done = 0,
+    /// The journey failed, or something that was checked is wrong.
+    Failed = 1,
+    TimedOut = 2,
+    /// No running instance or source could be asked.
+    CannotAsk = 3,
+    /// Somebody chose to wait.
+    Held = 4,
+    /// Any other ending: superseded, rolled back, withdrawn, removed, unknown.
+    Other = 5,
+    /// The command line is wrong (`EX_USAGE` of sysexits).
+    Usage = 64,
+}
+
+/// Reads the command line and runs it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let typed = match Knotmeter::try_parse() {
+        Ok(typed) => typed,
+        Err(error) => {
+            // Help and version go to standard output and are no mistake.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("error: another TLS provider is installed already");
+        return ExitCode::from(Exit::Failed as u8);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::from(Exit::Failed as u8);
+        }
+    };
+    let exit = runtime.block_on(run(typed)).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        if error.is::<ask::CannotAsk>() { Exit::CannotAsk } else { Exit::Failed }
+    });
+    // Blocking work under way (a git fetch) must not hold the exit up.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}
+
+async fn run(typed: Knotmeter) -> anyhow::Result<Exit> {
+    match typed.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Why(args) => why::run(args).await,
+        Command::Wait(args) => wait::run(args).await,
+        Command::Scan(args) => scan::run(args).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Config(args) => configure::run(&args),
+    }
+}

@@ -1,0 +1,57 @@
+//! `knotmeter scan`: list repositories once and say what it took.
+
+use serde_json::json;
+
+use super::args::{Output, ScanArgs};
+use super::configure::configuration;
+use super::table::Table;
+use super::{Exit, output};
+use crate::config;
+use crate::image::Repository;
+use crate::observers::registry;
+
+/// Scans each repository.
+pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
+    let config = configuration(&args.config)?;
+    let mut table = Table::new(&["REPOSITORY", "TAGS", "PAGES", "BYTES", "REQUESTS", "SECONDS"]);
+    let mut reports = Vec::new();
+    let mut exit = Exit::Done;
+    for text in &args.repositories {
+        let repository: Repository = text.parse()?;
+        let known = config.registries.iter().find(|registry| registry.host == repository.host()).cloned();
+        let registry = known.unwrap_or_else(|| config::Registry {
+            host: repository.host().to_owned(),
+            plain_http: args.plain_http,
+            interval: config::Seconds::registry_interval(),
+            repositories: Vec::new(),
+            docker_config: None,
+        });
+        match registry::scan(&registry, &repository).await {
+            Ok(report) => {
+                let requests: u64 = report.requests.values().sum();
+                table.row([
+                    repository.to_string(),
+                    report.tags.len().to_string(),
+                    report.pages.to_string(),
+                    report.bytes.to_string(),
+                    requests.to_string(),
+                    format!("{:.3}", report.seconds),
+                ]);
+                reports.push(json!({
+                    "repository": repository, "tags": report.tags, "pages": report.pages, "bytes": report.bytes,
+                    "requests": report.requests, "seconds": report.seconds,
+                }));
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                exit = Exit::CannotAsk;
+            }
+        }
+    }
+    match args.output {
+        Output::Json => output::json(&reports)?,
+        Output::Yaml => output::yaml(&reports)?,
+        Output::Table | Output::Wide => print!("{table}"),
+    }
+    Ok(exit)
+}

@@ -1,0 +1,25 @@
+//! `knotmeter why`: one answer to "where is it, and why is it not live?"
+
+use super::args::{Output, WhyArgs};
+use super::ask::Instance;
+use super::{Exit, output};
+
+/// Asks and prints a sentence per destination.
+pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
+    let instance = Instance::new(&args.server).await?;
+    let mut query = vec![("q", args.question.as_str())];
+    query.extend(args.namespaces.namespace.as_deref().map(|namespace| ("namespace", namespace)));
+    let answers = instance.get("/api/v1/why", &query).await?["answers"].take();
+    match args.output {
+        Output::Json => output::json(&answers)?,
+        Output::Yaml => output::yaml(&answers)?,
+        Output::Table | Output::Wide => {
+            for answer in answers.as_array().into_iter().flatten() {
+                println!("{}", answer["sentence"].as_str().unwrap_or_default());
+            }
+        }
+    }
+    let known =
+        answers.as_array().is_some_and(|all| all.iter().any(|answer| answer["state"] != "never_seen"));
+    Ok(if known { Exit::Done } else { Exit::Failed })
+}

@@ -1,0 +1,292 @@
+//! `metadata.managedFields`: who wrote which field, and when. A tree of fields has Kubernetes' own shape
+//! (`f:name` for a key, `k:{"name":"web"}` for an item of a keyed list, `.` for the item itself).
+
+use serde_json::{Map, Value, json};
+
+/// Who writes, and through which door.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) manager: &'a str,
+    pub(super) part: Part,
+    pub(super) operation: Operation,
+}
+
+/// Which half of an object a request may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Main,
+    Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Update,
+    Apply,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn main(manager: &'a str) -> Self {
+        Self { manager, part: Part::Main, operation: Operation::Update }
+    }
+
+    pub(super) fn status(manager: &'a str) -> Self {
+        Self { manager, part: Part::Status, operation: Operation::Update }
+    }
+}
+
+/// The key of a list's items, where the list is a map in disguise.
+pub(super) fn list_key(list: &str) -> Option<&'static str> {
+    match list {
+        "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets" => Some("name"),
+        "conditions" => Some("type"),
+        "ownerReferences" => Some("uid"),
+        "ports" => Some("containerPort"),
+        "volumeMounts" => Some("mountPath"),
+        _ => None,
+    }
+}
+
+/// The entries after `writer` changed `old` (null for a new object) into `new` at `now`. `applied` is the text
+/// of a server-side apply, all of whose fields its manager owns from now on.
+pub(super) fn managed(
+    old: &Value,
+    new: &Value,
+    writer: Writer<'_>,
+    applied: Option<&Value>,
+    api_version: &str,
+    now: &str,
+) -> Value {
+    let mut entries = new["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let mut changed = changes(&stripped(old), &stripped(new));
+    if writer.part == Part::Status {
+        // What a status write carries of the rest of the object is not its own.
+        keep(&mut changed, |field| field == "f:status" || field == "f:metadata");
+    } else {
+        keep(&mut changed, |field| field != "f:status");
+    }
+    for entry in &mut entries {
+        if !is_of(entry, writer) {
+            entry["fieldsV1"] = without(&entry["fieldsV1"], &changed);
+        }
+    }
+    entries.retain(|entry| entry["fieldsV1"].as_object().is_some_and(|fields| !fields.is_empty()));
+    let owned = applied.map_or_else(|| changed.clone(), |text| all(&stripped(text)));
+    let before = entries.iter().position(|entry| is_of(entry, writer));
+    let mut entry = match before {
+        Some(at) => entries.remove(at),
+        None => Value::Null,
+    };
+    let fields = match writer.operation {
+        Operation::Update => union(&entry["fieldsV1"], &owned),
+        Operation::Apply => owned,
+    };
+    if fields.as_object().is_some_and(|fields| !fields.is_empty()) {
+        let same = before.is_some() && fields == entry["fieldsV1"] && empty(&changed);
+        let time = if same { entry["time"].take() } else { Value::from(now) };
+        entry = json!({
+            "manager": writer.manager,
+            "operation": match writer.operation { Operation::Update => "Update", Operation::Apply => "Apply" },
+            "apiVersion": api_version, "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields,
+        });
+        if writer.part == Part::Status {
+            entry["subresource"] = Value::from("status");
+        }
+        // In place, so that an apply of nothing new stays nothing new.
+        entries.insert(before.unwrap_or(entries.len()), entry);
+    }
+    Value::Array(entries)
+}
+
+/// Managers other than `manager` that own one of the fields of `text` whose value `text` would change, with the
+/// field: the conflicts of a server-side apply.
+pub(super) fn conflicts(live: &Value, text: &Value, manager: &str) -> Vec<(String, String)> {
+    let (live_fields, text) = (stripped(live), stripped(text));
+    let mut wanted = live_fields.clone();
+    super::patch::strategic(&mut wanted, &text);
+    let differing = changes(&live_fields, &wanted);
+    let mut found = Vec::new();
+    for entry in live["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        if entry["manager"] == manager && entry["operation"] == "Apply" {
+            continue;
+        }
+        let mut paths = Vec::new();
+        shared_leaves(&entry["fieldsV1"], &differing, String::new(), &mut paths);
+        let other = entry["manager"].as_str().unwrap_or_default();
+        found.extend(paths.into_iter().map(|path| (other.to_owned(), path)));
+    }
+    found
+}
+
+/// The object without what nobody manages: its identity and the bookkeeping of the server.
+fn stripped(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+        if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+            for server_made in [
+                "name",
+                "namespace",
+                "uid",
+                "resourceVersion",
+                "generation",
+                "creationTimestamp",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+                "managedFields",
+            ] {
+                metadata.remove(server_made);
+            }
+        }
+    }
+    object
+}
+
+fn is_of(entry: &Value, writer: Writer<'_>) -> bool {
+    let operation = match writer.operation {
+        Operation::Update => "Update",
+        Operation::Apply => "Apply",
+    };
+    entry["manager"] == writer.manager
+        && entry["operation"] == operation
+        && (entry["subresource"] == "status") == (writer.part == Part::Status)
+}
+
+fn keep(fields: &mut Value, wanted: impl Fn(&str) -> bool) {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|field, _| wanted(field));
+    }
+}
+
+fn empty(fields: &Value) -> bool {
+    fields.as_object().is_none_or(Map::is_empty)
+}
+
+/// The fields in which `new` differs from `old`; fields that went away are nobody's.
+fn changes(old: &Value, new: &Value) -> Value {
+    let mut fields = Map::new();
+    match new {
+        Value::Object(new) => {
+            for (key, value) in new {
+                let before = &old[key.as_str()];
+                if before != value {
+                    fields.insert(format!("f:{key}"), changed_value(key, before, value));
+                }
+            }
+        }
+        _ => return json!({}),
+    }
+    Value::Object(fields)
+}
+
+fn changed_value(key: &str, old: &Value, new: &Value) -> Value {
+    match (new, list_key(key)) {
+        (Value::Object(object), _) if !object.is_empty() => changes(old, new),
+        (Value::Array(items), Some(name)) if items.iter().all(|item| !item[name].is_null()) => {
+            let mut fields = Map::new();
+            for item in items {
+                let same = |other: &&Value| other[name] == item[name];
+                let before = old.as_array().and_then(|items| items.iter().find(same));
+                if before != Some(item) {
+                    let mut inside = changes(before.unwrap_or(&Value::Null), item);
+                    if before.is_none() {
+                        inside["."] = json!({});
+                    }
+                    fields.insert(format!("k:{}", json!({name: item[name]})), inside);
+                }
+            }
+            Value::Object(fields)
+        }
+        _ => json!({}),
+    }
+}
+
+fn all(object: &Value) -> Value {
+    changes(&Value::Null, object)
+}
+
+fn union(a: &Value, b: &Value) -> Value {
+    let mut fields = a.as_object().cloned().unwrap_or_default();
+    for (key, inside) in b.as_object().into_iter().flatten() {
+        let merged = union(fields.get(key).unwrap_or(&Value::Null), inside);
+        fields.insert(key.clone(), merged);
+    }
+    Value::Object(fields)
+}
+
+fn without(fields: &Value, taken: &Value) -> Value {
+    let mut left = Map::new();
+    for (key, inside) in fields.as_object().into_iter().flatten() {
+        match taken.get(key) {
+            None => {
+                left.insert(key.clone(), inside.clone());
+            }
+            Some(_) if empty(inside) => {}
+            Some(taken) => {
+                let inside = without(inside, taken);
+                if !empty(&inside) {
+                    left.insert(key.clone(), inside);
+                }
+            }
+        }
+    }
+    Value::Object(left)
+}
+
+fn shared_leaves(fields: &Value, differing: &Value, path: String, found: &mut Vec<String>) {
+    for (key, inside) in fields.as_object().into_iter().flatten() {
+        let Some(differs) = differing.get(key) else { continue };
+        let step = match key.strip_prefix("f:") {
+            Some(name) => format!("{path}.{name}"),
+            None => format!("{path}[{}]", key.trim_start_matches("k:")),
+        };
+        if empty(inside) {
+            found.push(step);
+        } else {
+            shared_leaves(inside, differs, step, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manager_of_image(entries: &Value) -> Vec<&str> {
+        let has = |entry: &&Value| entry["fieldsV1"].to_string().contains("f:image");
+        entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(has)
+            .map(|entry| entry["manager"].as_str().unwrap())
+            .collect()
+    }
+
+    fn workload(image: &str) -> Value {
+        json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": image}], "replicas": 2}})
+    }
+
+    #[test]
+    fn a_field_belongs_to_its_last_writer() {
+        let (old, mut new) = (workload("a"), workload("b"));
+        let first = managed(&Value::Null, &old, Writer::main("one"), None, "apps/v1", "t1");
+        assert_eq!(manager_of_image(&first), ["one"]);
+        new["metadata"]["managedFields"] = first;
+        let second = managed(&old, &new, Writer::main("two"), None, "apps/v1", "t2");
+        assert_eq!(manager_of_image(&second), ["two"]);
+        assert_eq!(second[0]["time"], "t1");
+        assert_eq!(second[1]["time"], "t2");
+    }
+
+    #[test]
+    fn an_apply_conflicts_only_where_it_would_change_anothers_value() {
+        let mut live = workload("a");
+        live["metadata"]["managedFields"] =
+            managed(&Value::Null, &live, Writer::main("kubectl-set"), None, "apps/v1", "t1");
+        assert_eq!(conflicts(&live, &workload("a"), "flux"), []);
+        let found = conflicts(&live, &workload("b"), "flux");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].1.ends_with(".image"), "{found:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! How the node pulls: by HTTP from the registry that the image names, as containerd would.
+
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use serde_json::Value;
+
+use crate::image::{Digest, ImageRef};
+
+/// Manifests and configs the node reads into memory.
+const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// One request; a slow registry answers within this, a dead one does not.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+/// The label by which an image of the demo says how its container behaves.
+pub(in crate::demo) const BEHAVIOUR_LABEL: &str = "dev.knotmeter.demo.behaviour";
+
+/// What a container does once it runs. A real image has it in its program, the demo's in its config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::demo) enum Behaviour {
+    Well,
+    Crashes,
+    NeverReady,
+}
+
+impl Behaviour {
+    pub(in crate::demo) fn label(self) -> &'static str {
+        match self {
+            Behaviour::Well => "well",
+            Behaviour::Crashes => "crashes",
+            Behaviour::NeverReady => "never-ready",
+        }
+    }
+
+    fn of(config: &Value) -> Self {
+        let label = config["config"]["Labels"][BEHAVIOUR_LABEL].as_str();
+        let all = [Behaviour::Crashes, Behaviour::NeverReady];
+        all.into_iter().find(|one| label == Some(one.label())).unwrap_or(Behaviour::Well)
+    }
+}
+
+/// An image on the node.
+#[derive(Debug, Clone)]
+pub(super) struct Pulled {
+    /// What the tag resolved to: the index, where there is one.
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) behaviour: Behaviour,
+}
+
+/// Pulls an image; the error is the text that containerd would give.
+pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled, String> {
+    let reference: ImageRef = image.parse().map_err(|_| "invalid reference format".to_owned())?;
+    let failed = |why: String| format!("failed to pull and unpack image {image:?}: {why}");
+    let not_resolved = |why: String| failed(format!("failed to resolve image: {why}"));
+    let (host, path) = (reference.repository.host(), reference.repository.path());
+    // The demo never leaves loopback, whatever a manifest names.
+    if !matches!(host.split(':').next(), Some("127.0.0.1" | "localhost")) {
+        return Err(not_resolved(format!(
+            "failed to do request: Head \"https://{host}/v2/{path}\": no such host"
+        )));
+    }
+    let front = format!("http://{host}/v2/{path}");
+    let wanted = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => digest.to_string(),
+        (None, Some(tag)) => tag.to_string(),
+        (None, None) => "latest".to_owned(),
+    };
+    let url = format!("{front}/manifests/{wanted}");
+    let head = client.head(&url).header(header::ACCEPT, ACCEPTED).timeout(REQUEST_TIME_MAX).send().await;
+    let head = head.map_err(|error| not_resolved(format!("failed to do request: Head {url:?}: {error}")))?;
+    match head.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => {
+            return Err(format!(
+                "rpc error: code = NotFound desc = {}",
+                not_resolved(format!("{image}: not found"))
+            ));
+        }
+        other => return Err(not_resolved(format!("unexpected status from HEAD request to {url}: {other}"))),
+    }
+    let digest = head.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+    let digest: Digest = digest
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| not_resolved("the registry names no digest".to_owned()))?;
+    let mut manifest = document(client, &format!("{front}/manifests/{digest}")).await.map_err(failed)?;
+    if let Some(platform) = platform_of(&manifest) {
+        manifest = document(client, &format!("{front}/manifests/{platform}")).await.map_err(failed)?;
+    }
+    let config = manifest["config"]["digest"].as_str().unwrap_or_default();
+    let config = document(client, &format!("{front}/blobs/{config}")).await.map_err(failed)?;
+    let sizes = manifest["layers"].as_array().into_iter().flatten().chain([&manifest["config"]]);
+    let size = sizes.filter_map(|one| one["size"].as_u64()).sum();
+    Ok(Pulled { digest, size, behaviour: Behaviour::of(&config) })
+}
+
+/// In an index, the manifest for the node's platform.
+fn platform_of(index: &Value) -> Option<String> {
+    let manifests = index["manifests"].as_array()?;
+    let fits = |one: &&Value| {
+        one["platform"]["os"] == "linux"
+            && one["platform"]["architecture"].as_str().is_none_or(|arch| arch == "amd64")
+    };
+    manifests.iter().find(fits)?["digest"].as_str().map(str::to_owned)
+}
+
+async fn document(client: &reqwest::Client, url: &str) -> Result<Value, String> {
+    let sent = client.get(url).header(header::ACCEPT, ACCEPTED).timeout(REQUEST_TIME_MAX).send().await;
+    let mut response = sent.map_err(|error| format!("failed to do request: Get {url:?}: {error}"))?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("unexpected status from GET request to {url}: {}", response.status()));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| format!("failed to read {url}: {error}"))?
+    {
+        if bytes.len() + chunk.len() > DOCUMENT_BYTES_MAX {
+            return Err(format!("{url} is above 4 MiB"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&bytes).map_err(|_| format!("{url} is not JSON"))
+}

@@ -1,0 +1,106 @@
+//! The people and programs around the servers: a developer who pushes images, an updater that writes new tags
+//! to git, an applier that takes manifests from git to the cluster. They know each other only through the
+//! registry, git and the Kubernetes API, over HTTP; nothing is passed behind those. A new actor is a file here
+//! with a `run` that never returns.
+
+pub(super) mod applier;
+pub(super) mod developer;
+pub(super) mod updater;
+
+use http::StatusCode;
+
+use super::Error;
+
+/// An application of the demo: its name, and in each environment how many of it run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct App {
+    pub(super) name: &'static str,
+    pub(super) replicas: u32,
+}
+
+/// What runs in the demo world.
+pub(super) const APPS: [App; 3] =
+    [App { name: "web", replicas: 3 }, App { name: "api", replicas: 2 }, App { name: "worker", replicas: 2 }];
+
+/// The environments, each a namespace and a folder in git.
+pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "prod"];
+
+impl App {
+    /// The path of its images in the registry.
+    pub(super) fn repository(&self) -> String {
+        format!("team/{}", self.name)
+    }
+
+    /// The comment by which the updater finds its lines.
+    pub(super) fn keyword(&self) -> String {
+        format!("# release-{}", self.name)
+    }
+
+    /// The manifest of one environment, as it stands in git.
+    pub(super) fn manifest(&self, environment: &str, registry: &str, tag: &str, deadline: u32) -> String {
+        let App { name, replicas } = self;
+        let (repository, keyword) = (self.repository(), self.keyword());
+        format!(
+            "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  namespace: {environment}
+  labels:
+    app.kubernetes.io/name: {name}
+spec:
+  replicas: {replicas}
+  progressDeadlineSeconds: {deadline}
+  selector:
+    matchLabels:
+      app.kubernetes.io/name: {name}
+  strategy:
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+  template:
+    metadata:
+      labels:
+        app.kubernetes.io/name: {name}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+        - name: {name}
+          image: {registry}/{repository}:{tag} {keyword}
+          ports:
+            - containerPort: 8080
+          readinessProbe:
+            httpGet:
+              path: /ready
+              port: 8080
+            periodSeconds: 1
+"
+        )
+    }
+}
+
+/// The version of the demo's images with this number.
+pub(super) fn version(number: u64) -> String {
+    format!("v1.0.{number}")
+}
+
+/// The number in a version, if it is one.
+pub(super) fn number(tag: &str) -> Option<u64> {
+    tag.strip_prefix("v1.0.")?.parse().ok()
+}
+
+/// The response if its status is one of those wanted.
+async fn expect(
+    what: impl Fn() -> String,
+    sent: Result<reqwest::Response, reqwest::Error>,
+    wanted: &[StatusCode],
+) -> Result<reqwest::Response, Error> {
+    let response = sent.map_err(|error| Error::Http { what: what(), why: error.to_string() })?;
+    if wanted.contains(&response.status()) {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body = response.text().await.unwrap_or_default();
+    let why = format!("{status}: {}", body.chars().take(300).collect::<String>());
+    Err(Error::Http { what: what(), why })
+}

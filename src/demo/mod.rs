@@ -1,0 +1,379 @@
+//! A whole world on loopback to try Knotmeter on: an OCI registry, a git repository, a Kubernetes cluster, and
+//! the people and programs that bring images from one to the other. It imports nothing of Knotmeter but
+//! [`crate::image`]: whoever watches it must speak the real protocols, so the figures cannot be cheated.
+//! `registry`, `git` and `cluster` are the servers, `gitops` the actors, `fault` what may go wrong, `truth` what
+//! really happened. A new server is started in [`World::start`] and has its address in [`Addresses`].
+
+mod cluster;
+mod fault;
+mod git;
+mod gitops;
+mod random;
+mod registry;
+mod serve;
+mod truth;
+mod verbs;
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::extract::Query;
+use http::Uri;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use fault::{Fault, UnknownFault};
+pub use truth::{Entry, Happened};
+pub use verbs::{Paused, Push};
+
+use cluster::{CLUSTER, Cluster, Pace};
+use fault::Faults;
+use git::Git;
+use gitops::applier::Applier;
+use gitops::developer::Developer;
+use gitops::updater::Updater;
+use gitops::{APPS, ENVIRONMENTS};
+use random::Random;
+use truth::Truth;
+
+/// The version of everything at the start.
+const FIRST_NUMBER: u64 = 0;
+/// The world must run its first version within this time; more means that something is broken.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// One request between the actors; a registry that is slow on purpose answers within it.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why the world could not start, or a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The `git` program is not on the path.
+    #[error("the demo needs the git program: install it (for example `apt install git`) and try again")]
+    NoGit,
+    /// A git call failed or took too long.
+    #[error("git {call} failed in the demo world: {said}")]
+    Git { call: String, said: String },
+    /// A listener on loopback or the world's folder could not be made.
+    #[error("the demo world cannot {doing}: {source}")]
+    Host { doing: &'static str, source: std::io::Error },
+    /// A file in a work tree cannot be read or written.
+    #[error("the demo world cannot use the file {}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    /// A server of the world refused a request or did not answer.
+    #[error("{what} failed in the demo world: {why}")]
+    Http { what: String, why: String },
+    /// Not everything ran in time after the start.
+    #[error("the demo world did not come up within {} seconds", SETTLE_TIME_MAX.as_secs())]
+    NotSettled,
+}
+
+impl Error {
+    fn no_git(source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            Error::NoGit
+        } else {
+            Error::Host { doing: "run git", source }
+        }
+    }
+}
+
+/// How the world behaves. The defaults bring a pushed image to live within seconds.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether a developer pushes new images on their own.
+    pub autopush: bool,
+    pub push_every: Duration,
+    pub updater_every: Duration,
+    pub applier_every: Duration,
+    /// Pulling an image that is not on the node takes about this long.
+    pub pull_delay: Duration,
+    /// A started container is ready after about this long.
+    pub ready_delay: Duration,
+    /// `progressDeadlineSeconds` of the Deployments.
+    pub progress_deadline_seconds: u32,
+    /// What is wrong from the moment everything runs for the first time.
+    pub faults: Vec<Fault>,
+    /// The same seed gives the same order of pushes and the same delays.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            autopush: true,
+            push_every: Duration::from_secs(3),
+            updater_every: Duration::from_secs(1),
+            applier_every: Duration::from_secs(1),
+            pull_delay: Duration::from_millis(300),
+            ready_delay: Duration::from_millis(400),
+            progress_deadline_seconds: 6,
+            faults: Vec::new(),
+            seed: 1,
+        }
+    }
+}
+
+/// Where the world can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// `127.0.0.1:port`, plain HTTP.
+    pub registry: String,
+    /// `http://127.0.0.1:port/fleet.git`
+    pub git: String,
+    /// `http://127.0.0.1:port`
+    pub kubernetes: String,
+    pub kubeconfig: PathBuf,
+    /// The name of the cluster, and of the context in the kubeconfig.
+    pub cluster: String,
+    pub branch: String,
+}
+
+/// A running world. Dropping it ends everything it started.
+#[derive(Debug)]
+pub struct World {
+    addresses: Addresses,
+    faults: Faults,
+    truth: Truth,
+    client: reqwest::Client,
+    developer: Developer,
+    /// The work tree for commits by hand, one at a time.
+    hand: tokio::sync::Mutex<Git>,
+    // The tasks end before the folder in which they work.
+    tasks: JoinSet<()>,
+    folder: Folder,
+}
+
+impl World {
+    /// Starts the servers, lets the first version of everything go live, and then begins: with the faults, the
+    /// developer and the updater. The process must have installed a rustls provider (reqwest needs one even
+    /// for plain HTTP).
+    ///
+    /// # Errors
+    /// Where `git` is missing, a port or folder cannot be had, or the world does not come up.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let folder = Folder::create()?;
+        git::create(&folder.path).await?;
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(REQUEST_TIME_MAX).build().map_err(|error| {
+                Error::Http { what: "making a client".to_owned(), why: error.to_string() }
+            })?;
+        let (faults, truth) = (Faults::default(), Truth::new());
+        let mut random = Random::seeded(options.seed);
+        let first_app = random.below(APPS.len());
+        let pace = Pace { pull_delay: options.pull_delay, ready_delay: options.ready_delay };
+        let cluster =
+            Cluster::new(&ENVIRONMENTS, client.clone(), pace, random, faults.clone(), truth.clone());
+
+        let mut tasks = JoinSet::new();
+        let (listener, registry) = listen().await?;
+        tasks
+            .spawn(serve::serve(listener, registry::router(registry.clone(), faults.clone(), truth.clone())));
+        let (listener, git_host) = listen().await?;
+        let git_router = git::router(folder.path.clone(), faults.clone(), truth.clone());
+        tasks.spawn(serve::serve(listener, git_router));
+        let (listener, kubernetes) = listen().await?;
+        tasks.spawn(serve::serve(listener, cluster.router()));
+        tasks.spawn(cluster.run_controllers());
+        tasks.spawn(cluster.run_node());
+
+        let addresses = Addresses {
+            git: format!("http://{git_host}/{}", git::REPOSITORY),
+            kubernetes: format!("http://{kubernetes}"),
+            kubeconfig: folder.path.join("kubeconfig"),
+            cluster: CLUSTER.to_owned(),
+            branch: git::BRANCH.to_owned(),
+            registry,
+        };
+        write_file(&addresses.kubeconfig, &kubeconfig(&addresses.kubernetes))?;
+        let developer = Developer {
+            client: client.clone(),
+            registry: addresses.registry.clone(),
+            faults: faults.clone(),
+        };
+        let hand = Git::new(folder.sub("hand")?, "demo-person");
+        let mut world =
+            Self { addresses, faults, truth, client, developer, hand: hand.into(), tasks, folder };
+        world.lay_the_ground(&options).await?;
+        world.bring_in_the_actors(&options, first_app, &cluster).await?;
+        Ok(world)
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn truth(&self) -> Vec<Entry> {
+        self.truth.entries()
+    }
+
+    /// The first entry of the truth that fits, as soon as there is one. Wrap it in a timeout.
+    pub async fn happened(&self, fits: impl Fn(&Entry) -> bool) -> Entry {
+        self.truth.first(fits).await
+    }
+
+    /// Switches a fault on.
+    pub fn inject(&self, fault: Fault) {
+        self.faults.set(fault);
+    }
+
+    /// Switches a fault off.
+    pub fn clear(&self, fault: Fault) {
+        self.faults.clear(fault);
+    }
+
+    /// Ends everything and waits until it has ended.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// First images, first commit.
+    async fn lay_the_ground(&self, options: &Options) -> Result<(), Error> {
+        let tag = gitops::version(FIRST_NUMBER);
+        let hand = self.hand.lock().await;
+        hand.run(&["init", "--quiet", "--initial-branch", git::BRANCH]).await?;
+        hand.run(&["remote", "add", "origin", self.addresses.git.as_str()]).await?;
+        for app in APPS {
+            self.developer.push(&app.repository(), &tag).await?;
+            for environment in ENVIRONMENTS {
+                let registry = &self.addresses.registry;
+                let text = app.manifest(environment, registry, &tag, options.progress_deadline_seconds);
+                let folder = hand.folder().join(environment);
+                std::fs::create_dir_all(&folder)
+                    .map_err(|source| Error::File { path: folder.clone(), source })?;
+                write_file(&folder.join(format!("{}.yaml", app.name)), &text)?;
+            }
+        }
+        hand.commit_and_push("run the first version of everything").await.map(drop)
+    }
+
+    async fn bring_in_the_actors(
+        &mut self,
+        options: &Options,
+        first_app: usize,
+        cluster: &Cluster,
+    ) -> Result<(), Error> {
+        let (updaters, appliers) = (
+            Git::new(self.folder.sub("updater")?, "demo-updater"),
+            Git::new(self.folder.sub("applier")?, "demo-applier"),
+        );
+        updaters.clone_from(&self.addresses.git).await?;
+        appliers.clone_from(&self.addresses.git).await?;
+        let applier = Applier::new(
+            self.client.clone(),
+            self.addresses.kubernetes.clone(),
+            appliers,
+            self.faults.clone(),
+        );
+        self.tasks.spawn(applier.run(options.applier_every));
+        tokio::time::timeout(SETTLE_TIME_MAX, self.everything_live()).await.map_err(|_| Error::NotSettled)?;
+
+        cluster.slow_down();
+        for fault in &options.faults {
+            self.faults.set(*fault);
+        }
+        let registry = self.addresses.registry.clone();
+        let updater = Updater::new(self.client.clone(), registry, updaters, self.faults.clone());
+        self.tasks.spawn(updater.run(options.updater_every));
+        if options.autopush {
+            let developer = self.developer.clone();
+            self.tasks.spawn(developer.run(options.push_every, first_app, FIRST_NUMBER + 1));
+        }
+        Ok(())
+    }
+
+    async fn everything_live(&self) {
+        for environment in ENVIRONMENTS {
+            for app in APPS {
+                let is_it = |entry: &Entry| {
+                    matches!(&entry.what, Happened::Live { namespace, name, .. }
+                        if namespace == environment && name == app.name)
+                };
+                self.truth.first(is_it).await;
+            }
+        }
+    }
+}
+
+/// The world's folder, gone when this is dropped.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn create() -> Result<Self, Error> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let unique = Random::fresh().next();
+        let name = format!("knotmeter-demo-{}-{number}-{unique:016x}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // Only for us, and never a folder that somebody else has put there.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| Error::Host { doing: "make its folder", source })?;
+        Ok(Self { path })
+    }
+
+    fn sub(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        std::fs::create_dir(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A git process killed a moment ago may still be writing its last file.
+        for _ in 0..5 {
+            match std::fs::remove_dir_all(&self.path) {
+                Ok(()) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        tracing::warn!(path = %self.path.display(), "the demo world's folder could not be removed");
+    }
+}
+
+async fn listen() -> Result<(TcpListener, String), Error> {
+    let failed = |source| Error::Host { doing: "listen on loopback", source };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?.to_string();
+    Ok((listener, address))
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+fn kubeconfig(server: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+  - name: {CLUSTER}
+    cluster:
+      server: {server}
+users:
+  - name: {CLUSTER}
+    user: {{}}
+contexts:
+  - name: {CLUSTER}
+    context:
+      cluster: {CLUSTER}
+      user: {CLUSTER}
+current-context: {CLUSTER}
+"
+    )
+}
+
+/// The parameters of a query, decoded; none where it is malformed.
+fn query_pairs(query: &str) -> Vec<(String, String)> {
+    let uri: Result<Uri, _> = format!("/?{query}").parse();
+    let pairs = uri.ok().and_then(|uri| Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
+    pairs.map(|Query(pairs)| pairs).unwrap_or_default()
+}

@@ -1,0 +1,123 @@
+//! What a settled journey adds, once.
+
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::series::Series;
+use super::table::{self, Buckets};
+use super::{flag, place};
+use crate::exporters::traces::trace_id;
+use crate::observation::Basis;
+use crate::tracker::{Evidence, Journey, Sample, Stage};
+
+type Exemplar = Vec<(&'static str, String)>;
+
+/// The families of journeys.
+#[derive(Debug)]
+pub struct Settled {
+    pub journeys: Series<Counter>,
+    /// Name the trace that tells the story behind a number.
+    pub exemplars: bool,
+    image_to_live: Series<HistogramWithExemplars<Exemplar>>,
+    change_to_live: Series<HistogramWithExemplars<Exemplar>>,
+    stage_duration: Series<HistogramWithExemplars<Exemplar>>,
+    stage_uncertainty: Series<Histogram>,
+    stage_evidence: Series<Counter>,
+    stage_uncertain: Series<Counter>,
+    held_seconds: Series<Counter<f64, AtomicU64>>,
+    negative: Series<Counter>,
+}
+
+impl Settled {
+    pub fn register(to: &mut Registry, refused: &Counter) -> Self {
+        let deploys = || HistogramWithExemplars::new(Buckets::Deploys.bounds().iter().copied());
+        let operations = || Histogram::new(Buckets::Operations.bounds().iter().copied());
+        Self {
+            journeys: Series::register(to, &table::JOURNEYS, Counter::default, refused),
+            exemplars: false,
+            image_to_live: Series::register(to, &table::IMAGE_TO_LIVE, deploys, refused),
+            change_to_live: Series::register(to, &table::CHANGE_TO_LIVE, deploys, refused),
+            stage_duration: Series::register(to, &table::STAGE_DURATION, deploys, refused),
+            stage_uncertainty: Series::register(to, &table::STAGE_UNCERTAINTY, operations, refused),
+            stage_evidence: Series::register(to, &table::STAGE_EVIDENCE, Counter::default, refused),
+            stage_uncertain: Series::register(to, &table::STAGE_UNCERTAIN, Counter::default, refused),
+            held_seconds: Series::register(to, &table::HELD_SECONDS, Counter::default, refused),
+            negative: Series::register(to, &table::NEGATIVE_DURATION, Counter::default, refused),
+        }
+    }
+
+    /// Adds a journey.
+    pub fn take(&self, journey: &Journey, dropped: &Series<Counter>) {
+        let [cluster, environment, namespace, app] = place(&journey.destination);
+        let (trigger, subject) = (journey.trigger.as_str(), journey.subject.as_str());
+        let synthetic = flag(journey.synthetic);
+        if let Some(sample) = self.certain(journey.image_to_live(), "image_to_live_uncertain", dropped) {
+            let labels = [cluster, environment, namespace, app, trigger, synthetic];
+            self.observe(&self.image_to_live, &labels, sample, journey);
+        }
+        if let Some(sample) = self.certain(journey.change_to_live(), "change_to_live_uncertain", dropped) {
+            let labels = [cluster, environment, namespace, app, trigger, subject, synthetic];
+            self.observe(&self.change_to_live, &labels, sample, journey);
+        }
+        for stage in Stage::ALL {
+            // What was so at the very first look happened nobody knows when: it is in no number.
+            match journey.stages.evidence(stage) {
+                Some(evidence) if evidence.basis != Basis::Backfill => self.stage(journey, stage, evidence),
+                Some(_) | None => {}
+            }
+        }
+        if journey.held_seconds > 0.0 {
+            self.held_seconds.with(&place(&journey.destination)).inc_by(journey.held_seconds);
+        }
+        let outcome = journey.outcome.map_or("unknown", |outcome| outcome.as_str());
+        let labels = [cluster, environment, namespace, app, outcome, trigger, subject, synthetic];
+        self.journeys.with(&labels).inc();
+    }
+
+    fn stage(&self, journey: &Journey, stage: Stage, evidence: Evidence) {
+        let labels = [stage.as_str(), evidence.basis.as_str()];
+        self.stage_evidence.with(&labels).inc();
+        if evidence.interval.is_bounded() {
+            self.stage_uncertainty.with(&labels).observe(evidence.interval.half_width_seconds());
+        }
+        let Some(sample) = journey.stage_duration(stage) else { return };
+        if sample.negative {
+            self.negative.with(&[stage.as_str()]).inc();
+        }
+        if !sample.is_certain() {
+            self.stage_uncertain.with(&labels).inc();
+            return;
+        }
+        let to = &journey.destination;
+        let (trigger, subject) = (journey.trigger.as_str(), journey.subject.as_str());
+        let labels = [stage.as_str(), &to.cluster, &to.environment, to.engine, trigger, subject];
+        self.observe(&self.stage_duration, &labels, sample, journey);
+    }
+
+    /// The sample, unless its error bar is too wide: then that is counted instead.
+    fn certain(&self, sample: Option<Sample>, why: &str, dropped: &Series<Counter>) -> Option<Sample> {
+        let sample = sample?;
+        if !sample.is_certain() {
+            dropped.with(&["tracker", why]).inc();
+            return None;
+        }
+        Some(sample)
+    }
+
+    fn observe(
+        &self,
+        series: &Series<HistogramWithExemplars<Exemplar>>,
+        labels: &[&str],
+        sample: Sample,
+        journey: &Journey,
+    ) {
+        let exemplar = self.exemplars.then(|| vec![("trace_id", trace_id(journey))]);
+        let at = self.exemplars.then(SystemTime::now);
+        series.with(labels).observe(sample.seconds, exemplar, at);
+    }
+}

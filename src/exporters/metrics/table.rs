@@ -1,0 +1,224 @@
+//! The one table of every family: name, type, labels, stability, where it comes from, help.
+//!
+//! `docs/metrics.md` is written from it, and the dashboards and alerts are checked against it. Help is one line
+//! without quotes or backslashes: the encoder does not escape it.
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+/// Every name starts with it.
+pub const PREFIX: &str = "knotmeter";
+
+/// One metric family.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Without the prefix; with its unit and, for a counter, `_total`.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub cap: Cap,
+    pub stability: Stability,
+    /// Which of our words feeds it.
+    pub source: &'static str,
+    pub help: &'static str,
+}
+
+/// What kind of number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Info,
+    Histogram(Buckets),
+}
+
+/// Three lists serve every histogram, so that quantiles of different families can be laid side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    Deploys,
+    Operations,
+    Bytes,
+}
+
+/// What happens when there are more label sets than a scrape should carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cap {
+    /// `app` and `namespace` become `overflow`; a family without them takes no new label set.
+    Folds,
+    /// Losing one of these would hide what pages somebody.
+    Never,
+}
+
+/// What a reader may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    Stable,
+    /// Labels may still change.
+    Experimental,
+}
+
+impl Buckets {
+    /// Upper bounds, in seconds or bytes.
+    #[must_use]
+    pub fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::Deploys => &[
+                1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 300.0, 420.0, 600.0, 900.0, 1200.0,
+                1800.0, 2700.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0,
+            ],
+            Self::Operations => {
+                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
+            }
+            Self::Bytes => &[1e5, 1e6, 5e6, 1e7, 2.5e7, 5e7, 1e8, 2.5e8, 5e8, 1e9, 2.5e9, 5e9, 1e10],
+        }
+    }
+}
+
+impl Family {
+    /// As a query names it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        let suffix = if self.kind == Kind::Info { "_info" } else { "" };
+        format!("{PREFIX}_{}{suffix}", self.name)
+    }
+
+    /// The unit that the name ends with.
+    #[must_use]
+    pub fn unit(&self) -> Option<Unit> {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        match name.rsplit_once('_') {
+            Some((_, "seconds")) => Some(Unit::Seconds),
+            Some((_, "bytes")) => Some(Unit::Bytes),
+            _ => None,
+        }
+    }
+
+    /// Without unit and suffix: the encoder appends both.
+    #[must_use]
+    pub fn stem(&self) -> &'static str {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        match self.unit() {
+            Some(unit) => name.strip_suffix(unit.as_str()).map_or(name, |name| name.trim_end_matches('_')),
+            None => name,
+        }
+    }
+
+    /// The same kind in the encoder's words.
+    #[must_use]
+    pub fn metric_type(&self) -> MetricType {
+        match self.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Info => MetricType::Info,
+            Kind::Histogram(_) => MetricType::Histogram,
+        }
+    }
+}
+
+/// Declares each family once, as a constant and as an entry of [`ALL`].
+macro_rules! families {
+    ($($id:ident: $kind:expr, $name:literal, [$($label:literal),*], $cap:ident, $stability:ident, $source:literal,
+       $help:literal;)*) => {
+        $(pub static $id: Family = Family {
+            name: $name, kind: $kind, labels: &[$($label),*], cap: Cap::$cap,
+            stability: Stability::$stability, source: $source, help: $help,
+        };)*
+        /// Every family, in the order of the documentation.
+        pub static ALL: &[&Family] = &[$(&$id),*];
+    };
+}
+
+use Buckets::{Bytes, Deploys, Operations};
+use Kind::{Counter, Gauge, Histogram, Info};
+
+families! {
+    IMAGE_TO_LIVE: Histogram(Deploys), "image_to_live_seconds",
+        ["cluster", "environment", "namespace", "app", "trigger", "synthetic"], Folds, Stable, "settled journey",
+        "Time from the push of an image until it is live, without held time";
+    CHANGE_TO_LIVE: Histogram(Deploys), "change_to_live_seconds",
+        ["cluster", "environment", "namespace", "app", "trigger", "subject", "synthetic"], Folds, Stable,
+        "settled journey",
+        "Time from the intent (commit or template change) until it is live, without held time";
+    STAGE_DURATION: Histogram(Deploys), "stage_duration_seconds",
+        ["stage", "cluster", "environment", "engine", "trigger", "subject"], Folds, Stable, "settled journey",
+        "Time from the stage directly before until this stage";
+    STAGE_UNCERTAINTY: Histogram(Operations), "stage_uncertainty_seconds",
+        ["stage", "basis"], Folds, Experimental, "settled journey",
+        "Half the width of the interval in which a stage was reached";
+    STAGE_EVIDENCE: Counter, "stage_evidence_total", ["stage", "basis"], Folds, Experimental, "settled journey",
+        "Known stages by how their time is known";
+    STAGE_UNCERTAIN: Counter, "stage_uncertain_total", ["stage", "basis"], Folds, Experimental, "settled journey",
+        "Stage durations left out because their error bar is too wide";
+    JOURNEYS: Counter, "journeys_total",
+        ["cluster", "environment", "namespace", "app", "outcome", "trigger", "subject", "synthetic"], Folds, Stable,
+        "settled journey", "Journeys by how they ended";
+    HELD_SECONDS: Counter, "held_seconds_total", ["cluster", "environment", "namespace", "app"], Folds, Experimental,
+        "settled journey", "Time that journeys waited because somebody or something chose it";
+    RESTARTS: Counter, "restarts_total", ["cluster", "environment", "namespace", "app"], Folds, Stable,
+        "event restarted", "Template changes without another image";
+    NEGATIVE_DURATION: Counter, "negative_duration_total", ["stage"], Folds, Experimental, "settled journey",
+        "Durations clamped to zero because two clocks disagree";
+    JOURNEYS_OPEN: Gauge, "journeys_open",
+        ["cluster", "environment", "namespace", "app", "stage", "synthetic"], Folds, Stable, "snapshot",
+        "Journeys under way by the last stage that they reached";
+    STAGE_ENTERED: Gauge, "journey_stage_entered_timestamp_seconds",
+        ["cluster", "environment", "namespace", "app", "stage", "synthetic"], Folds, Stable, "snapshot",
+        "When the oldest journey that is at this stage reached it";
+    STUCK: Gauge, "journey_stuck",
+        ["cluster", "environment", "namespace", "app", "subject", "stage", "reason", "synthetic"], Never, Stable,
+        "snapshot", "1 while a journey is over its budget, waiting for this stage; 0 for 15 minutes afterwards";
+    HELD: Gauge, "journey_held",
+        ["cluster", "environment", "namespace", "app", "subject", "stage", "hold", "synthetic"], Never, Stable,
+        "snapshot", "1 while somebody or something chose to wait; 0 for 15 minutes afterwards";
+    BLIND: Gauge, "journey_blind",
+        ["cluster", "environment", "namespace", "app", "subject", "stage", "source", "synthetic"], Folds, Stable,
+        "snapshot", "1 while a source that a journey needs is not fresh; 0 for 15 minutes afterwards";
+    LIVE: Info, "live", ["cluster", "environment", "namespace", "app", "tag", "revision"], Folds, Stable, "snapshot",
+        "What is live; the revision is the deploy commit that brought it, where that is known";
+    LIVE_TIMESTAMP: Gauge, "live_timestamp_seconds", ["cluster", "environment", "namespace", "app"], Folds, Stable,
+        "snapshot", "Since when it is live";
+    APP: Info, "app", ["cluster", "environment", "namespace", "app", "engine"], Never, Stable, "snapshot",
+        "Every app that is followed";
+    BEHIND: Gauge, "workload_behind_seconds",
+        ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
+        "Time since the oldest desire newer than what runs, without held time; 0 when it runs what it should";
+    IMAGE_MISMATCH: Gauge, "image_mismatch", ["cluster", "environment", "namespace", "app", "kind"], Folds,
+        Experimental, "snapshot", "1 while pods do not run what one template should give them";
+    SCAN_DURATION: Histogram(Operations), "registry_scan_duration_seconds", ["registry"], Folds, Stable,
+        "measure registry_scan", "Time of one complete tag listing";
+    SCAN_LAST_DURATION: Gauge, "registry_scan_last_duration_seconds", ["registry", "repository"], Folds, Stable,
+        "measure registry_scan", "Time of the last complete tag listing";
+    TAGS: Gauge, "registry_tags", ["registry", "repository"], Folds, Stable, "measure registry_scan",
+        "Tags in the last complete listing";
+    SCAN_LAST_SUCCESS: Gauge, "registry_scan_last_success_timestamp_seconds", ["registry", "repository"], Folds,
+        Stable, "measure registry_scan", "When the last complete tag listing ended";
+    REGISTRY_REQUESTS: Counter, "registry_requests_total", ["registry", "operation", "code"], Folds, Stable,
+        "measure registry_request", "Requests by HTTP status; none where no answer came";
+    REGISTRY_THROTTLED: Counter, "registry_throttled_total", ["registry", "operation"], Folds, Stable,
+        "measure registry_request", "Requests answered with 429";
+    GIT_OPERATION: Histogram(Operations), "git_operation_duration_seconds", ["repository", "operation", "actor"],
+        Folds, Stable, "measure git_operation", "Time of one poll, fetch or read";
+    GIT_COMMITS: Counter, "git_commits_total", ["repository"], Folds, Stable, "measure git_commits",
+        "New commits on followed branches";
+    OBJECT_UPDATES: Counter, "object_updates_total", ["cluster", "kind", "class"], Folds, Stable,
+        "measure object_update", "Changes of watched objects by what changed: spec, metadata or status";
+    CACHE_LOOKUPS: Counter, "cache_lookups_total", ["cluster", "cache", "result", "caller"], Folds, Stable,
+        "measure cache_lookup", "Cache lookups by result";
+    PULL_DURATION: Histogram(Operations), "image_pull_duration_seconds", ["cluster", "namespace", "app"], Folds,
+        Stable, "measure image_pull", "Time that the kubelet took to pull an image";
+    PULL_BYTES: Histogram(Bytes), "image_pull_bytes", ["cluster", "namespace", "app"], Folds, Stable,
+        "measure image_pull", "Size of pulled images, where the kubelet tells it";
+    SOURCE_UP: Gauge, "source_up", ["source"], Folds, Stable, "snapshot",
+        "1 while a source is fresh: it was seen whole a short while ago and nothing it covers went stale";
+    SOURCE_LAST_LOOK: Gauge, "source_last_look_timestamp_seconds", ["source"], Folds, Stable, "snapshot",
+        "When the last complete look ended";
+    SOURCE_COVERAGE: Gauge, "source_coverage", ["source"], Folds, Stable, "snapshot",
+        "Share of what a source should cover that is fresh, 0 to 1";
+    CLOCK_OFFSET: Gauge, "clock_offset_seconds", ["source"], Folds, Experimental, "measure clock_offset",
+        "A clock of a source minus ours";
+    OBSERVATIONS: Counter, "observations_total", ["source"], Folds, Stable, "observation",
+        "Observations taken in";
+    DROPPED: Counter, "dropped_total", ["source", "reason"], Folds, Stable, "measure dropped",
+        "What was left out, and why";
+    BUILD: Info, "build", ["version"], Never, Stable, "this program", "Which Knotmeter this is";
+}

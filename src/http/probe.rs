@@ -1,0 +1,44 @@
+//! What machines ask: metrics, health, readiness.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::answer::{ApiError, ServiceState};
+use crate::exporters::metrics::Format;
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(state): State<ServiceState>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    let Ok(permit) = state.scrapes.clone().try_acquire_owned() else {
+        return ApiError::busy("too many scrapes at the same time").into_response();
+    };
+    let (snapshot, metrics) = (state.snapshot(), state.http.metrics.clone());
+    // With many series the text takes milliseconds to build: not on a thread that serves others.
+    let encoded = tokio::task::spawn_blocking(move || {
+        let text = metrics.encode(&snapshot, format);
+        drop(permit);
+        text
+    });
+    match encoded.await {
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(_) => ApiError::busy("the metrics could not be encoded").into_response(),
+    }
+}
+
+/// `GET /healthz`: the process answers. Whether its sources do is no reason to restart it.
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the journal is open and serving; the state of the sources is in the body only.
+pub(super) async fn ready(State(state): State<ServiceState>) -> Response {
+    let ready = state.http.ready.get();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let sources = &state.snapshot().sources;
+    (status, Json(json!({ "ready": ready, "sources": sources }))).into_response()
+}

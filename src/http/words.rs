@@ -1,0 +1,133 @@
+//! Durations, times and names as people read them. Used by the page and by the answers to `why`.
+
+use crate::image::ImageRef;
+use crate::observation::{Interval, Time};
+use crate::tracker::{Destination, Evidence, Hold, Journey, Sample, Stage, Subject};
+
+/// Characters of a commit id that people read.
+const COMMIT_LENGTH: usize = 8;
+
+/// `0.4 s`, `6.2 s`, `42 s`, `4m12s`, `3h20m`, `2d4h`.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{minutes}m{:02}s", whole % 60),
+        3_600..86_400 => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
+/// The error bar: `±0.5 s`; milliseconds where it is that fine.
+#[must_use]
+pub fn plus_minus(seconds: f64) -> String {
+    if seconds.is_infinite() {
+        "±?".to_owned()
+    } else if seconds < 0.05 {
+        format!("±{:.0} ms", seconds * 1000.0)
+    } else {
+        format!("±{}", duration(seconds))
+    }
+}
+
+/// `6.2 s ±0.5 s`
+#[must_use]
+pub fn sample(sample: Sample) -> String {
+    format!("{} {}", duration(sample.seconds), plus_minus(sample.uncertainty_seconds))
+}
+
+/// The time of day in UTC, with the date where it is another day than `now`'s.
+#[must_use]
+pub fn clock(at: Time, now: Time) -> String {
+    let Some(time) = at.to_chrono() else { return "an unknown time".to_owned() };
+    let same_day = now.to_chrono().is_some_and(|now| now.date_naive() == time.date_naive());
+    time.format(if same_day { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
+}
+
+/// The middle of an interval, or its end where nobody knows when it began.
+#[must_use]
+pub fn middle(interval: Interval) -> Time {
+    if interval.is_bounded() { Time(interval.midpoint_millis() as i64) } else { interval.not_after }
+}
+
+/// Without the registry, and with a short digest: what people call an image.
+#[must_use]
+pub fn image(image: &ImageRef) -> String {
+    let path = image.repository.path();
+    match (&image.tag, &image.digest) {
+        (Some(tag), _) => format!("{path}:{tag}"),
+        (None, Some(digest)) => format!("{path}@{}", digest.short()),
+        (None, None) => path.to_owned(),
+    }
+}
+
+/// What travels: the image, or the commit that changes something else.
+#[must_use]
+pub fn subject(journey: &Journey) -> String {
+    match (journey.subject, &journey.commit) {
+        (Subject::Revision, Some(commit)) => {
+            format!("revision {} of {}", short(&commit.id), image(&journey.image))
+        }
+        (Subject::Revision, None) => format!("a revision of {}", image(&journey.image)),
+        (Subject::Image, _) => image(&journey.image),
+    }
+}
+
+/// The first characters of a commit id.
+#[must_use]
+pub fn short(commit: &str) -> String {
+    commit.chars().take(COMMIT_LENGTH).collect()
+}
+
+/// A commit's author without the address: the page may be open to more people than the repository.
+#[must_use]
+pub fn author(author: &str) -> &str {
+    author.split_once('<').map_or(author, |(name, _)| name.trim_end())
+}
+
+/// `prod (deployment/web -n prod)`
+#[must_use]
+pub fn place(destination: &Destination) -> String {
+    format!("{} ({})", destination.environment, destination.workload)
+}
+
+/// The last stage reached, and its evidence.
+#[must_use]
+pub fn reached(journey: &Journey) -> Option<(Stage, Evidence)> {
+    let stage = journey.stages.reached()?;
+    Some((stage, journey.stages.evidence(stage)?))
+}
+
+/// Since when it waits for its next stage.
+#[must_use]
+pub fn waits_since(journey: &Journey) -> Time {
+    middle(reached(journey).map_or(journey.opened, |(_, evidence)| evidence.interval))
+}
+
+/// What the journey waits for.
+#[must_use]
+pub fn waits_for(journey: &Journey) -> &'static str {
+    journey.stages.waiting_for().unwrap_or(Stage::Live).as_str()
+}
+
+/// Who chose to wait, and how it goes on.
+#[must_use]
+pub fn hold(hold: Hold) -> &'static str {
+    match hold {
+        Hold::Paused => "the Deployment is paused: kubectl rollout resume lets it go on",
+        Hold::Partition => {
+            "the StatefulSet's partition keeps old pods: lower spec.updateStrategy.rollingUpdate.partition"
+        }
+        Hold::OnDelete => "its pods change only when somebody deletes them: update strategy OnDelete",
+        Hold::Schedule => "it waits for its schedule",
+        Hold::Suspended => "the CronJob is suspended: set spec.suspend to false",
+        Hold::ScaledToZero => "it is scaled to zero: nothing is to run",
+        Hold::PolicyOverridden => "a later commit disagrees with the policy: change one of the two",
+    }
+}

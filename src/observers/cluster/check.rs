@@ -1,0 +1,131 @@
+//! What may be read in a cluster, and the role that grants the rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::api::{Api, Failure};
+use super::connect::{Error, connect, identity};
+use super::resource::Resource;
+use crate::config::Cluster;
+use crate::observation::{ClusterUid, LookFailure};
+
+/// What a check of a cluster found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    pub cluster: String,
+    pub uid: ClusterUid,
+    /// As the server prints it: `v1.36.2`.
+    pub server_version: String,
+    pub resources: Vec<(Resource, Access)>,
+}
+
+/// What may be done with a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// List and watch.
+    Allowed,
+    /// The server's own sentence.
+    Forbidden(String),
+    /// The cluster has no such kind.
+    Missing,
+    Failed(String),
+}
+
+impl CheckReport {
+    /// A role to paste, where something is forbidden.
+    #[must_use]
+    pub fn grant(&self) -> Option<String> {
+        self.resources.iter().any(|(_, access)| matches!(access, Access::Forbidden(_))).then(rbac)
+    }
+}
+
+/// Asks the cluster what we may read of it: one object of each resource, and a watch that is closed at once.
+pub async fn check(config: &Cluster) -> Result<CheckReport, Error> {
+    let client = connect(config).await?;
+    check_with(config, client).await
+}
+
+/// The same with a client that is already there.
+pub async fn check_with(config: &Cluster, client: kube::Client) -> Result<CheckReport, Error> {
+    let api = Api::new(client, config.name.as_str().into(), None);
+    let ask = |failure: Failure| Error::Ask(failure.to_string());
+    let version = api.get("/version").await.map_err(ask)?;
+    let version: Version = serde_json::from_slice(&version).map_err(|why| ask(api.malformed(&why)))?;
+    let uid = identity(&api).await.map_err(ask)?;
+    let mut resources = Vec::new();
+    for resource in Resource::ALL {
+        resources.push((resource, access(&api, resource).await));
+    }
+    Ok(CheckReport { cluster: config.name.clone(), uid, server_version: version.git_version, resources })
+}
+
+async fn access(api: &Api, resource: Resource) -> Access {
+    let path = resource.path();
+    let listed = api.get(&format!("{path}?limit=1")).await.map(drop);
+    let watched = match listed {
+        Ok(()) => api.open(&format!("{path}?watch=1&timeoutSeconds=1&resourceVersion=0")).await.map(drop),
+        failed => failed,
+    };
+    match watched {
+        Ok(()) => Access::Allowed,
+        Err(failure) => match failure.class() {
+            LookFailure::Forbidden => Access::Forbidden(failure.to_string()),
+            LookFailure::Missing => Access::Missing,
+            _ => Access::Failed(failure.to_string()),
+        },
+    }
+}
+
+/// The rule that grants one resource, as one line of a ClusterRole.
+pub(super) fn rbac_line(resource: Resource) -> String {
+    rule(resource.group(), &[resource.plural()])
+}
+
+/// The whole ClusterRole and its binding, for the service account that knotmeter is deployed with.
+#[must_use]
+pub fn rbac() -> String {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for resource in Resource::ALL {
+        groups.entry(resource.group()).or_default().push(resource.plural());
+    }
+    let rules: String =
+        groups.iter().map(|(group, resources)| format!("- {}\n", rule(group, resources))).collect();
+    format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: ClusterRole\n\
+         metadata: {{name: knotmeter}}\n\
+         rules:\n\
+         - {{apiGroups: [\"\"], resources: [namespaces], resourceNames: [kube-system], verbs: [get]}}\n\
+         {rules}\
+         ---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\n\
+         kind: ClusterRoleBinding\n\
+         metadata: {{name: knotmeter}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: knotmeter}}\n\
+         subjects:\n\
+         - {{kind: ServiceAccount, name: knotmeter, namespace: knotmeter}}\n"
+    )
+}
+
+fn rule(group: &str, resources: &[&str]) -> String {
+    format!("{{apiGroups: [\"{group}\"], resources: [{}], verbs: [get, list, watch]}}", resources.join(", "))
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowed => f.write_str("allowed"),
+            Self::Forbidden(_) => f.write_str("forbidden"),
+            Self::Missing => f.write_str("missing"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    git_version: String,
+}

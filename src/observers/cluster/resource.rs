@@ -1,0 +1,134 @@
+//! The resources that are watched: one table of what each is called and where it lives.
+
+use std::fmt;
+
+use crate::observation::WorkloadKind;
+
+/// One watched resource of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    Deployments,
+    StatefulSets,
+    DaemonSets,
+    CronJobs,
+    ReplicaSets,
+    ControllerRevisions,
+    Jobs,
+    Pods,
+    /// Core v1 events, of which only the kubelet's words about images are read.
+    Events,
+}
+
+impl Resource {
+    /// Every resource, owners before what they own: a first look then says workloads before their pods.
+    pub const ALL: [Self; 9] = [
+        Self::Deployments,
+        Self::StatefulSets,
+        Self::DaemonSets,
+        Self::CronJobs,
+        Self::ReplicaSets,
+        Self::ControllerRevisions,
+        Self::Jobs,
+        Self::Pods,
+        Self::Events,
+    ];
+
+    /// As the API's paths and roles name it.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Deployments => "deployments",
+            Self::StatefulSets => "statefulsets",
+            Self::DaemonSets => "daemonsets",
+            Self::CronJobs => "cronjobs",
+            Self::ReplicaSets => "replicasets",
+            Self::ControllerRevisions => "controllerrevisions",
+            Self::Jobs => "jobs",
+            Self::Pods => "pods",
+            Self::Events => "events",
+        }
+    }
+
+    /// The resource with this plural name; `None` for one that is not watched.
+    #[must_use]
+    pub fn from_plural(plural: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|resource| resource.plural() == plural)
+    }
+
+    /// One object of it, as metrics name it.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        let plural = self.plural();
+        plural.strip_suffix('s').unwrap_or(plural)
+    }
+
+    /// The kind of workload that its objects are, if they are workloads.
+    #[must_use]
+    pub fn workload_kind(self) -> Option<WorkloadKind> {
+        match self {
+            Self::Deployments => Some(WorkloadKind::Deployment),
+            Self::StatefulSets => Some(WorkloadKind::StatefulSet),
+            Self::DaemonSets => Some(WorkloadKind::DaemonSet),
+            Self::CronJobs => Some(WorkloadKind::CronJob),
+            Self::ReplicaSets | Self::ControllerRevisions | Self::Jobs | Self::Pods | Self::Events => None,
+        }
+    }
+
+    /// The API group, empty for the core.
+    #[must_use]
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Pods | Self::Events => "",
+            Self::Jobs | Self::CronJobs => "batch",
+            Self::Deployments
+            | Self::StatefulSets
+            | Self::DaemonSets
+            | Self::ReplicaSets
+            | Self::ControllerRevisions => "apps",
+        }
+    }
+
+    /// Where all of it is listed, over all namespaces.
+    #[must_use]
+    pub fn path(self) -> String {
+        match self.group() {
+            "" => format!("/api/v1/{}", self.plural()),
+            group => format!("/apis/{group}/v1/{}", self.plural()),
+        }
+    }
+
+    /// What the server should leave out, where it can. Events are the most numerous objects of a cluster.
+    pub(super) fn field_selector(self) -> Option<&'static str> {
+        match self {
+            Self::Events => Some(
+                "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started,reason!=Killing,\
+                 reason!=Unhealthy,reason!=BackOff,reason!=Pulling,reason!=FailedScheduling",
+            ),
+            _ => None,
+        }
+    }
+
+    /// How long silence is normal. Bookmarks come each minute, but never for events.
+    pub(super) fn look_interval_seconds(self) -> f64 {
+        match self {
+            Self::Events => EVENTS_LOOK_INTERVAL_SECONDS,
+            _ => LOOK_INTERVAL_SECONDS,
+        }
+    }
+
+    /// The server sends periodic bookmarks for it, so that silence means a dead connection.
+    pub(super) fn has_bookmarks(self) -> bool {
+        self != Self::Events
+    }
+}
+
+/// The API server's own period of bookmarks.
+pub const LOOK_INTERVAL_SECONDS: f64 = 60.0;
+/// A watch of events may be silent until it is opened again: the longest `timeoutSeconds` we ask for.
+const EVENTS_LOOK_INTERVAL_SECONDS: f64 = 300.0;
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}

@@ -1,0 +1,254 @@
+//! Deployments, StatefulSets, DaemonSets and CronJobs: one lean shape for the four, since their fields share names.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::object::{Condition, Metadata, Object, or_default, part, time};
+use super::template::{self, Template};
+use crate::config::Seconds;
+use crate::observation::{
+    Interval, ObjectKey, Progress, Schedule, Strategy, TemplateHash, Time, Workload, WorkloadKind,
+};
+
+/// Reads a workload of this kind.
+pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload, serde_json::Error> {
+    let metadata = &object.metadata;
+    let spec: Spec<'_> = part(object.spec)?;
+    let status: Status = part(object.status)?;
+    let labels: Labels = part(metadata.labels)?;
+    let annotations: Annotations = part(metadata.annotations)?;
+    let template = spec.template.or(spec.job_template.spec.template);
+    let (hash, readable) = match template {
+        Some(raw) => (template::hash(raw)?, Template::read(raw)?),
+        None => (TemplateHash(0), Template::default()),
+    };
+    let daemon = kind == WorkloadKind::DaemonSet;
+    let progress = status.conditions.iter().find(|condition| condition.kind == "Progressing");
+    let mut workload = Workload {
+        key: ObjectKey { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() },
+        uid: metadata.uid.clone(),
+        created: metadata.created(),
+        generation: metadata.generation,
+        observed_generation: status.observed_generation,
+        template: hash,
+        containers: readable.containers(),
+        template_written: template_written(metadata)?,
+        // The API's own default. It is always written out, unless somebody else wrote the object.
+        replicas: if daemon { status.desired_number_scheduled } else { spec.replicas.unwrap_or(1) },
+        status_replicas: if daemon { status.current_number_scheduled } else { status.replicas },
+        updated: if daemon { status.updated_number_scheduled } else { status.updated_replicas },
+        ready: if daemon { status.number_ready } else { status.ready_replicas },
+        available: if daemon { status.number_available } else { status.available_replicas },
+        progress: progress.map(|condition| Progress {
+            reason: condition.reason.clone(),
+            last_update: time(condition.last_update_time.as_deref()),
+        }),
+        replica_failure: status.conditions.iter().any(|c| c.kind == "ReplicaFailure" && c.is_true()),
+        paused: spec.paused,
+        strategy: match spec.update_strategy.kind.as_str() {
+            "OnDelete" => Strategy::OnDelete,
+            _ => Strategy::Rolling { partition: spec.update_strategy.rolling_update.partition },
+        },
+        current_revision: status.current_revision,
+        update_revision: status.update_revision,
+        schedule: None,
+        app: annotations.app.or(labels.name),
+        environment: annotations.environment,
+        ignore: annotations.ignore.as_deref() == Some("true"),
+        budget_live_seconds: annotations.budget_live.and_then(|text| Seconds::parse(&text)).map(|s| s.0),
+        config_maps: readable.config_maps(),
+        applier: labels.flux.or(annotations.argo),
+    };
+    if kind == WorkloadKind::CronJob {
+        // A CronJob has neither replicas nor an observed generation: its controller reads it when it is due.
+        workload.replicas = 0;
+        workload.observed_generation = workload.generation;
+        workload.schedule =
+            Some(Schedule { cron: spec.schedule, time_zone: spec.time_zone, suspended: spec.suspend });
+    }
+    Ok(workload)
+}
+
+/// Who last wrote fields of the template, and in which second.
+///
+/// The time also moves when the same manager writes other fields, so it counts only where the template changed:
+/// the caller drops it elsewhere. Entries with a subresource (`status`, `scale`) cannot write a template.
+fn template_written(metadata: &Metadata<'_>) -> Result<Option<(Interval, Arc<str>)>, serde_json::Error> {
+    let entries: Vec<ManagedFields> = part(metadata.managed_fields)?;
+    let writers = entries.into_iter().filter(|entry| entry.subresource.is_none() && entry.wrote_template());
+    let timed = writers.filter_map(|entry| Some((time(entry.time.as_deref())?, entry.manager)));
+    let last = timed.max_by_key(|(at, _): &(Time, Arc<str>)| *at);
+    Ok(last.map(|(at, manager)| (Interval::second(at), manager)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ManagedFields {
+    #[serde(default, deserialize_with = "or_default")]
+    manager: Arc<str>,
+    #[serde(default)]
+    time: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    fields_v1: FieldsV1,
+    #[serde(default)]
+    subresource: Option<IgnoredAny>,
+}
+
+impl ManagedFields {
+    fn wrote_template(&self) -> bool {
+        self.fields_v1.spec.template.is_some() || self.fields_v1.spec.job_template.is_some()
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct FieldsV1 {
+    #[serde(rename = "f:spec", default, deserialize_with = "or_default")]
+    spec: FieldsSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct FieldsSpec {
+    #[serde(rename = "f:template", default)]
+    template: Option<IgnoredAny>,
+    #[serde(rename = "f:jobTemplate", default)]
+    job_template: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    replicas: Option<i64>,
+    #[serde(borrow)]
+    template: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    job_template: JobTemplate<'a>,
+    #[serde(default, deserialize_with = "or_default")]
+    paused: bool,
+    #[serde(default, deserialize_with = "or_default")]
+    update_strategy: UpdateStrategy,
+    #[serde(default, deserialize_with = "or_default")]
+    schedule: Arc<str>,
+    time_zone: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "or_default")]
+    suspend: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct JobTemplate<'a> {
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    spec: JobSpec<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct JobSpec<'a> {
+    #[serde(borrow)]
+    template: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UpdateStrategy {
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
+    kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    rolling_update: RollingUpdate,
+}
+
+#[derive(Default, Deserialize)]
+struct RollingUpdate {
+    #[serde(default, deserialize_with = "or_default")]
+    partition: i64,
+}
+
+/// Zero counts are left out by the API, and some are null in bookmarks.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    #[serde(deserialize_with = "or_default")]
+    observed_generation: i64,
+    #[serde(deserialize_with = "or_default")]
+    replicas: i64,
+    #[serde(deserialize_with = "or_default")]
+    updated_replicas: i64,
+    #[serde(deserialize_with = "or_default")]
+    ready_replicas: i64,
+    #[serde(deserialize_with = "or_default")]
+    available_replicas: i64,
+    #[serde(deserialize_with = "or_default")]
+    desired_number_scheduled: i64,
+    #[serde(deserialize_with = "or_default")]
+    current_number_scheduled: i64,
+    #[serde(deserialize_with = "or_default")]
+    updated_number_scheduled: i64,
+    #[serde(deserialize_with = "or_default")]
+    number_ready: i64,
+    #[serde(deserialize_with = "or_default")]
+    number_available: i64,
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
+    current_revision: Option<Arc<str>>,
+    update_revision: Option<Arc<str>>,
+}
+
+/// An applier as labels name it: engine, namespace, name.
+type Applier = (Arc<str>, Arc<str>, Arc<str>);
+
+#[derive(Default, Deserialize)]
+#[serde(from = "WrittenLabels")]
+struct Labels {
+    name: Option<Arc<str>>,
+    flux: Option<Applier>,
+}
+
+#[derive(Deserialize)]
+struct WrittenLabels {
+    #[serde(rename = "app.kubernetes.io/name")]
+    name: Option<Arc<str>>,
+    #[serde(rename = "kustomize.toolkit.fluxcd.io/name")]
+    kustomization: Option<Arc<str>>,
+    #[serde(rename = "kustomize.toolkit.fluxcd.io/namespace")]
+    kustomization_namespace: Option<Arc<str>>,
+    #[serde(rename = "helm.toolkit.fluxcd.io/name")]
+    release: Option<Arc<str>>,
+    #[serde(rename = "helm.toolkit.fluxcd.io/namespace")]
+    release_namespace: Option<Arc<str>>,
+}
+
+impl From<WrittenLabels> for Labels {
+    fn from(written: WrittenLabels) -> Self {
+        // A HelmRelease that a Kustomization made is the nearer applier of what the chart holds.
+        let release = written.release_namespace.zip(written.release);
+        let applier = release.or_else(|| written.kustomization_namespace.zip(written.kustomization));
+        Self {
+            name: written.name.filter(|name| !name.is_empty()),
+            flux: applier.map(|(namespace, name)| ("flux".into(), namespace, name)),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(rename = "knotmeter.dev/app")]
+    app: Option<Arc<str>>,
+    #[serde(rename = "knotmeter.dev/environment")]
+    environment: Option<Arc<str>>,
+    #[serde(rename = "knotmeter.dev/ignore")]
+    ignore: Option<String>,
+    #[serde(rename = "knotmeter.dev/budget-live")]
+    budget_live: Option<String>,
+    #[serde(rename = "argocd.argoproj.io/tracking-id", default, deserialize_with = "argo")]
+    argo: Option<Applier>,
+}
+
+/// `app:group/Kind:namespace/name`, where an app outside Argo CD's own namespace is `namespace_app`.
+/// Which namespace Argo CD lives in the annotation does not say: it is left empty then.
+fn argo<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Applier>, D::Error> {
+    let id = Option::<String>::deserialize(from)?;
+    Ok(id.as_deref().and_then(|id| id.split_once(':')).map(|(app, _)| {
+        let (namespace, name) = app.split_once('_').unwrap_or(("", app));
+        ("argocd".into(), namespace.into(), name.into())
+    }))
+}

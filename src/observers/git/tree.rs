@@ -1,0 +1,259 @@
+//! Reads the references of a tree, and of the difference of two trees. A blob is parsed once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use gix::ObjectId;
+use gix::objs::tree::EntryKind;
+
+use super::extract::{Dropped, FILE_BYTES_MAX, extract, is_candidate};
+use crate::config::Marker;
+use crate::image::{ImageRef, Repository};
+use crate::observation::GitReference;
+
+/// Files read under one path. A monorepo of a few thousand services has about this many manifests.
+const FILES_PER_TREE_MAX: usize = 50_000;
+/// Directories inside directories. Git has no limit; people stay under twenty.
+const DEPTH_MAX: usize = 64;
+/// Parsed files that are remembered. Mostly empty lists, so some tens of megabytes at worst.
+const CACHED_FILES_MAX: usize = 100_000;
+/// References of one tree: what a level may hold in memory and in the journal.
+const REFERENCES_PER_TREE_MAX: usize = 100_000;
+/// References that one commit may bring in. A bump of every service of a large shop fits.
+const ADDED_PER_COMMIT_MAX: usize = 5000;
+
+/// What stands at a path of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Root {
+    id: ObjectId,
+    is_tree: bool,
+}
+
+/// A file that differs between two trees.
+struct Change {
+    file: Arc<str>,
+    before: Option<ObjectId>,
+    after: Option<ObjectId>,
+}
+
+type Cache = HashMap<(ObjectId, Arc<str>), Arc<[GitReference]>>;
+
+/// Reads trees and remembers what it parsed.
+pub struct Reader {
+    markers: Vec<Marker>,
+    cache: Cache,
+    dropped: Vec<&'static str>,
+}
+
+impl Reader {
+    pub fn new(markers: Vec<Marker>) -> Self {
+        Self { markers, cache: Cache::new(), dropped: Vec::new() }
+    }
+
+    /// Notes that something was left out.
+    pub fn drop_some(&mut self, reason: &'static str) {
+        self.dropped.push(reason);
+    }
+
+    /// What was left out since this was last asked.
+    pub fn take_dropped(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// All references at a root, by file and line.
+    pub fn level(
+        &mut self,
+        repository: &gix::Repository,
+        path: &str,
+        root: Option<Root>,
+    ) -> gix::Result<Vec<GitReference>> {
+        let mut references = Vec::new();
+        for change in self.changes(repository, path, None, root)? {
+            let Some(blob) = change.after else { continue };
+            references.extend_from_slice(&self.file(repository, &change.file, blob)?);
+            if references.len() > REFERENCES_PER_TREE_MAX {
+                references.truncate(REFERENCES_PER_TREE_MAX);
+                self.dropped.push("git_too_many_references");
+                break;
+            }
+        }
+        Ok(references)
+    }
+
+    /// The references that come with the step from one root to the next. A move brings nothing.
+    pub fn added(
+        &mut self,
+        repository: &gix::Repository,
+        path: &str,
+        before: Option<Root>,
+        after: Option<Root>,
+    ) -> gix::Result<Vec<GitReference>> {
+        let mut added = Vec::new();
+        let mut gone = Vec::new();
+        for change in self.changes(repository, path, before, after)? {
+            let mut read = |blob: Option<ObjectId>| match blob {
+                Some(blob) => self.file(repository, &change.file, blob),
+                None => Ok(Arc::default()),
+            };
+            let (before, after) = (read(change.before)?, read(change.after)?);
+            let named_before: HashSet<Content<'_>> = before.iter().map(content).collect();
+            let slots_after: HashSet<Slot<'_>> = after.iter().map(slot).collect();
+            added.extend(after.iter().filter(|it| !named_before.contains(&content(it))).cloned());
+            // Only what a file gave up altogether can have moved: a changed tag stays in its slot.
+            gone.extend(before.iter().filter(|it| !slots_after.contains(&slot(it))).cloned());
+        }
+        let mut movable: HashMap<Content<'_>, usize> = HashMap::new();
+        for reference in &gone {
+            *movable.entry(content(reference)).or_default() += 1;
+        }
+        let mut kept = Vec::new();
+        for reference in &added {
+            match movable.get_mut(&content(reference)) {
+                Some(left @ 1..) => *left -= 1,
+                Some(0) | None => kept.push(reference.clone()),
+            }
+        }
+        if kept.len() > ADDED_PER_COMMIT_MAX {
+            kept.truncate(ADDED_PER_COMMIT_MAX);
+            self.dropped.push("git_too_many_references");
+        }
+        Ok(kept)
+    }
+
+    fn changes(
+        &mut self,
+        repository: &gix::Repository,
+        path: &str,
+        before: Option<Root>,
+        after: Option<Root>,
+    ) -> gix::Result<Vec<Change>> {
+        let mut found = Vec::new();
+        let cut = compare(repository, trimmed(path), before, after, DEPTH_MAX, &mut found)?;
+        if cut {
+            self.dropped.push("git_tree_too_large");
+        }
+        Ok(found)
+    }
+
+    /// The references of one file, from memory where it was read before under the same name.
+    fn file(
+        &mut self,
+        repository: &gix::Repository,
+        file: &Arc<str>,
+        blob: ObjectId,
+    ) -> gix::Result<Arc<[GitReference]>> {
+        let key = (blob, file.clone());
+        if let Some(known) = self.cache.get(&key) {
+            return Ok(known.clone());
+        }
+        // The size is asked first: what is too large is not even unpacked.
+        let references: Arc<[GitReference]> = if repository.find_header(blob)?.size() > FILE_BYTES_MAX as u64
+        {
+            self.dropped.push(Dropped::TooLarge.as_str());
+            Arc::default()
+        } else {
+            let extracted = extract(file, &repository.find_blob(blob)?.data, &self.markers);
+            self.dropped.extend(extracted.dropped.map(Dropped::as_str));
+            extracted.references.into()
+        };
+        if self.cache.len() >= CACHED_FILES_MAX {
+            self.cache.clear();
+        }
+        self.cache.insert(key, references.clone());
+        Ok(references)
+    }
+}
+
+/// What a commit has at a path; nothing where it has no such path.
+pub fn root(repository: &gix::Repository, commit: ObjectId, path: &str) -> gix::Result<Option<Root>> {
+    let tree = repository.find_commit(commit)?.tree()?;
+    let path = trimmed(path);
+    if path.is_empty() {
+        return Ok(Some(Root { id: tree.id, is_tree: true }));
+    }
+    let entry = tree.lookup_entry(path.split('/'))?;
+    Ok(entry.and_then(|entry| root_of(entry.mode().kind(), entry.object_id())))
+}
+
+/// `prod/`, `/prod` and `prod` are one path.
+fn trimmed(path: &str) -> &str {
+    path.trim_matches('/')
+}
+
+/// Links and submodules name no content of this repository.
+fn root_of(kind: EntryKind, id: ObjectId) -> Option<Root> {
+    match kind {
+        EntryKind::Tree => Some(Root { id, is_tree: true }),
+        EntryKind::Blob | EntryKind::BlobExecutable => Some(Root { id, is_tree: false }),
+        EntryKind::Link | EntryKind::Commit => None,
+    }
+}
+
+/// Collects the files that differ; true where a limit cut the list short.
+fn compare(
+    repository: &gix::Repository,
+    path: &str,
+    before: Option<Root>,
+    after: Option<Root>,
+    depth_left: usize,
+    found: &mut Vec<Change>,
+) -> gix::Result<bool> {
+    if before == after {
+        return Ok(false);
+    }
+    let blob = |root: Option<Root>| root.filter(|root| !root.is_tree).map(|root| root.id);
+    let tree = |root: Option<Root>| root.filter(|root| root.is_tree).map(|root| root.id);
+    if (blob(before).is_some() || blob(after).is_some()) && is_candidate(path) {
+        if found.len() >= FILES_PER_TREE_MAX {
+            return Ok(true);
+        }
+        found.push(Change { file: path.into(), before: blob(before), after: blob(after) });
+    }
+    if tree(before).is_none() && tree(after).is_none() {
+        return Ok(false);
+    }
+    if depth_left == 0 {
+        return Ok(true);
+    }
+    let mut children: BTreeMap<String, (Option<Root>, Option<Root>)> = BTreeMap::new();
+    for (name, root) in entries(repository, tree(before))? {
+        children.entry(name).or_default().0 = Some(root);
+    }
+    for (name, root) in entries(repository, tree(after))? {
+        children.entry(name).or_default().1 = Some(root);
+    }
+    let mut cut = false;
+    for (name, (before, after)) in children {
+        let child = if path.is_empty() { name } else { format!("{path}/{name}") };
+        cut |= compare(repository, &child, before, after, depth_left - 1, found)?;
+    }
+    Ok(cut)
+}
+
+fn entries(repository: &gix::Repository, tree: Option<ObjectId>) -> gix::Result<Vec<(String, Root)>> {
+    let Some(tree) = tree else { return Ok(Vec::new()) };
+    let tree = repository.find_tree(tree)?;
+    let mut entries = Vec::new();
+    for entry in tree.iter() {
+        let entry = entry?;
+        if let Some(root) = root_of(entry.mode().kind(), entry.object_id()) {
+            entries.push((entry.filename().to_string(), root));
+        }
+    }
+    Ok(entries)
+}
+
+/// What is filled by an image: the container of an object, or a repository's name in a values file.
+type Slot<'a> = ([Option<&'a str>; 4], &'a Repository);
+/// Everything but the place in the text: lines shift and files are renamed without meaning.
+type Content<'a> = (Slot<'a>, &'a ImageRef, Option<&'a str>);
+
+fn slot(reference: &GitReference) -> Slot<'_> {
+    let GitReference { kind, name, namespace, container, image, .. } = reference;
+    let object = [kind, name, namespace, container].map(Option::as_deref);
+    (object, &image.repository)
+}
+
+fn content(reference: &GitReference) -> Content<'_> {
+    (slot(reference), &reference.image, reference.marker.as_deref())
+}

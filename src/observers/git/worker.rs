@@ -1,0 +1,189 @@
+//! The blocking part of a look: asks, fetches, and reads what moved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use gix::ObjectId;
+
+use super::mirror::{Mirror, Tips};
+use super::tree::{Reader, Root, root};
+use super::{Address, Error, history};
+use crate::config::Marker;
+use crate::observation::{Time, TreeNames};
+
+/// Looks in a row that brought nothing readable before the copy is thrown away.
+const UNREADABLE_MAX: u32 = 3;
+/// References that all commits of one fact together say they added; older commits come without.
+const ADDED_PER_LEVEL_MAX: usize = 20_000;
+
+/// What was read of a branch before.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub tip: ObjectId,
+    /// One for each configured path.
+    pub roots: Vec<Option<Root>>,
+}
+
+/// A look at all followed branches.
+pub struct Look {
+    pub answered: Time,
+    pub poll_seconds: f64,
+    pub fetch_seconds: Option<f64>,
+    pub read_seconds: Option<f64>,
+    pub branches: BTreeMap<Arc<str>, Branch>,
+    /// What was left out, by reason.
+    pub dropped: Vec<&'static str>,
+}
+
+/// What a look saw of one branch.
+pub enum Branch {
+    Missing,
+    Unchanged,
+    Moved(Moved),
+    /// The branch moved and could not be read.
+    Unread(Error),
+}
+
+/// A branch with a new tip.
+pub struct Moved {
+    pub known: Known,
+    /// One for each path under which anything changed.
+    pub levels: Vec<TreeNames>,
+    pub new_commits: u64,
+}
+
+/// A repository's copy and the memory of what was parsed in it.
+pub struct Worker {
+    url: Arc<str>,
+    branches: Vec<Arc<str>>,
+    paths: Vec<Arc<str>>,
+    mirror: Mirror,
+    reader: Reader,
+    unreadable: u32,
+}
+
+impl Worker {
+    pub fn new(
+        address: Address,
+        branches: Vec<Arc<str>>,
+        paths: Vec<Arc<str>>,
+        markers: Vec<Marker>,
+        directory: PathBuf,
+        fetches_max: u32,
+    ) -> Self {
+        let url = address.url().clone();
+        let mirror = Mirror::new(address, branches.clone(), directory, fetches_max);
+        Self { url, branches, paths, mirror, reader: Reader::new(markers), unreadable: 0 }
+    }
+
+    /// One look, compared with what was known before it.
+    pub fn look(&mut self, known: &BTreeMap<Arc<str>, Known>, stop: &AtomicBool) -> Result<Look, Error> {
+        let tips: Tips = known.iter().map(|(branch, known)| (branch.clone(), known.tip)).collect();
+        let answer = self.mirror.look(&tips, stop)?;
+        let mut look = Look {
+            answered: answer.answered,
+            poll_seconds: answer.poll_seconds,
+            fetch_seconds: answer.fetch_seconds,
+            read_seconds: None,
+            branches: BTreeMap::new(),
+            dropped: Vec::new(),
+        };
+        let mut compared = tips.clone();
+        compared.extend(answer.tips.clone());
+        let mut fetch_failed = answer.fetch_failed;
+        let mut unread = false;
+        for branch in self.branches.clone() {
+            let seen = match answer.tips.get(&branch) {
+                None => Branch::Missing,
+                Some(tip) if tips.get(&branch) == Some(tip) => Branch::Unchanged,
+                Some(tip) => {
+                    let started = Instant::now();
+                    let moved = match fetch_failed.take() {
+                        Some(error) => Err(error),
+                        None => self.read(&branch, known.get(&branch), *tip),
+                    };
+                    look.read_seconds =
+                        Some(look.read_seconds.unwrap_or(0.0) + started.elapsed().as_secs_f64());
+                    unread |= moved.is_err();
+                    moved.map_or_else(Branch::Unread, Branch::Moved)
+                }
+            };
+            look.branches.insert(branch, seen);
+        }
+        look.dropped = self.reader.take_dropped();
+        self.maintain(&compared, unread, stop);
+        Ok(look)
+    }
+
+    /// A copy that stays unreadable or is worn is replaced. `compared` are the tips of the next comparison.
+    fn maintain(&mut self, compared: &Tips, unread: bool, stop: &AtomicBool) {
+        self.unreadable = if unread { self.unreadable + 1 } else { 0 };
+        if self.unreadable >= UNREADABLE_MAX {
+            self.unreadable = 0;
+            self.mirror.reset();
+        } else if self.mirror.is_worn()
+            && !unread
+            && let Err(error) = self.mirror.renew(compared, stop)
+        {
+            tracing::warn!("the copy could not be renewed, the old one stays in use: {error}");
+        }
+    }
+
+    fn read(&mut self, branch: &Arc<str>, known: Option<&Known>, tip: ObjectId) -> Result<Moved, Error> {
+        let Self { mirror, reader, paths, url, .. } = self;
+        let missing = || Error::Malformed { url: url.clone(), why: "nothing was fetched".into() };
+        let repository = mirror.repository().ok_or_else(missing)?;
+        read(repository, reader, paths, (url, branch), known, tip)
+            .map_err(|error| Error::reading(url, &error))
+    }
+}
+
+fn read(
+    repository: &gix::Repository,
+    reader: &mut Reader,
+    paths: &[Arc<str>],
+    (url, branch): (&Arc<str>, &Arc<str>),
+    known: Option<&Known>,
+    tip: ObjectId,
+) -> gix::Result<Moved> {
+    let boundary = history::boundary(repository)?;
+    let history = match known {
+        Some(known) => history::between(repository, &boundary, known.tip, tip)?,
+        None => history::History::default(),
+    };
+    let mut roots = Vec::new();
+    let mut levels = Vec::new();
+    for (at, path) in paths.iter().enumerate() {
+        let root = root(repository, tip, path)?;
+        roots.push(root);
+        // Nothing under the path changed: there is nothing to say about it.
+        if known.is_some_and(|known| known.roots.get(at) == Some(&root)) {
+            continue;
+        }
+        let references = reader.level(repository, path, root)?;
+        let mut commits = Vec::new();
+        let mut added = 0;
+        for id in &history.ids {
+            let mut commit = history::describe(repository, reader, &boundary, *id, path)?;
+            added += commit.added.len();
+            if added > ADDED_PER_LEVEL_MAX {
+                commit.added.clear();
+                reader.drop_some("git_too_many_references");
+            }
+            commits.push(commit);
+        }
+        levels.push(TreeNames {
+            url: url.clone(),
+            branch: branch.clone(),
+            path: path.clone(),
+            commit: tip.to_string().into(),
+            references,
+            commits,
+            forced: history.forced,
+        });
+    }
+    Ok(Moved { known: Known { tip, roots }, levels, new_commits: history.count })
+}

@@ -1,0 +1,131 @@
+//! What can go wrong between us and a registry, and what a person can do about it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::image::Digest;
+use crate::observation::LookFailure;
+
+/// A failure, and the registry or repository it is about.
+#[derive(Debug)]
+pub struct Error {
+    about: Arc<str>,
+    problem: Problem,
+}
+
+impl Error {
+    pub(super) fn new(about: &str, problem: Problem) -> Self {
+        Self { about: about.into(), problem }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The closed set that metrics, facts and the backoff use.
+    #[must_use]
+    pub fn class(&self) -> LookFailure {
+        self.problem.class()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.about, self.problem)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.problem)
+    }
+}
+
+/// Each way to fail, without the subject. No variant may carry a header, a token or a query string.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The HTTP client cannot be built: no certificate store, a bad proxy setting.
+    #[error("cannot make an HTTP client ({0}); is a CA bundle installed?")]
+    Client(String),
+    /// No answer: name, route, connection or TLS.
+    #[error("no answer ({0}); check the host name, the network and the proxy settings")]
+    Network(String),
+    /// The answer, or the whole listing, took too long.
+    #[error("no complete answer within {0:?}; the registry is slow or stuck")]
+    Timeout(Duration),
+    /// The docker config file is there and cannot be used.
+    #[error("cannot use the credentials file: {0}")]
+    Credentials(String),
+    /// An address that nobody named: loopback, link-local, metadata, or private.
+    #[error(
+        "{host} has the address {address}, which is refused; allow it with `registries: [{{host: \"{host}\"}}]`"
+    )]
+    Refused { host: String, address: String },
+    /// An answer of the 5xx kind, or one that fits nothing else.
+    #[error("answered HTTP {0}; look at the registry's own health and log")]
+    Status(u16),
+    /// The token service did not give a token.
+    #[error("the token service {0}; check it and the credentials")]
+    Token(String),
+    /// 429, or 503 with a time to wait.
+    #[error("asks us to wait {0:?}; a longer `interval` for this registry makes fewer requests")]
+    Throttled(Duration),
+    /// 401, after the login that it asked for.
+    #[error("refuses to answer without a login ({found}); put one for this host into the docker config file")]
+    Unauthorized { found: &'static str },
+    /// 403.
+    #[error("does not let us read it; give the account pull rights")]
+    Forbidden,
+    /// 404.
+    #[error("does not exist, or is hidden from this account; check its name and the account's rights")]
+    Missing,
+    /// An answer that breaks the specification.
+    #[error("sent an answer that cannot be used: {0}")]
+    Malformed(String),
+    /// An answer above a limit.
+    #[error("sent more {what} than the limit of {limit}; the look was stopped")]
+    TooLarge { what: &'static str, limit: u64 },
+    /// Content that does not hash to its name.
+    #[error("sent content that hashes to {found} for {expected}; a proxy or cache between may be broken")]
+    Mismatch { expected: Digest, found: Digest },
+}
+
+impl Problem {
+    /// The closed set that metrics, facts and the backoff use.
+    #[must_use]
+    pub fn class(&self) -> LookFailure {
+        match self {
+            Self::Client(_) | Self::Network(_) | Self::Timeout(_) | Self::Refused { .. } => {
+                LookFailure::Network
+            }
+            Self::Status(_) | Self::Token(_) => LookFailure::Server,
+            Self::Throttled(_) => LookFailure::Throttled,
+            Self::Unauthorized { .. } | Self::Credentials(_) => LookFailure::Unauthorized,
+            Self::Forbidden => LookFailure::Forbidden,
+            Self::Missing => LookFailure::Missing,
+            Self::Malformed(_) | Self::TooLarge { .. } | Self::Mismatch { .. } => LookFailure::Malformed,
+        }
+    }
+
+    /// A transport error as text, without the address: query strings may hold secrets.
+    pub(super) fn transport(error: reqwest::Error, timeout: Duration) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout(timeout);
+        }
+        if error.is_decode() || error.is_body() && error.status().is_some() {
+            return Self::Malformed("the body breaks its encoding".into());
+        }
+        let error = error.without_url();
+        let mut deepest: &dyn std::error::Error = &error;
+        while let Some(cause) = deepest.source() {
+            if let Some(refused) = cause.downcast_ref::<super::address::RefusedAddress>() {
+                return Self::Refused { host: refused.host.clone(), address: refused.address.to_string() };
+            }
+            deepest = cause;
+        }
+        Self::Network(deepest.to_string())
+    }
+}

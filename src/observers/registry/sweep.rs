@@ -1,0 +1,250 @@
+//! One look at one repository: list it, ask about the tags that matter, describe what is new, and report.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+
+use super::client::{Client, HOST_CONCURRENCY, NamedBy};
+use super::error::{Error, Problem};
+use super::known::{Change, Known, NEGATIVE_MILLIS, Verdict};
+use super::resolve::{self, NotDescribed, Resolution};
+use super::tags;
+use crate::image::{Digest, Repository, Tag};
+use crate::observation::{
+    Basis, CacheResult, Fact, ImageDescribed, Interval, LookFailure, Measure, RepositoryInterest, Scope,
+    Subject, Time,
+};
+use crate::observers::{Reporter, now};
+
+/// Tags asked about in one look. A mass push is worked off over several looks instead of blocking one.
+const QUESTIONS_MAX: usize = 500;
+/// Images described in one look: each costs several requests.
+const DESCRIPTIONS_PER_LOOK_MAX: usize = 100;
+/// Digests noted as "to describe" in one repository. Beyond it new ones are dropped and counted.
+const UNDESCRIBED_MAX: usize = 2000;
+/// Descriptions kept of one host, oldest out first. One is about half a kilobyte.
+const DESCRIPTIONS_MAX: usize = 20_000;
+
+/// What the looks at one host share.
+pub struct Host {
+    pub client: Client,
+    pub reporter: Reporter,
+    /// Seconds between two looks at a repository that nothing hurries.
+    pub interval_seconds: f64,
+    descriptions: Mutex<Descriptions>,
+}
+
+/// Descriptions by digest. A digest never changes, so an entry is good for ever.
+#[derive(Default)]
+struct Descriptions {
+    by_digest: HashMap<Digest, Arc<ImageDescribed>>,
+    in_order: VecDeque<Digest>,
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(client: Client, reporter: Reporter, interval_seconds: f64) -> Self {
+        Self { client, reporter, interval_seconds, descriptions: Mutex::default() }
+    }
+
+    /// Looks at a repository once and reports what changed, then that the look is complete or why it is not.
+    ///
+    /// # Errors
+    /// What cut the look short, already reported.
+    pub async fn sweep(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Error> {
+        let started = now();
+        let outcome = self.look(known, interest).await;
+        let finished = now();
+        let scope = Scope::Repository(known.repository.clone());
+        match outcome {
+            Ok(tags) => {
+                tracing::debug!(tags, "look completed");
+                let interval_seconds = self.interval_seconds;
+                let fact = Fact::LookCompleted { scope, started, finished, interval_seconds };
+                self.reporter.fact(Interval::at(finished), Basis::Poll, fact).await;
+                Ok(())
+            }
+            Err(problem) => {
+                let error = Error::new(known.repository.as_str(), problem);
+                let (failure, message) = (error.class(), error.to_string().into());
+                tracing::info!(%error, failure = failure.as_str(), "look failed");
+                let fact = Fact::LookFailed { scope, failure, message };
+                self.reporter.fact(Interval::at(finished), Basis::Poll, fact).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn look(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<usize, Problem> {
+        let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
+        let (tags, finished) = (listing.tag_count(), listing.finished);
+        self.reporter.measure(Measure::RegistryScan {
+            repository: known.repository.clone(),
+            seconds: finished.seconds_since(listing.started),
+            tags,
+            unchanged: listing.unchanged,
+        });
+        match known.take(listing) {
+            Change::First(tags) => {
+                let fact = Fact::TagsListed { repository: known.repository.clone(), tags };
+                self.reporter.fact(Interval::until(finished), Basis::Backfill, fact).await;
+            }
+            Change::Fresh(count) => tracing::debug!(fresh = count, "listed"),
+        }
+        known.forget_unnamed(|tag| interest.tags.contains(tag));
+        let asked = self.ask_about_tags(known, interest).await;
+        // What could be asked is described even if something else failed.
+        self.describe_wanted(known, interest).await?;
+        asked.map(|()| tags)
+    }
+
+    async fn ask_about_tags(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
+        let questions = known.questions(interest.tags.iter(), interest.urgent, now(), QUESTIONS_MAX);
+        let repository = known.repository.clone();
+        let mut answers = futures::stream::iter(questions)
+            .map(|tag| async {
+                let answer = resolve::resolve(&self.client, &repository, &tag).await;
+                (tag, answer)
+            })
+            .buffered(HOST_CONCURRENCY);
+        while let Some((tag, answer)) = answers.next().await {
+            match answer {
+                Ok(answer) => self.take_answer(known, interest, tag, answer).await,
+                // One broken tag must not blind the repository.
+                Err(problem) if is_about_content(&problem) => {
+                    tracing::warn!(%tag, "{repository}:{tag}: {problem}");
+                    self.dropped("broken_manifest");
+                    known.postpone(&tag, now());
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_answer(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        tag: Tag,
+        answer: Resolution,
+    ) {
+        let repository = known.repository.clone();
+        let in_use = interest.tags.contains(&tag);
+        match known.answer(&tag, in_use, answer.digest.clone(), answer.asked, answer.answered) {
+            Verdict::Unchanged | Verdict::NotFound => {}
+            Verdict::Gone(happened) => {
+                let fact = Fact::Absent { subject: Subject::Tag { repository, tag } };
+                self.reporter.fact(happened, Basis::Poll, fact).await;
+            }
+            Verdict::Points { happened, first } => {
+                let Some(digest) = answer.digest else { return };
+                let basis = if first { Basis::Backfill } else { Basis::Poll };
+                let fact = Fact::TagPointsTo { repository, tag, digest: digest.clone() };
+                self.reporter.fact(happened, basis, fact).await;
+                // A registry that nobody listed is asked for content only where something uses it.
+                if in_use || self.client.named_by() == NamedBy::Operator {
+                    self.note_undescribed(known, digest, answer.answered);
+                }
+            }
+        }
+    }
+
+    fn note_undescribed(&self, known: &mut Known, digest: Digest, at: Time) {
+        if known.described.contains(&digest) || known.undescribed.contains_key(&digest) {
+            return;
+        }
+        if known.undescribed.len() >= UNDESCRIBED_MAX {
+            self.dropped("undescribed");
+            return;
+        }
+        known.undescribed.insert(digest, at);
+    }
+
+    /// Describes what is due. Only a failure of the registry itself ends the look; a bad image is put off.
+    async fn describe_wanted(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
+        for digest in &interest.digests {
+            self.note_undescribed(known, digest.clone(), now());
+        }
+        let started = now();
+        let due: Vec<Digest> = known
+            .undescribed
+            .iter()
+            .filter(|(_, at)| **at <= started)
+            .map(|(digest, _)| digest.clone())
+            .take(DESCRIPTIONS_PER_LOOK_MAX)
+            .collect();
+        for digest in due {
+            match self.describe(&known.repository, &digest).await {
+                Ok(described) => {
+                    known.undescribed.remove(&digest);
+                    known.described.insert(digest);
+                    let happened = Interval::until(now());
+                    let fact = Fact::ImageDescribed(Box::new(described));
+                    self.reporter.fact(happened, Basis::Poll, fact).await;
+                }
+                // What a pod runs may have its home elsewhere, and may be copied here later.
+                Err(NotDescribed::Missing) if interest.digests.contains(&digest) => {
+                    known.undescribed.insert(digest, now() + NEGATIVE_MILLIS);
+                }
+                Err(NotDescribed::Missing) => {
+                    known.undescribed.remove(&digest);
+                }
+                Err(NotDescribed::NoBudget) => {
+                    self.dropped("pull_limit");
+                    known.undescribed.insert(digest, now() + NEGATIVE_MILLIS);
+                }
+                Err(NotDescribed::Failed(problem)) if is_about_content(&problem) => {
+                    tracing::warn!("{}@{}: {problem}", known.repository, digest.short());
+                    self.dropped("broken_manifest");
+                    known.undescribed.insert(digest, now() + NEGATIVE_MILLIS);
+                }
+                Err(NotDescribed::Failed(problem)) => return Err(problem),
+            }
+        }
+        Ok(())
+    }
+
+    async fn describe(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<ImageDescribed, NotDescribed> {
+        let cached = self.descriptions().by_digest.get(digest).cloned();
+        let result = if cached.is_some() { CacheResult::Hit } else { CacheResult::Miss };
+        let caller = "sweep";
+        self.client.measure(Measure::CacheLookup { cluster: "".into(), cache: "manifest", result, caller });
+        // HEAD first: it is free everywhere, tells the pull limit, and a copy elsewhere is no presence here.
+        if !resolve::is_present(&self.client, repository, digest).await? {
+            return Err(NotDescribed::Missing);
+        }
+        if let Some(cached) = cached {
+            return Ok(ImageDescribed { repository: repository.clone(), ..(*cached).clone() });
+        }
+        let described = resolve::describe(&self.client, repository, digest, now()).await?;
+        let mut descriptions = self.descriptions();
+        if descriptions.by_digest.insert(digest.clone(), Arc::new(described.clone())).is_none() {
+            descriptions.in_order.push_back(digest.clone());
+        }
+        if descriptions.in_order.len() > DESCRIPTIONS_MAX
+            && let Some(oldest) = descriptions.in_order.pop_front()
+        {
+            descriptions.by_digest.remove(&oldest);
+        }
+        Ok(described)
+    }
+
+    fn descriptions(&self) -> std::sync::MutexGuard<'_, Descriptions> {
+        self.descriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self, reason: &'static str) {
+        self.client.measure(Measure::Dropped { source: self.client.host().clone(), reason });
+    }
+}
+
+/// The fault lies in one manifest, not in the registry or our way to it.
+fn is_about_content(problem: &Problem) -> bool {
+    problem.class() == LookFailure::Malformed
+}

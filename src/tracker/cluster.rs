@@ -1,0 +1,202 @@
+//! The clusters: their workloads, and who owns which revision, job and pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::stage::Evidence;
+use super::workload::WorkloadState;
+use crate::observation::{Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
+
+/// Objects whose owner has not been seen yet. Watches of several kinds race; an owner nobody watches never
+/// comes, so what waits for it is bounded.
+const ORPHANS_MAX: usize = 50_000;
+
+/// Something that waits for its owner.
+#[derive(Debug)]
+enum Orphan {
+    Revision(Revision),
+    Pod(Pod, Interval),
+    Job(Job, Interval),
+}
+
+/// One cluster.
+#[derive(Debug, Default)]
+pub struct ClusterState {
+    pub name: Option<Arc<str>>,
+    pub workloads: BTreeMap<ObjectKey, WorkloadState>,
+    /// From the UID of a workload, revision or Job to its workload.
+    owners: BTreeMap<Arc<str>, ObjectKey>,
+    orphans: BTreeMap<Arc<str>, Vec<(Orphan, u64)>>,
+    orphan_count: usize,
+    pods: BTreeMap<Arc<str>, ObjectKey>,
+}
+
+impl ClusterState {
+    /// A workload is so; answers its key.
+    pub fn workload(
+        &mut self,
+        workload: Workload,
+        at: Evidence,
+        backfill: bool,
+        epoch: u64,
+        learned: Time,
+    ) -> ObjectKey {
+        let key = workload.key.clone();
+        let uid = workload.uid.clone();
+        match self.workloads.get_mut(&key) {
+            Some(state) if state.now.uid == uid => state.update(workload, at, epoch, learned),
+            _ => {
+                // A namesake made anew has its own history.
+                let state = WorkloadState::new(workload, at, backfill, epoch, learned);
+                self.workloads.insert(key.clone(), state);
+            }
+        }
+        self.owners.insert(uid.clone(), key.clone());
+        self.adopt(&uid);
+        key
+    }
+
+    /// A revision is so; answers its workload, if that is known.
+    pub fn revision(&mut self, revision: Revision, epoch: u64) -> Option<ObjectKey> {
+        let Some(key) = self.owners.get(&revision.owner).cloned() else {
+            self.wait(revision.owner.clone(), Orphan::Revision(revision), epoch);
+            return None;
+        };
+        let uid = revision.uid.clone();
+        self.owners.insert(uid.clone(), key.clone());
+        if let Some(state) = self.workloads.get_mut(&key) {
+            state.revision(revision, epoch);
+        }
+        self.adopt(&uid);
+        Some(key)
+    }
+
+    /// A Job is so; answers its CronJob, if that is known.
+    pub fn job(&mut self, job: &Job, learned: Interval, epoch: u64) -> Option<ObjectKey> {
+        let owner = job.owner.clone()?;
+        let Some(key) = self.owners.get(&owner).cloned() else {
+            self.wait(owner, Orphan::Job(job.clone(), learned), epoch);
+            return None;
+        };
+        self.owners.insert(job.uid.clone(), key.clone());
+        if let Some(state) = self.workloads.get_mut(&key) {
+            state.job(job.clone(), learned);
+        }
+        self.adopt(&job.uid);
+        Some(key)
+    }
+
+    /// A pod is so; answers its workload, if that is known.
+    pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) -> Option<ObjectKey> {
+        let owner = pod.owner.clone()?;
+        let Some(key) = self.owners.get(&owner).cloned() else {
+            self.wait(owner, Orphan::Pod(pod, learned), epoch);
+            return None;
+        };
+        self.pods.insert(pod.uid.clone(), key.clone());
+        if let Some(state) = self.workloads.get_mut(&key) {
+            state.pod(pod, learned, epoch);
+        }
+        Some(key)
+    }
+
+    /// A pod is gone.
+    pub fn pod_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        let key = self.pods.remove(uid)?;
+        self.workloads.get_mut(&key)?.pods.remove(uid);
+        Some(key)
+    }
+
+    /// A revision is gone.
+    pub fn revision_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        let key = self.owners.get(uid).cloned()?;
+        self.workloads.get_mut(&key)?.revisions.remove(uid);
+        Some(key)
+    }
+
+    /// A Job is gone. What it ran stays known.
+    pub fn job_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        let key = self.owners.remove(uid)?;
+        self.workloads.get_mut(&key)?.jobs.remove(uid);
+        Some(key)
+    }
+
+    /// A workload is gone.
+    pub fn workload_gone(&mut self, key: &ObjectKey, uid: &str, at: Evidence) -> bool {
+        match self.workloads.get_mut(key) {
+            Some(state) if *state.now.uid == *uid && state.removed.is_none() => {
+                state.removed = Some(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A complete look of a new epoch is over: what it did not name is gone.
+    pub fn sweep(&mut self, resource: &str, epoch: u64, at: Evidence) -> BTreeSet<ObjectKey> {
+        let mut touched = BTreeSet::new();
+        for (key, state) in &mut self.workloads {
+            let before = (state.pods.len(), state.revisions.len(), state.removed.is_some());
+            match resource {
+                "pods" => state.pods.retain(|_, pod| pod.epoch >= epoch),
+                "replicasets" | "controllerrevisions" => {
+                    state.revisions.retain(|_, (_, seen)| {
+                        *seen >= epoch || (resource == "replicasets") != is_replica_set(key)
+                    });
+                }
+                _ if plural(key) == resource && state.epoch < epoch && state.removed.is_none() => {
+                    state.removed = Some(at);
+                }
+                _ => {}
+            }
+            if before != (state.pods.len(), state.revisions.len(), state.removed.is_some()) {
+                touched.insert(key.clone());
+            }
+        }
+        touched
+    }
+
+    /// Reads starts, readiness and completion of one workload.
+    pub fn refresh(&mut self, key: &ObjectKey, live_when: LiveWhen) {
+        if let Some(state) = self.workloads.get_mut(key) {
+            state.refresh(live_when);
+        }
+    }
+
+    fn wait(&mut self, owner: Arc<str>, orphan: Orphan, epoch: u64) {
+        if self.orphan_count >= ORPHANS_MAX {
+            self.orphans.clear();
+            self.orphan_count = 0;
+        }
+        self.orphan_count += 1;
+        self.orphans.entry(owner).or_default().push((orphan, epoch));
+    }
+
+    fn adopt(&mut self, owner: &Arc<str>) {
+        let Some(waiting) = self.orphans.remove(owner) else { return };
+        self.orphan_count = self.orphan_count.saturating_sub(waiting.len());
+        for (orphan, epoch) in waiting {
+            match orphan {
+                Orphan::Revision(revision) => drop(self.revision(revision, epoch)),
+                Orphan::Pod(pod, learned) => drop(self.pod(pod, learned, epoch)),
+                Orphan::Job(job, learned) => drop(self.job(&job, learned, epoch)),
+            }
+        }
+    }
+}
+
+fn is_replica_set(key: &ObjectKey) -> bool {
+    plural(key) == "deployments"
+}
+
+/// The resource name of a workload's kind.
+#[must_use]
+pub fn plural(key: &ObjectKey) -> &'static str {
+    use crate::observation::WorkloadKind::{CronJob, DaemonSet, Deployment, StatefulSet};
+    match key.kind {
+        Deployment => "deployments",
+        StatefulSet => "statefulsets",
+        DaemonSet => "daemonsets",
+        CronJob => "cronjobs",
+    }
+}

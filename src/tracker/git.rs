@@ -1,0 +1,215 @@
+//! What git said: which references changed under which path, when, and by which commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::journey::CommitRef;
+use super::stage::Evidence;
+use crate::image::{ImageRef, Repository};
+use crate::observation::{Commit, GitReference, ObjectKey, TreeNames};
+
+/// Changes of one path that are remembered.
+const CHANGES_MAX: usize = 512;
+
+/// The place that a reference sets, without the file it stands in: moving a file adds nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// A container in a manifest.
+    Container { kind: Arc<str>, name: Arc<str>, namespace: Option<Arc<str>>, container: Option<Arc<str>> },
+    /// A kustomize `images:` entry: every container whose image has this name.
+    Kustomize { name: Arc<str> },
+    /// Text without an object: joined by its repository.
+    Text { repository: Repository, marker: Option<Arc<str>> },
+}
+
+impl Slot {
+    fn of(reference: &GitReference) -> Self {
+        match (&reference.kind, &reference.name) {
+            (Some(kind), Some(name)) if &**kind == "Kustomize" => Self::Kustomize { name: name.clone() },
+            (Some(kind), Some(name)) => Self::Container {
+                kind: kind.clone(),
+                name: name.clone(),
+                namespace: reference.namespace.clone(),
+                container: reference.container.clone(),
+            },
+            _ => Self::Text {
+                repository: reference.image.repository.clone(),
+                marker: reference.marker.clone(),
+            },
+        }
+    }
+
+    /// Whether it sets that container for certain. Text never does.
+    #[must_use]
+    pub fn sets(&self, workload: &ObjectKey, container: &str) -> bool {
+        match self {
+            Self::Container { kind, name, namespace, container: named } => {
+                kind.eq_ignore_ascii_case(workload.kind.as_str())
+                    && *name == workload.name
+                    && namespace.as_ref().is_none_or(|n| *n == workload.namespace)
+                    && named.as_deref().is_none_or(|named| named == container)
+            }
+            Self::Kustomize { .. } | Self::Text { .. } => false,
+        }
+    }
+}
+
+/// A reference that became another one.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub at: Evidence,
+    pub commit: CommitRef,
+    /// The commit says that it reverts another.
+    pub reverts: bool,
+    pub slot: Slot,
+    pub before: Option<ImageRef>,
+    pub after: Option<ImageRef>,
+    pub marker: bool,
+    /// False for a commit that was already overtaken when we looked: evidence, but no desire.
+    pub at_tip: bool,
+}
+
+/// One path of one branch.
+#[derive(Debug, Default)]
+pub struct Tree {
+    references: BTreeMap<Slot, BTreeSet<ImageRef>>,
+    markers: BTreeSet<(Slot, ImageRef)>,
+    known: bool,
+    pub changes: Vec<Change>,
+}
+
+/// Url, branch and path.
+pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
+
+/// See the file's front line.
+#[derive(Debug, Default)]
+pub struct Trees {
+    pub trees: BTreeMap<TreeKey, Tree>,
+}
+
+impl Trees {
+    /// Takes the level of one path; true if it changed something that a destination may care for.
+    pub fn names(&mut self, names: &TreeNames, at: Evidence, backfill: bool) -> bool {
+        let key = (names.url.clone(), names.branch.clone(), names.path.clone());
+        let tree = self.trees.entry(key).or_default();
+        let mut references: BTreeMap<Slot, BTreeSet<ImageRef>> = BTreeMap::new();
+        let mut markers = BTreeSet::new();
+        for reference in &names.references {
+            let slot = Slot::of(reference);
+            if reference.marker.is_some() {
+                markers.insert((slot.clone(), reference.image.clone()));
+            }
+            references.entry(slot).or_default().insert(reference.image.clone());
+        }
+        let former = std::mem::replace(&mut tree.references, references);
+        tree.markers = markers;
+        if std::mem::replace(&mut tree.known, true) && !backfill {
+            tree.compare(&former, names, at)
+        } else {
+            true
+        }
+    }
+
+    /// Images named anywhere, for the registry's sake.
+    pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
+        self.trees.values().flat_map(|tree| tree.references.values().flatten())
+    }
+}
+
+impl Tree {
+    fn compare(
+        &mut self,
+        former: &BTreeMap<Slot, BTreeSet<ImageRef>>,
+        names: &TreeNames,
+        at: Evidence,
+    ) -> bool {
+        let none = BTreeSet::new();
+        let slots: BTreeSet<&Slot> = former.keys().chain(self.references.keys()).collect();
+        let mut changes = Vec::new();
+        for slot in slots {
+            let old = former.get(slot).unwrap_or(&none);
+            let new = self.references.get(slot).unwrap_or(&none);
+            let mut removed = old.difference(new);
+            for after in new.difference(old) {
+                let before = removed.next().cloned();
+                changes.push(self.change(slot, before, Some(after.clone()), names, at));
+            }
+            for before in removed {
+                changes.push(self.change(slot, Some(before.clone()), None, names, at));
+            }
+        }
+        let tip: BTreeSet<(Slot, ImageRef)> =
+            changes.iter().filter_map(|change| Some((change.slot.clone(), change.after.clone()?))).collect();
+        // What only passed between two of our looks: oldest first, so that it reads as history.
+        for commit in names.commits.iter().rev() {
+            for reference in &commit.added {
+                let slot = Slot::of(reference);
+                if !tip.contains(&(slot.clone(), reference.image.clone())) {
+                    changes.push(Change {
+                        at,
+                        commit: commit_ref(names, commit),
+                        reverts: commit.reverts.is_some(),
+                        slot,
+                        before: None,
+                        after: Some(reference.image.clone()),
+                        marker: reference.marker.is_some(),
+                        at_tip: false,
+                    });
+                }
+            }
+        }
+        let changed = !changes.is_empty();
+        self.changes.extend(changes);
+        let surplus = self.changes.len().saturating_sub(CHANGES_MAX);
+        self.changes.drain(..surplus);
+        changed
+    }
+
+    fn change(
+        &self,
+        slot: &Slot,
+        before: Option<ImageRef>,
+        after: Option<ImageRef>,
+        names: &TreeNames,
+        at: Evidence,
+    ) -> Change {
+        let brought = |commit: &&Commit| {
+            let named = |reference: &GitReference| {
+                Some(&reference.image) == after.as_ref() && Slot::of(reference) == *slot
+            };
+            commit.added.iter().any(named)
+        };
+        let commit = names.commits.iter().find(brought);
+        let marker =
+            after.as_ref().is_some_and(|after| self.markers.contains(&(slot.clone(), after.clone())));
+        Change {
+            at,
+            commit: commit.or(names.commits.first()).map_or_else(
+                || CommitRef {
+                    repository: names.url.clone(),
+                    branch: names.branch.clone(),
+                    id: names.commit.clone(),
+                    author: "".into(),
+                    subject: "".into(),
+                },
+                |commit| commit_ref(names, commit),
+            ),
+            reverts: commit.is_some_and(|commit| commit.reverts.is_some()),
+            slot: slot.clone(),
+            before,
+            after,
+            marker,
+            at_tip: true,
+        }
+    }
+}
+
+fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {
+    CommitRef {
+        repository: names.url.clone(),
+        branch: names.branch.clone(),
+        id: commit.id.clone(),
+        author: commit.author.clone(),
+        subject: commit.subject.clone(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Judging a journey at a moment: held, blind, stuck, and since when.
+
+use super::journey::{Held, Hold, Journey, Reason, Stuck};
+use super::source::{ScopeKey, Sources};
+use super::stage::Stage;
+use super::workload::{HoldSpan, WorkloadState};
+use crate::observation::{Budgets, Time, Waiting, WorkloadKind};
+
+/// What one open journey waits for, and which budget counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    pub stage: Stage,
+    /// When the stage before was reached; the budget runs from here.
+    pub since: Time,
+    pub budget_seconds: f64,
+}
+
+/// The stage that a journey waits for and its budget. Budgets end at committed, applied and live.
+#[must_use]
+pub fn waits(journey: &Journey, budgets: &Budgets, live_budget: Option<f64>) -> Waits {
+    let known = |stage: Stage| journey.stages.evidence(stage).map(|at| at.interval.not_after);
+    if let Some(since) = known(Stage::Applied) {
+        let stage =
+            journey.stages.waiting_for().filter(|stage| *stage > Stage::Applied).unwrap_or(Stage::Live);
+        return Waits { stage, since, budget_seconds: live_budget.unwrap_or(budgets.live) };
+    }
+    if let Some(since) = known(Stage::Committed) {
+        return Waits { stage: Stage::Applied, since, budget_seconds: budgets.applied };
+    }
+    Waits { stage: Stage::Committed, since: journey.opened.not_after, budget_seconds: budgets.committed }
+}
+
+/// Seconds of `[from, to]` that the spans cover, each counted once.
+#[must_use]
+pub fn covered(spans: &[(Time, Time)], from: Time, to: Time) -> f64 {
+    let mut inside: Vec<(Time, Time)> = spans
+        .iter()
+        .map(|(start, end)| ((*start).max(from), (*end).min(to)))
+        .filter(|(start, end)| start < end)
+        .collect();
+    inside.sort();
+    let mut total = 0.0;
+    let mut reached = from;
+    for (start, end) in inside {
+        let start = start.max(reached);
+        if end > start {
+            total += end.seconds_since(start);
+            reached = end;
+        }
+    }
+    total
+}
+
+/// Hold spans up to `now` as plain spans.
+#[must_use]
+pub fn hold_spans(holds: &[HoldSpan], now: Time) -> Vec<(Time, Time)> {
+    holds.iter().map(|span| (span.since, span.until.unwrap_or(now))).collect()
+}
+
+/// The hold in force, with its end where a schedule tells it.
+#[must_use]
+pub fn held(workload: &WorkloadState, applied: Option<Time>, now: Time) -> Option<Held> {
+    let span = workload.versions.last()?.holds.last().filter(|span| span.until.is_none())?;
+    let until = match span.hold {
+        Hold::Schedule => next_run(workload, now),
+        _ => None,
+    };
+    Some(Held {
+        hold: span.hold,
+        since: applied.map_or(span.since, |applied| applied.max(span.since)),
+        until,
+    })
+}
+
+/// The next run of a CronJob after a moment, in its own time zone where that is UTC or absent.
+fn next_run(workload: &WorkloadState, now: Time) -> Option<Time> {
+    let schedule = workload.now.schedule.as_ref()?;
+    let utc = schedule.time_zone.as_deref().is_none_or(|zone| matches!(zone, "UTC" | "Etc/UTC"));
+    let cron: croner::Cron = schedule.cron.parse().ok().filter(|_| utc)?;
+    let next = cron.find_next_occurrence(&now.to_chrono()?, false).ok()?;
+    Some(Time::from(next))
+}
+
+/// A needed scope that is not fresh: the name of its source.
+#[must_use]
+pub fn blind(sources: &Sources, needs: &[ScopeKey], now: Time) -> Option<std::sync::Arc<str>> {
+    needs
+        .iter()
+        .filter_map(|key| sources.scopes.get(key))
+        .find(|status| status.first_look.is_some() && !status.is_fresh(now))
+        .map(|status| status.source.to_string().into())
+}
+
+/// Gaps of the needed scopes, each with its interval of grace.
+#[must_use]
+pub fn gaps(sources: &Sources, needs: &[ScopeKey]) -> Vec<(Time, Time)> {
+    needs.iter().filter_map(|key| sources.scopes.get(key)).flat_map(|status| status.gaps.clone()).collect()
+}
+
+/// Why it waits at that stage, as its pods and conditions tell.
+#[must_use]
+pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason {
+    match stage {
+        Stage::Built | Stage::Pushed | Stage::Detected | Stage::Committed => return Reason::NotCommitted,
+        Stage::Fetched | Stage::Applied => return Reason::NotApplied,
+        Stage::Started | Stage::Ready | Stage::Live => {}
+    }
+    let pods: Vec<_> = workload
+        .pods
+        .values()
+        .filter(|state| !state.pod.deleting && !state.pod.finished)
+        .filter(|state| workload.template_of(&state.pod) == Some(workload.now.template))
+        .collect();
+    // A sibling container that fails keeps this one from being live too: the own one is asked first.
+    let mut waiting: Vec<(bool, Waiting)> = pods
+        .iter()
+        .flat_map(|state| &state.pod.containers)
+        .filter_map(|c| Some((&*c.name != container, c.waiting?)))
+        .collect();
+    waiting.sort_by_key(|(other, _)| *other);
+    let found = waiting.iter().find_map(|(_, waiting)| match waiting {
+        Waiting::ImagePull => Some(Reason::ImagePull),
+        Waiting::CrashLoop => Some(Reason::CrashLoop),
+        Waiting::CreateError => Some(Reason::CreateError),
+        Waiting::Creating | Waiting::Other => None,
+    });
+    if let Some(reason) = found {
+        return reason;
+    }
+    if pods.iter().any(|state| state.pod.unschedulable) {
+        return Reason::Unschedulable;
+    }
+    if pods.is_empty() && workload.now.key.kind != WorkloadKind::CronJob {
+        return Reason::NoPods;
+    }
+    let restarting =
+        |state: &&&super::workload::PodState| state.pod.containers.iter().any(|c| c.restarts > 0 && !c.ready);
+    if pods.iter().find(restarting).is_some() {
+        return Reason::CrashLoop;
+    }
+    if workload.now.replica_failure {
+        return Reason::NoPods;
+    }
+    if pods.iter().any(|state| state.pod.ready.is_none()) { Reason::NotReady } else { Reason::Incomplete }
+}
+
+/// The moment at which the budget runs out, and whether it has.
+#[must_use]
+pub fn over(waits: &Waits, since: Time, paused_seconds: f64) -> Time {
+    since + ((waits.budget_seconds + paused_seconds) * 1000.0) as i64
+}
+
+/// The verdict of a budget that ran out.
+#[must_use]
+pub fn stuck(waits: &Waits, since: Time, workload: &WorkloadState, container: &str) -> Stuck {
+    Stuck { since, stage: waits.stage, reason: reason(waits.stage, workload, container) }
+}

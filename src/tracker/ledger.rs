@@ -1,0 +1,381 @@
+//! The book of one destination: its journeys as derived now, what was said of them, what is settled.
+//!
+//! Derivation may be repeated at will; the ledger makes sure that a settled journey never changes and is
+//! never counted again, and that every change is told once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::correlate::Draft;
+use super::event::Event;
+use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Stuck};
+use super::judge::{self, Waits};
+use super::source::{ScopeKey, Sources};
+use super::stage::Stage;
+use super::workload::WorkloadState;
+use crate::image::{Digest, ImageRef};
+use crate::observation::{Interval, Rules, Time};
+
+/// Settled journeys kept per destination for the page and the API.
+const SETTLED_KEPT_MAX: usize = 50;
+
+/// One journey in the book.
+#[derive(Debug)]
+pub struct Entry {
+    pub journey: Journey,
+    causes: Vec<String>,
+    previous: Option<JourneyId>,
+    version: Option<usize>,
+    /// Since when it waits at its stage, predecessors included.
+    waits: Option<Waits>,
+    /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
+    learned: Option<(Outcome, Time)>,
+    told: Told,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Told {
+    opened: bool,
+    stage: Option<Stage>,
+    held: Option<Hold>,
+    stuck: Option<Stuck>,
+    blind: Option<Arc<str>>,
+}
+
+/// What judging needs besides the book.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    pub now: Time,
+    pub rules: &'a Rules,
+    pub sources: &'a Sources,
+    pub workload: Option<&'a WorkloadState>,
+    /// Scopes of the destination's cluster.
+    pub cluster: Vec<ScopeKey>,
+    /// Branches that set its environment.
+    pub git: Vec<ScopeKey>,
+    /// The repository it pulls from.
+    pub registry: Vec<ScopeKey>,
+}
+
+/// See the file's front line.
+#[derive(Debug)]
+pub struct Ledger {
+    pub destination: Destination,
+    pub entries: Vec<Entry>,
+    /// Oldest desire newer than what runs.
+    pub behind_since: Option<Time>,
+    /// What was last live.
+    pub live: Option<(ImageRef, Option<Digest>, Time)>,
+    /// Restarts by generation, until they are told.
+    pub restarts: BTreeMap<i64, Option<Time>>,
+}
+
+impl Ledger {
+    /// An empty book.
+    #[must_use]
+    pub fn new(destination: Destination) -> Self {
+        Self { destination, entries: Vec::new(), behind_since: None, live: None, restarts: BTreeMap::new() }
+    }
+
+    /// Whether anything here still depends on time.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.journey.settled) || self.restarts.values().any(Option::is_some)
+    }
+
+    /// Takes what was derived now.
+    pub fn take(&mut self, drafts: Vec<Draft>, bench: &Bench<'_>) {
+        let mut old = std::mem::take(&mut self.entries);
+        let mut fresh: Vec<Entry> = Vec::new();
+        let mut ids: Vec<JourneyId> = Vec::new();
+        for draft in drafts {
+            let previous = draft.previous.map(|at| ids[at]);
+            let common = |entry: &Entry| entry.causes.iter().any(|cause| draft.causes.contains(cause));
+            let mut matching = Vec::new();
+            while let Some(at) = old.iter().position(common) {
+                matching.push(old.remove(at));
+            }
+            // A settled one is final; of several that turn out to be one, it stays and the others were never counted.
+            let settled = matching.iter().position(|entry| entry.journey.settled);
+            let entry = match settled {
+                Some(at) => {
+                    let mut entry = matching.swap_remove(at);
+                    entry.previous = previous;
+                    entry
+                }
+                None => Entry::renew(matching, draft, previous, bench.now),
+            };
+            ids.push(entry.journey.id);
+            fresh.push(entry);
+        }
+        // What is derived no longer: kept if it was settled or had ended, else it was a misreading of few facts.
+        let removed = bench.workload.is_none_or(|workload| workload.removed.is_some());
+        for mut entry in old {
+            if entry.journey.settled || entry.journey.outcome.is_some() {
+                fresh.push(entry);
+            } else if removed || entry.version.is_some() {
+                entry.finish(Outcome::Removed, Interval::at(bench.now), bench.now);
+                fresh.push(entry);
+            }
+        }
+        fresh.sort_by_key(|entry| entry.journey.opened.not_after);
+        self.entries = fresh;
+        let settled = self.entries.iter().filter(|entry| entry.journey.settled).count();
+        for _ in SETTLED_KEPT_MAX..settled {
+            if let Some(at) = self.entries.iter().position(|entry| entry.journey.settled) {
+                self.entries.remove(at);
+            }
+        }
+    }
+
+    /// Judges every open journey at this moment, settles what is due, and tells what changed.
+    pub fn judge(&mut self, bench: &Bench<'_>) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut chain: BTreeMap<JourneyId, Waits> = BTreeMap::new();
+        for entry in &mut self.entries {
+            if !entry.journey.settled {
+                entry.judge(bench, &chain, &self.destination);
+                entry.tell(&mut events);
+                if entry.settle_at(bench).is_some_and(|at| at <= bench.now) {
+                    entry.journey.settled = true;
+                    events.push(Event::Settled(Box::new(entry.journey.clone())));
+                }
+            }
+            if let (Some(waits), Some(Outcome::Superseded) | None) = (entry.waits, entry.journey.outcome) {
+                chain.insert(entry.journey.id, waits);
+            }
+        }
+        for due in self.restarts.values_mut() {
+            if due.is_some_and(|at| at <= bench.now) {
+                *due = None;
+                events.push(Event::Restarted { destination: Box::new(self.destination.clone()) });
+            }
+        }
+        events
+    }
+
+    /// The next moment at which judging can change something.
+    #[must_use]
+    pub fn next(&self, bench: &Bench<'_>) -> Option<(Time, super::event::Wait)> {
+        use super::event::Wait;
+        let mut next: Option<(Time, Wait)> = None;
+        let mut at_least = |at: Time, why: Wait| {
+            if at > bench.now && next.is_none_or(|(known, _)| at < known) {
+                next = Some((at, why));
+            }
+        };
+        for entry in self.entries.iter().filter(|entry| !entry.journey.settled) {
+            if let Some(at) = entry.settle_at(bench) {
+                at_least(at, Wait::Settle);
+            } else if let (Some(waits), None, None) = (entry.waits, &entry.journey.blind, entry.journey.held)
+            {
+                at_least(judge::over(&waits, waits.since, entry.paused(bench)), Wait::Budget);
+            }
+            if let Some(until) = entry.journey.held.and_then(|held| held.until) {
+                at_least(until, Wait::Schedule);
+            }
+            for key in bench.cluster.iter().chain(&bench.git).chain(&bench.registry) {
+                if let Some(status) = bench.sources.scopes.get(key) {
+                    if let Some(stale) = status.stale_at() {
+                        at_least(stale, Wait::Freshness);
+                    }
+                    if let Some(last) = status.last_finished {
+                        at_least(last + (bench.rules.settle.forget_after * 1000.0) as i64, Wait::Forget);
+                    }
+                    if let Some((_, grace)) = status.gaps.last() {
+                        at_least(*grace, Wait::Freshness);
+                    }
+                }
+            }
+        }
+        for at in self.restarts.values().flatten() {
+            at_least(*at, Wait::Settle);
+        }
+        next
+    }
+}
+
+impl Entry {
+    fn renew(matching: Vec<Self>, draft: Draft, previous: Option<JourneyId>, now: Time) -> Self {
+        let mut entry = Self {
+            causes: draft.causes,
+            previous,
+            version: draft.version,
+            waits: None,
+            learned: None,
+            told: Told::default(),
+            journey: draft.journey,
+        };
+        for old in matching {
+            if old.journey.id != entry.journey.id && !entry.journey.aliases.contains(&old.journey.id) {
+                entry.journey.aliases.push(old.journey.id);
+            }
+            // What was stuck stays so until it is judged afresh.
+            entry.journey.stuck = entry.journey.stuck.or(old.journey.stuck);
+            entry.learned = entry.learned.or(old.learned);
+            // Forgotten is said by time alone, so deriving anew does not know of it.
+            if old.journey.outcome == Some(Outcome::Unknown) && entry.journey.outcome.is_none() {
+                (entry.journey.outcome, entry.journey.ended) = (old.journey.outcome, old.journey.ended);
+            }
+            if !entry.told.opened {
+                entry.told = old.told;
+            }
+        }
+        match (entry.journey.outcome, entry.learned) {
+            (None, _) => entry.learned = None,
+            (Some(outcome), Some((known, _))) if known == outcome => {}
+            (Some(outcome), _) => entry.learned = Some((outcome, now)),
+        }
+        entry
+    }
+
+    fn finish(&mut self, outcome: Outcome, at: Interval, now: Time) {
+        self.journey.outcome = Some(outcome);
+        self.journey.ended = Some(at);
+        self.learned = Some((outcome, now));
+    }
+
+    fn judge(&mut self, bench: &Bench<'_>, chain: &BTreeMap<JourneyId, Waits>, destination: &Destination) {
+        let Some(workload) = bench.workload else {
+            self.journey.stuck = None;
+            self.journey.held = None;
+            return;
+        };
+        let journey = &mut self.journey;
+        let applied = journey.stages.evidence(Stage::Applied).map(|at| at.interval.not_after);
+        if let (Some(version), Some(applied)) = (self.version, applied) {
+            let until = journey.ended.map_or(bench.now, |ended| ended.not_before.max(applied));
+            let holds = workload.versions.get(version).map_or(&[][..], |version| &version.holds);
+            journey.held_seconds = judge::covered(&judge::hold_spans(holds, bench.now), applied, until);
+        }
+        let mut waits = judge::waits(journey, &bench.rules.budgets, workload.now.budget_live_seconds);
+        if let Some(before) = self.previous.and_then(|previous| chain.get(&previous))
+            && phase(before.stage) == phase(waits.stage)
+        {
+            waits.since = waits.since.min(before.since);
+        }
+        self.waits = Some(waits);
+        if !journey.is_open() {
+            (journey.stuck, journey.held, journey.blind) = (None, None, None);
+            return;
+        }
+        let needs: Vec<ScopeKey> = match phase(waits.stage) {
+            Phase::Commit => bench.git.iter().chain(&bench.registry).cloned().collect(),
+            Phase::Apply => bench.git.iter().chain(&bench.cluster).cloned().collect(),
+            Phase::Roll => bench.cluster.clone(),
+        };
+        journey.blind = judge::blind(bench.sources, &needs, bench.now);
+        if journey.blind.is_some() {
+            // One page, source down: what was stuck stays stuck, nothing new is said.
+            self.forget(bench);
+            return;
+        }
+        journey.held = if applied.is_some() { judge::held(workload, applied, bench.now) } else { None };
+        if journey.held.is_some() {
+            journey.stuck = None;
+            return;
+        }
+        let paused = judge::covered(&judge::gaps(bench.sources, &needs), waits.since, bench.now)
+            + self.journey.held_seconds;
+        let over = judge::over(&waits, waits.since, paused);
+        let gave_up = self
+            .version
+            .and_then(|version| workload.versions.get(version)?.deadline_exceeded)
+            .filter(|_| phase(waits.stage) == Phase::Roll);
+        let since = match (over <= bench.now, gave_up) {
+            (true, Some(gave_up)) => Some(over.min(gave_up)),
+            (true, None) => Some(over),
+            (false, gave_up) => gave_up,
+        };
+        let known = self.journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
+        self.journey.stuck = since.map(|since| Stuck {
+            since: known.map_or(since, |known| known.since),
+            ..judge::stuck(&waits, since, workload, &destination.container)
+        });
+    }
+
+    /// Blind for longer than anybody remembers: nothing can be decided any more.
+    fn forget(&mut self, bench: &Bench<'_>) {
+        let last = bench.cluster.iter().filter_map(|key| bench.sources.scopes.get(key)?.last_finished).min();
+        let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
+        if let Some(last) = last.filter(|last| *last + limit <= bench.now) {
+            self.finish(Outcome::Unknown, Interval::new(last, bench.now), bench.now);
+            self.journey.stuck = None;
+        }
+    }
+
+    fn paused(&self, bench: &Bench<'_>) -> f64 {
+        let Some(waits) = self.waits else { return 0.0 };
+        let needs: Vec<ScopeKey> =
+            bench.git.iter().chain(&bench.registry).chain(&bench.cluster).cloned().collect();
+        judge::covered(&judge::gaps(bench.sources, &needs), waits.since, Time::MAX - 1)
+            + self.journey.held_seconds
+    }
+
+    /// When its numbers may be given: a window after its outcome, and never while its cluster is blind.
+    fn settle_at(&self, bench: &Bench<'_>) -> Option<Time> {
+        let (outcome, learned) = self.learned?;
+        let blind = judge::blind(bench.sources, &bench.cluster, bench.now).is_some();
+        if blind && outcome != Outcome::Unknown {
+            return None;
+        }
+        let rule = &bench.rules.settle;
+        let slowest = bench
+            .git
+            .iter()
+            .chain(&bench.registry)
+            .filter_map(|key| bench.sources.scopes.get(key))
+            .filter(|status| status.is_fresh(bench.now))
+            .map(|status| status.interval_seconds)
+            .fold(0.0, f64::max);
+        let window = (2.0 * slowest).max(rule.min).min(rule.max);
+        let reached = self.journey.ended.map_or(learned, |ended| ended.not_after.max(learned));
+        Some(reached + (window * 1000.0) as i64)
+    }
+
+    fn tell(&mut self, events: &mut Vec<Event>) {
+        let journey = &self.journey;
+        let id = journey.id;
+        let now = Told {
+            opened: true,
+            stage: journey.stages.reached(),
+            held: journey.held.map(|held| held.hold),
+            stuck: journey.stuck,
+            blind: journey.blind.clone(),
+        };
+        let before = std::mem::replace(&mut self.told, now.clone());
+        if !before.opened || before.stage != now.stage {
+            events.push(Event::Moved { id, stage: now.stage });
+        }
+        if let Some(held) = journey.held.filter(|_| before.held != now.held) {
+            events.push(Event::Held { id, held });
+        }
+        if let Some(stuck) = now.stuck.filter(|_| before.stuck.is_none()) {
+            events.push(Event::Stuck { id, stuck });
+        }
+        if let Some(source) = now.blind.clone().filter(|_| before.blind != now.blind) {
+            events.push(Event::Blind { id, source });
+        }
+        let waited = before.held.is_some() || before.stuck.is_some() || before.blind.is_some();
+        let waits = now.held.is_some() || now.stuck.is_some() || now.blind.is_some();
+        if waited && !waits {
+            events.push(Event::Cleared { id });
+        }
+    }
+}
+
+/// Which hand a journey is in: budgets and inheritance count by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Commit,
+    Apply,
+    Roll,
+}
+
+fn phase(stage: Stage) -> Phase {
+    match stage {
+        Stage::Built | Stage::Pushed | Stage::Detected | Stage::Committed => Phase::Commit,
+        Stage::Fetched | Stage::Applied => Phase::Apply,
+        Stage::Started | Stage::Ready | Stage::Live => Phase::Roll,
+    }
+}

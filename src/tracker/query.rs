@@ -1,0 +1,111 @@
+//! What others may ask the tracker.
+
+use super::journey::{Destination, Hold, Journey};
+use super::source::SourceStatus;
+use super::{Interests, RepositoryInterest, Tracker, judge};
+use crate::image::{Digest, ImageRef};
+use crate::observation::Time;
+
+/// What a destination runs and should run, for gauges and the page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DestinationStatus {
+    pub destination: Destination,
+    /// What its template says.
+    pub image: Option<ImageRef>,
+    /// What was last live, and since when; [`Time::MIN`] where it was so at start-up.
+    pub live: Option<(ImageRef, Option<Digest>, Time)>,
+    /// Un-held seconds since the oldest desire newer than what runs; 0 when what runs is the desire.
+    pub behind_seconds: f64,
+    /// Pods of one template run different digests.
+    pub mixed_digests: bool,
+    /// It waits by somebody's choice, journey or not.
+    pub hold: Option<Hold>,
+}
+
+impl Tracker {
+    /// Open journeys and those that ended lately, by destination, oldest first.
+    pub fn journeys(&self) -> impl Iterator<Item = &Journey> {
+        self.ledgers.values().flat_map(|ledger| ledger.entries.iter().map(|entry| &entry.journey))
+    }
+
+    /// Every destination that still exists.
+    #[must_use]
+    pub fn destinations(&self, now: Time) -> Vec<DestinationStatus> {
+        self.ledgers
+            .iter()
+            .filter_map(|(key, ledger)| {
+                let workload = self.clusters.get(&key.cluster)?.workloads.get(&key.workload)?;
+                let version = workload.versions.last().filter(|_| workload.removed.is_none())?;
+                let bench = self.bench(key);
+                // While its cluster is blind the clock stands still at the last fresh look.
+                let now = match judge::blind(&self.sources, &bench.cluster, now) {
+                    None => now,
+                    Some(_) => {
+                        let looks = bench.cluster.iter().filter_map(|key| self.sources.scopes.get(key));
+                        looks.filter_map(|status| status.last_finished).min().unwrap_or(now)
+                    }
+                };
+                let behind_seconds = ledger.behind_since.map_or(0.0, |since| {
+                    let held = judge::covered(&judge::hold_spans(&version.holds, now), since, now);
+                    (now.seconds_since(since) - held).max(0.0)
+                });
+                Some(DestinationStatus {
+                    destination: ledger.destination.clone(),
+                    image: version.image(&key.container),
+                    live: ledger.live.clone(),
+                    behind_seconds,
+                    mixed_digests: workload.mixed_digests(&key.container),
+                    hold: version.holds.last().filter(|span| span.until.is_none()).map(|span| span.hold),
+                })
+            })
+            .collect()
+    }
+
+    /// How fresh every source is.
+    #[must_use]
+    pub fn sources(&self, now: Time) -> Vec<SourceStatus> {
+        self.sources.summary(now)
+    }
+
+    /// Pieces of evidence so far that contradicted each other.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// What observers should look at now.
+    #[must_use]
+    pub fn interests(&self) -> Interests {
+        let mut interests = Interests::default();
+        for image in self.trees.images() {
+            want(&mut interests, image);
+        }
+        for ledger in self.ledgers.values() {
+            for entry in ledger.entries.iter().filter(|entry| entry.journey.is_open()) {
+                want(&mut interests, &entry.journey.image).urgent = true;
+            }
+        }
+        for state in self.clusters.values().flat_map(|cluster| cluster.workloads.values()) {
+            for container in state.now.containers.iter().filter(|_| state.removed.is_none()) {
+                let Ok(image) = container.image.parse::<ImageRef>() else { continue };
+                let interest = want(&mut interests, &image);
+                let running =
+                    state.pods.values().filter_map(|pod| pod.digests.get(&container.name)?.1.clone());
+                interest.digests.extend(running);
+            }
+        }
+        for rule in &self.registries.rules {
+            let interest = interests.repositories.entry(rule.rule.image.clone()).or_default();
+            interest.tags.extend(rule.selections.last().and_then(|selection| selection.image.tag.clone()));
+        }
+        interests
+    }
+}
+
+/// A digest is wanted by itself, a tag only where no digest pins it.
+fn want<'a>(interests: &'a mut Interests, image: &ImageRef) -> &'a mut RepositoryInterest {
+    let interest = interests.repositories.entry(image.repository.clone()).or_default();
+    interest.tags.extend(image.tag.clone().filter(|_| image.digest.is_none()));
+    interest.digests.extend(image.digest.clone());
+    interest
+}
