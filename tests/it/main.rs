@@ -5,17 +5,15 @@ mod config;
 mod config_docs;
 mod demo;
 mod deploy;
+mod exports;
+mod fleet;
 mod git;
+mod http;
 mod image;
-mod licences;
 mod journeys;
+mod licences;
 mod policy;
 mod recordings;
 mod registry;
 mod smoketest;
 mod tidy;
-//! One test crate. A module per part of the program; what several need is a module of its own.
-
-mod exports;
-mod fleet;
-mod http;
