@@ -9,6 +9,7 @@ use super::evidence::narrow;
 use super::git::Slot;
 use super::journey::{Destination, Journey, JourneyId, Outcome, Subject, Trigger};
 use super::legs::{Desires, Inputs, Leg, committed};
+use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
 use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
@@ -102,6 +103,70 @@ pub fn derive(
         });
     }
     (drafts, conflicts)
+}
+
+/// Adds the journeys of revisions. Returns how many pairs of evidence contradict each other.
+pub fn add_revisions(
+    drafts: &mut Vec<Draft>,
+    key: &DestinationKey,
+    destination: &Destination,
+    revisions: &[RevisionLeg],
+    inputs: &Inputs<'_>,
+) -> u32 {
+    let mut conflicts = 0;
+    let mut previous = None;
+    for leg in revisions {
+        let Some(image) = leg.change.after.clone() else { continue };
+        let mut stages = Stages::default();
+        for stage in [Stage::Built, Stage::Pushed, Stage::Detected, Stage::Fetched] {
+            stages.set(stage, StageState::Skipped);
+        }
+        let known = [
+            (Stage::Committed, Some(leg.change.at)),
+            (Stage::Applied, leg.version.map(|version| inputs.workload.versions[version].changed)),
+            (Stage::Started, leg.first(inputs, |version| &version.started)),
+            (Stage::Ready, leg.first(inputs, |version| &version.ready)),
+            (Stage::Live, leg.live(inputs)),
+        ];
+        for (stage, evidence) in known {
+            stages.set(stage, evidence.map_or(StageState::Unknown, StageState::Known));
+        }
+        conflicts += narrow(&mut stages);
+        let cause = format!("revision {} {}", leg.change.commit.id, leg.change.commit.branch);
+        let committed = stages.evidence(Stage::Committed).map(|at| at.interval);
+        let live = stages.evidence(Stage::Live).map(|live| (Outcome::Live, live.interval));
+        let removed = inputs.workload.removed.map(|removed| (Outcome::Removed, removed.interval));
+        let end = leg.ended.or(live).or(removed);
+        drafts.push(Draft {
+            previous: previous.replace(drafts.len()),
+            version: leg.version,
+            journey: Journey {
+                id: id(key, &cause),
+                aliases: Vec::new(),
+                subject: Subject::Revision,
+                destination: destination.clone(),
+                image,
+                digest: None,
+                trigger: if leg.change.reverts { Trigger::Rollback } else { Trigger::Commit },
+                synthetic: false,
+                clock_start: None,
+                intent: committed,
+                commit: Some(leg.change.commit.clone()),
+                built_from: None,
+                stages,
+                outcome: end.map(|(outcome, _)| outcome),
+                ended: end.map(|(_, at)| at),
+                settled: false,
+                held: None,
+                held_seconds: 0.0,
+                stuck: None,
+                blind: None,
+                opened: leg.change.at.interval,
+            },
+            causes: vec![cause],
+        });
+    }
+    conflicts
 }
 
 fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rules) -> Stages {

@@ -20,6 +20,7 @@ mod legs;
 mod observe;
 mod query;
 mod registry;
+mod revisions;
 mod rollout;
 mod sample;
 mod source;
@@ -199,12 +200,17 @@ impl Tracker {
             let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
             let inputs = self.inputs(workload, &key, &destination);
             let desires = legs::fold(&inputs);
-            let (drafts, conflicts) =
+            let (mut drafts, mut conflicts) =
                 correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen);
+            let revisions = revisions::fold(&inputs);
+            conflicts += correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
             let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
             let status = Standing::of(&desires, &inputs);
             let restarts = if Some(&key.container) == first.as_ref() {
-                desires.restarts.iter().map(|at| workload.versions[*at].generation).collect()
+                // A template that a revision's commit changed is no mere restart.
+                let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
+                let restarts = desires.restarts.iter().filter(|at| !revised(at));
+                restarts.map(|at| workload.versions[*at].generation).collect()
             } else {
                 Vec::new()
             };
