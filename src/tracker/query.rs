@@ -87,12 +87,6 @@ impl Tracker {
         self.sources.summary(now)
     }
 
-    /// Pieces of evidence so far that contradicted each other.
-    #[must_use]
-    pub fn conflicts(&self) -> u64 {
-        self.conflicts
-    }
-
     /// What observers should look at now.
     #[must_use]
     pub fn interests(&self) -> Interests {

@@ -179,6 +179,7 @@ fn pushes(images: &Value, actions: &[Action], start: Time) -> Vec<(Time, Observa
             created: None,
             revision: None,
             source: None,
+            synthetic: false,
         };
         let points = Fact::TagPointsTo { repository: repository.clone(), tag, digest };
         said.push((after, registry.say(after, happened, Basis::Webhook, points)));
