@@ -34,7 +34,8 @@ fn words(value: &Value) -> BTreeSet<&str> {
 
 /// Pod templates, and what each belongs to.
 fn pods() -> Vec<(String, Value)> {
-    let deployments = of_kind("Deployment").into_iter().map(|object| object["spec"]["template"]["spec"].clone());
+    let deployments =
+        of_kind("Deployment").into_iter().map(|object| object["spec"]["template"]["spec"].clone());
     let cron_jobs = of_kind("CronJob")
         .into_iter()
         .map(|object| object["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone());
@@ -51,10 +52,17 @@ fn every_object_says_what_it_is_and_is_deployed() {
     let kustomization = of_kind("Kustomization").remove(0);
     let mut listed = words(&kustomization["resources"]);
     for (file, object) in objects().iter().filter(|(_, object)| object["kind"] != "Kustomization") {
-        assert!(object["apiVersion"].is_string() && object["metadata"]["name"].is_string(), "{file}: {object}");
-        let cluster_wide = ["Namespace", "ClusterRole", "ClusterRoleBinding"].iter().any(|kind| object["kind"] == *kind);
+        assert!(
+            object["apiVersion"].is_string() && object["metadata"]["name"].is_string(),
+            "{file}: {object}"
+        );
+        let cluster_wide =
+            ["Namespace", "ClusterRole", "ClusterRoleBinding"].iter().any(|kind| object["kind"] == *kind);
         assert!(cluster_wide || object["metadata"]["namespace"] == "knotmeter", "{file}: {}", object["kind"]);
-        assert!(words(&kustomization["resources"]).contains(file.as_str()), "{file} is not in kustomization.yaml");
+        assert!(
+            words(&kustomization["resources"]).contains(file.as_str()),
+            "{file} is not in kustomization.yaml"
+        );
         listed.remove(file.as_str());
     }
     assert!(listed.is_empty(), "kustomization.yaml lists files that are not there: {listed:?}");
@@ -82,14 +90,21 @@ fn the_role_reads_named_kinds_and_no_secrets() {
 #[test]
 fn the_role_grants_what_the_program_asks_for() {
     let grants = |text: &str| -> BTreeSet<String> {
-        let role = documents(text, "role").into_iter().find(|object| object["kind"] == "ClusterRole").expect("a role");
+        let role = documents(text, "role")
+            .into_iter()
+            .find(|object| object["kind"] == "ClusterRole")
+            .expect("a role");
         let rules = role["rules"].as_array().expect("rules").clone();
-        let each = |rule: &Value, field: &str| -> Vec<String> { words(&rule[field]).into_iter().map(Into::into).collect() };
+        let each = |rule: &Value, field: &str| -> Vec<String> {
+            words(&rule[field]).into_iter().map(Into::into).collect()
+        };
         let mut all = BTreeSet::new();
         for rule in &rules {
             for group in each(rule, "apiGroups") {
                 for resource in each(rule, "resources") {
-                    all.extend(each(rule, "verbs").iter().map(|verb| format!("{verb} {resource} of {group:?}")));
+                    all.extend(
+                        each(rule, "verbs").iter().map(|verb| format!("{verb} {resource} of {group:?}")),
+                    );
                 }
             }
         }
@@ -103,11 +118,13 @@ fn the_role_grants_what_the_program_asks_for() {
 fn the_configuration_is_one_that_the_program_accepts() {
     let map = of_kind("ConfigMap").remove(0);
     let text = map["data"]["knotmeter.yaml"].as_str().expect("a file");
-    let config = knotmeter::config::parse(text, Path::new("knotmeter.yaml")).unwrap_or_else(|error| panic!("{error}"));
+    let config =
+        knotmeter::config::parse(text, Path::new("knotmeter.yaml")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.environments.len(), 2);
     // What is only a comment must work for whoever removes the marks.
     let marked = text.replace("# git:", "git:").replace("\n#   ", "\n  ");
-    let config = knotmeter::config::parse(&marked, Path::new("knotmeter.yaml")).unwrap_or_else(|error| panic!("{error}"));
+    let config = knotmeter::config::parse(&marked, Path::new("knotmeter.yaml"))
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.git[0].paths.len(), 2);
 }
 
@@ -139,11 +156,15 @@ fn probes_and_ports_meet() {
 
 #[test]
 fn the_dockerfile_makes_a_user_without_rights() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/Dockerfile")).expect("readable");
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/Dockerfile")).expect("readable");
     let stages: Vec<&str> = text.split("\nFROM ").skip(1).collect();
     assert_eq!(stages.len(), 3, "build, with-git, plain");
     for stage in &stages[1..] {
         assert!(stage.contains("\nUSER 65532:65532\n"), "{stage}");
-        assert!(stage.contains("ca-certificates") || stage.contains("distroless/cc"), "no certificates: {stage}");
+        assert!(
+            stage.contains("ca-certificates") || stage.contains("distroless/cc"),
+            "no certificates: {stage}"
+        );
     }
 }

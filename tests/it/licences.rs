@@ -16,7 +16,8 @@ struct Rules {
 /// Reads the lists. The file is ours, so a line-based reading is enough, and the counts below hold it.
 fn rules() -> Rules {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("deny.toml");
-    let quoted = |line: &str| -> Vec<String> { line.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
+    let quoted =
+        |line: &str| -> Vec<String> { line.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
     let mut rules = Rules { banned: Vec::new(), allowed: Vec::new(), exceptions: Vec::new() };
     let mut listing = false;
     for line in text.lines() {
@@ -71,7 +72,8 @@ fn every_dependency_is_allowed() {
 
 #[test]
 fn licence_expressions_are_understood() {
-    let fits = |text: &str| fits(text, &|one| ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].contains(&one));
+    let fits =
+        |text: &str| fits(text, &|one| ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].contains(&one));
     assert!(fits("MIT") && fits("GPL-3.0 OR MIT") && fits("GPL-3.0/MIT") && fits("MIT AND ISC"));
     assert!(fits("(GPL-3.0 OR MIT) AND ISC") && fits("Apache-2.0 WITH LLVM-exception OR GPL-3.0"));
     assert!(!fits("") && !fits("GPL-3.0") && !fits("MIT AND GPL-3.0") && !fits("Apache-2.0"));
