@@ -211,14 +211,13 @@ fn change_file(
     let file = file.as_deref().ok_or("a commit names its file")?;
     let lines = tree.entry(file.to_owned()).or_default();
     for (place, text) in set {
-        let (kind, name, container): (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) =
-            if place == "text" {
-                (None, None, None)
-            } else if place.starts_with("kustomize:") {
-                (Some("Kustomization".into()), None, None)
-            } else {
-                (object.0.clone(), object.1.clone(), Some(place.as_str().into()))
-            };
+        let (kind, name, container) = if place == "text" {
+            (None, None, None)
+        } else if place.starts_with("kustomize:") {
+            (Some("Kustomization".into()), None, None)
+        } else {
+            (object.0.clone(), object.1.clone(), Some(Arc::from(place.as_str())))
+        };
         let named = (text != "-").then(|| image(&text)).transpose()?;
         lines.retain(|line| {
             let same_place = (&line.kind, &line.name, &line.container) == (&kind, &name, &container);
