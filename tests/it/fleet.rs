@@ -145,6 +145,7 @@ pub fn running(app: &str, tag: &str, environment: &str, since: &str) -> Destinat
         live: Some((image.clone(), None, at(since))),
         image: Some(image),
         behind_seconds: 0.0,
+        hold: None,
         mixed_digests: false,
     }
 }

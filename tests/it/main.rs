@@ -5,7 +5,10 @@ mod config;
 mod config_docs;
 mod demo;
 mod deploy;
+mod exports;
+mod fleet;
 mod git;
+mod http;
 mod image;
 mod journeys;
 mod licences;
@@ -14,8 +17,3 @@ mod recordings;
 mod registry;
 mod smoketest;
 mod tidy;
-//! One test crate. A module per part of the program; what several need is a module of its own.
-
-mod exports;
-mod fleet;
-mod http;

@@ -153,7 +153,7 @@ async fn an_address_that_is_none_is_told_with_the_key_to_set() {
 async fn spans_of_our_own_work_go_to_the_same_endpoint() {
     let (endpoint, mut spans) = collector(0).await;
     let provider = telemetry::provider(&endpoint, tokio::runtime::Handle::current()).unwrap();
-    let subscriber = telemetry::subscriber(LogFormat::Text, Some(&provider), io::sink);
+    let subscriber = telemetry::subscriber("info", LogFormat::Text, Some(&provider), io::sink);
     tracing::subscriber::with_default(subscriber, || {
         tracing::info_span!(target: "knotmeter::observers", "sweep", registry = "r").in_scope(|| {});
         tracing::info_span!(target: "hyper", "not ours").in_scope(|| {});
@@ -184,7 +184,7 @@ fn a_record_is_one_line_whatever_a_source_says() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let shared = Shared::default();
         let writer = shared.clone();
-        let subscriber = telemetry::subscriber(format, None, move || writer.clone());
+        let subscriber = telemetry::subscriber("info", format, None, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             let hostile = "a tag\n2026-11-20T12:00:00Z ERROR forged \u{1b}[31m\u{2028}";
             tracing::warn!(tag = hostile, "the registry said {hostile}");
