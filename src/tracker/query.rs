@@ -74,7 +74,7 @@ impl Tracker {
                     image: version.image(&key.container),
                     live: ledger.live.clone(),
                     behind_seconds,
-                    mixed_digests: workload.mixed_digests(&key.container),
+                    mixed_digests: workload.mixed_digests(&key.container, &self.registries),
                     hold: version.holds.last().filter(|span| span.until.is_none()).map(|span| span.hold),
                 })
             })

@@ -231,6 +231,16 @@ impl Registries {
         }
     }
 
+    /// Whether two pods that report these digests can run one image: the same, or names of one for one platform.
+    #[must_use]
+    pub fn can_be_one(&self, left: &Digest, right: &Digest) -> bool {
+        let share = || match (self.roots.get(left), self.roots.get(right)) {
+            (Some(left), Some(right)) => !left.is_disjoint(right),
+            _ => false,
+        };
+        self.confirm(left, right) == Confirm::Yes || self.confirm(right, left) == Confirm::Yes || share()
+    }
+
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {
         self.roots.get(node).is_some_and(|roots| roots.contains(root))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::evidence::{merge, own_time};
 use super::journey::Hold;
+use super::registry::Registries;
 use super::rollout;
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef};
@@ -344,9 +345,10 @@ impl WorkloadState {
         }
     }
 
-    /// Pods of one template, not being deleted, run different digests of a container.
+    /// Pods of one template, not being deleted, run different images in a container. One image has several digests:
+    /// its index, its manifest, and whatever other repository has the same on the node.
     #[must_use]
-    pub fn mixed_digests(&self, container: &str) -> bool {
+    pub fn mixed_digests(&self, container: &str, registries: &Registries) -> bool {
         let running: BTreeSet<&Digest> = self
             .pods
             .values()
@@ -354,7 +356,8 @@ impl WorkloadState {
             .filter(|state| self.template_of(&state.pod) == Some(self.now.template))
             .filter_map(|state| state.digests.get(container)?.1.as_ref())
             .collect();
-        running.len() > 1
+        let differs = |left: &&Digest| running.iter().any(|right| !registries.can_be_one(left, right));
+        running.iter().any(differs)
     }
 }
 
