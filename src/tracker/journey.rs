@@ -349,10 +349,15 @@ impl Journey {
         Some(Sample::between(from, live.interval)?.without(self.held_seconds))
     }
 
-    /// From the stage directly before to this one; `None` unless both are known and bounded.
+    /// From the stage directly before to this one; `None` unless both are known and bounded. The wait since the
+    /// push counts only where this journey counts for it: an old image deployed today was not waiting.
     #[must_use]
     pub fn stage_duration(&self, stage: Stage) -> Option<Sample> {
-        let from = self.stages.evidence(self.stages.before(stage)?)?;
+        let before = self.stages.before(stage)?;
+        if before == Stage::Pushed && self.clock_start.is_none() {
+            return None;
+        }
+        let from = self.stages.evidence(before)?;
         let to = self.stages.evidence(stage)?;
         Sample::between(from.interval, to.interval)
     }
