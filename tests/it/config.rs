@@ -12,7 +12,7 @@ fn accepted(text: &str) -> Config {
 #[track_caller]
 fn refused(text: &str) -> String {
     let error = match config::parse(text, Path::new("knotmeter.yaml")) {
-        Ok(_) => panic!("should be refused: {:.200}", text),
+        Ok(_) => panic!("should be refused: {text:.200}"),
         Err(error) => error.to_string(),
     };
     let rest = error.strip_prefix("knotmeter.yaml: ").unwrap_or_else(|| panic!("no file in {error:?}"));
