@@ -35,6 +35,7 @@ struct RepositoryState {
 pub struct Claims {
     pub created: Option<Time>,
     pub revision: Option<Arc<str>>,
+    pub synthetic: bool,
 }
 
 /// A tag that a rule began to select.
@@ -133,7 +134,7 @@ impl Registries {
     pub fn describe(&mut self, image: &ImageDescribed) {
         self.claims.insert(
             image.digest.clone(),
-            Claims { created: image.created, revision: image.revision.clone() },
+            Claims { created: image.created, revision: image.revision.clone(), synthetic: image.synthetic },
         );
         for node in &image.nodes {
             self.roots.entry(node.digest.clone()).or_default().insert(image.digest.clone());
@@ -228,6 +229,16 @@ impl Registries {
         } else {
             Confirm::No
         }
+    }
+
+    /// Whether two pods that report these digests can run one image: the same, or names of one for one platform.
+    #[must_use]
+    pub fn can_be_one(&self, left: &Digest, right: &Digest) -> bool {
+        let share = || match (self.roots.get(left), self.roots.get(right)) {
+            (Some(left), Some(right)) => !left.is_disjoint(right),
+            _ => false,
+        };
+        self.confirm(left, right) == Confirm::Yes || self.confirm(right, left) == Confirm::Yes || share()
     }
 
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::evidence::{merge, own_time};
 use super::journey::Hold;
+use super::registry::Registries;
 use super::rollout;
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef};
@@ -37,6 +38,8 @@ pub struct Version {
     pub holds: Vec<HoldSpan>,
     /// The controller said that its progress deadline passed.
     pub deadline_exceeded: Option<Time>,
+    /// Times at which the cluster's clock and our receipt contradicted each other.
+    pub conflicts: u32,
     /// A Job of it gave up before any container ran.
     pub failed: Option<Interval>,
 }
@@ -89,8 +92,6 @@ pub struct WorkloadState {
     pub pods: BTreeMap<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
-    /// Pieces of evidence that contradicted each other.
-    pub conflicts: u32,
 }
 
 impl Version {
@@ -113,7 +114,6 @@ impl WorkloadState {
             pods: BTreeMap::new(),
             jobs: BTreeMap::new(),
             removed: None,
-            conflicts: 0,
             now: workload,
         };
         state.begin_version(at, backfill, learned);
@@ -136,6 +136,7 @@ impl WorkloadState {
 
     fn begin_version(&mut self, at: Evidence, backfill: bool, learned: Time) {
         let mut changed = at;
+        let mut conflicts = 0;
         if let Some((written, _)) = self.now.template_written
             && !backfill
         {
@@ -145,7 +146,7 @@ impl WorkloadState {
             if written.interval.not_after >= previous {
                 let (merged, conflict) = merge(written, at);
                 changed = merged;
-                self.conflicts += u32::from(conflict);
+                conflicts = u32::from(conflict);
             }
         }
         let end = changed.interval.not_after;
@@ -165,6 +166,7 @@ impl WorkloadState {
             holds: Vec::new(),
             deadline_exceeded: None,
             failed: None,
+            conflicts,
         });
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
@@ -240,7 +242,6 @@ impl WorkloadState {
             self.refresh_jobs();
             return;
         }
-        let mut conflicts = 0;
         let pods: Vec<(TemplateHash, &PodState)> =
             self.pods.values().filter_map(|pod| Some((self.template_of(&pod.pod)?, pod))).collect();
         for (template, state) in &pods {
@@ -252,12 +253,12 @@ impl WorkloadState {
                 if let Some(started) = container.started {
                     let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
                     let fresh = note_first(&mut version.started, &container.name, &digest, at);
-                    conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                 }
                 if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
                     let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
                     let fresh = note_first(&mut version.ready, &container.name, &digest, at);
-                    conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                 }
             }
         }
@@ -291,11 +292,10 @@ impl WorkloadState {
                     && at.interval.not_after >= version.changed.interval.not_before;
                 let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
                 let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
-                conflicts += u32::from(conflict);
+                version.conflicts += u32::from(conflict);
                 version.completes.push(Complete { at, learned: learned.not_after, digests });
             }
         }
-        self.conflicts += conflicts;
     }
 
     /// A Job of this CronJob.
@@ -318,7 +318,7 @@ impl WorkloadState {
                     let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
                     let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
                     let fresh = note_first(&mut version.started, &container.name, &digest, at);
-                    self.conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                     started = true;
                 }
             }
@@ -345,9 +345,10 @@ impl WorkloadState {
         }
     }
 
-    /// Pods of one template, not being deleted, run different digests of a container.
+    /// Pods of one template, not being deleted, run different images in a container. One image has several digests:
+    /// its index, its manifest, and whatever other repository has the same on the node.
     #[must_use]
-    pub fn mixed_digests(&self, container: &str) -> bool {
+    pub fn mixed_digests(&self, container: &str, registries: &Registries) -> bool {
         let running: BTreeSet<&Digest> = self
             .pods
             .values()
@@ -355,7 +356,8 @@ impl WorkloadState {
             .filter(|state| self.template_of(&state.pod) == Some(self.now.template))
             .filter_map(|state| state.digests.get(container)?.1.as_ref())
             .collect();
-        running.len() > 1
+        let differs = |left: &&Digest| running.iter().any(|right| !registries.can_be_one(left, right));
+        running.iter().any(differs)
     }
 }
 

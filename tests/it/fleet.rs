@@ -58,6 +58,7 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         settled: false,
         held: None,
         held_seconds: 0.0,
+        conflicts: 0,
         stuck: None,
         blind: None,
         opened: Interval::at(at(opened)),

@@ -1,3 +1,12 @@
-//! Recorded watch streams of a real cluster, replayed into the tracker: every recording must give its truth.
+//! Recorded watch streams of a real cluster, replayed through the cluster observer's decoder into the tracker.
+//!
+//! What must come out is what the driver of the recording did and saw (`actions.jsonl`), never what the tracker
+//! printed before. `replay.rs` plays, `drive.rs` reads the driver's side, `expected.rs` holds a tracker against it;
+//! a scenario's truth goes into the file of its theme in `truth/`, what holds for every recording into
+//! `promises.rs`.
 
+mod drive;
+mod expected;
+mod promises;
 mod replay;
+mod truth;
