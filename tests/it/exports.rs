@@ -241,6 +241,7 @@ fn every_family_of_the_table_is_filled_by_something() {
     all_measures().iter().for_each(|measure| metrics.measure(measure));
     let mut held = arrived("web", "v1", "prod");
     held.held_seconds = 4.0;
+    held.conflicts = 1;
     let vague = arrived("web", "v2", "prod").pushed("11:40:00", "12:00:01");
     let mut skewed = arrived("web", "v3", "prod");
     skewed = skewed.reached(Stage::Applied, "11:59:00", "11:59:01", Basis::ManagedFields);

@@ -217,8 +217,8 @@ fn change_file(
     for (place, text) in set {
         let (kind, name, container) = if place == "text" {
             (None, None, None)
-        } else if place.starts_with("kustomize:") {
-            (Some("Kustomize".into()), Some(place["kustomize:".len()..].into()), None)
+        } else if let Some(name) = place.strip_prefix("kustomize:") {
+            (Some("Kustomize".into()), Some(name.into()), None)
         } else {
             (object.0.clone(), object.1.clone(), Some(Arc::from(place.as_str())))
         };

@@ -275,7 +275,8 @@ fn nodes(image: &Value, root: &Digest) -> Vec<Node> {
         }
         let word = |name: &str| platform[name].as_str().unwrap_or("");
         let platform: Arc<str> = format!("{}/{}", word("os"), word("architecture")).into();
-        let of = [(&manifest["digest"], NodeRole::Manifest), (&manifest["config"]["digest"], NodeRole::Config)];
+        let of =
+            [(&manifest["digest"], NodeRole::Manifest), (&manifest["config"]["digest"], NodeRole::Config)];
         for (text, role) in of {
             let node = digest(text);
             if node != *root {
