@@ -137,9 +137,10 @@ struct Held<'a> {
 impl Held<'_> {
     fn check(&self, next: Option<Time>) {
         self.pushed();
-        let done = self.played.drive.actions.iter().any(|a| {
-            a.at == self.truth.set && a.detail["workload"].as_str() == Some(self.truth.workload)
-        });
+        let done =
+            self.played.drive.actions.iter().any(|a| {
+                a.at == self.truth.set && a.detail["workload"].as_str() == Some(self.truth.workload)
+            });
         assert!(done, "{}: the driver did nothing then", self.truth.line());
         let applied = self.known(Stage::Applied);
         self.within(Stage::Applied, applied, self.truth.set, self.truth.set + REQUEST_MILLIS_MAX);

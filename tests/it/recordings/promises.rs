@@ -69,7 +69,11 @@ fn no_duration_is_negative_and_no_stage_comes_before_the_one_it_follows() {
             let whole = [journey.image_to_live(), journey.change_to_live()];
             let stages = Stage::ALL.into_iter().map(|stage| journey.stage_duration(stage));
             for sample in stages.chain(whole).flatten() {
-                assert!(!sample.negative && sample.seconds >= 0.0, "{scenario}: {} {sample:?}", journey.image);
+                assert!(
+                    !sample.negative && sample.seconds >= 0.0,
+                    "{scenario}: {} {sample:?}",
+                    journey.image
+                );
             }
             let known: Vec<_> =
                 Stage::ALL.into_iter().filter_map(|stage| journey.stages.evidence(stage)).collect();

@@ -74,7 +74,8 @@ fn a_complete_rollout_of_the_cached_build_makes_nothing_live() {
 #[test]
 fn pods_that_name_another_repository_confirm_the_image_of_their_template() {
     let played = play("07-multiarch-shared-config");
-    let api = "platform/web-api:1.1.0@sha256:45131916575c28b44be3de4f30550d914ab9be3dbdf52837c13a2c5da768c3ae";
+    let api =
+        "platform/web-api:1.1.0@sha256:45131916575c28b44be3de4f30550d914ab9be3dbdf52837c13a2c5da768c3ae";
     // The third pod of web-api, made by scaling at 23:56:28.128, names the mirror's index and opens nothing.
     check(
         &played,
