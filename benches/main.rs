@@ -1,1 +1,91 @@
-fn main() {}
+//! `cargo bench`: what the hot paths cost beside a floor that is measured in the same run.
+//!
+//! A figure alone says little on another machine, a ratio says more: "ours" is the code that the program runs,
+//! "floor" the least that anybody must do with the same bytes. Runs of both alternate, so that a busy machine
+//! slows both, and the medians are printed, one JSON object per line. The next bench is a module here and a line
+//! in `main`. `cargo bench -- NAME` runs those whose name contains NAME.
+
+mod cluster;
+mod policy;
+mod reference;
+mod tags;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Pairs of runs. An odd number, so that the median is a run that happened.
+const RUNS: usize = 11;
+/// The shortest run worth timing; shorter work is repeated until it takes this long.
+const RUN_SECONDS_MIN: f64 = 0.02;
+
+/// A bench by its name.
+type Named = (&'static str, fn() -> Bench);
+
+fn main() {
+    // Cargo adds `--bench`; the first word that is no flag is the filter.
+    let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let benches: [Named; 4] = [
+        ("image_reference", reference::bench),
+        ("tags_page", tags::bench),
+        ("policy_semver", policy::bench),
+        ("watch_event", cluster::bench),
+    ];
+    for (name, bench) in benches {
+        if name.contains(&filter) {
+            println!("{}", bench().measure(name));
+        }
+    }
+}
+
+/// What is compared: two ways through the same items.
+struct Bench {
+    /// What one item is.
+    unit: &'static str,
+    items: usize,
+    ours: Box<dyn FnMut() -> usize>,
+    floor: Box<dyn FnMut() -> usize>,
+}
+
+impl Bench {
+    fn measure(mut self, name: &str) -> serde_json::Value {
+        let repeat = repeats(&mut self.ours).max(repeats(&mut self.floor));
+        let mut ours = Vec::new();
+        let mut floor = Vec::new();
+        for _ in 0..RUNS {
+            ours.push(seconds(&mut self.ours, repeat));
+            floor.push(seconds(&mut self.floor, repeat));
+        }
+        let each = |runs: Vec<f64>| median(runs) * 1e9 / (repeat * self.items) as f64;
+        let (ours, floor) = (each(ours), each(floor));
+        serde_json::json!({
+            "bench": name,
+            "ours": (ours * 10.0).round() / 10.0,
+            "floor": (floor * 10.0).round() / 10.0,
+            "ratio": (ours / floor * 100.0).round() / 100.0,
+            "unit": self.unit,
+            "runs": RUNS,
+        })
+    }
+}
+
+/// How often the work must be done to be long enough to time. This also warms up.
+fn repeats(work: &mut dyn FnMut() -> usize) -> usize {
+    let mut times = 1;
+    while seconds(work, times) < RUN_SECONDS_MIN {
+        times *= 2;
+    }
+    times
+}
+
+fn seconds(work: &mut dyn FnMut() -> usize, times: usize) -> f64 {
+    let started = Instant::now();
+    for _ in 0..times {
+        black_box(work());
+    }
+    started.elapsed().as_secs_f64()
+}
+
+fn median(mut runs: Vec<f64>) -> f64 {
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
+}

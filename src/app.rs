@@ -214,7 +214,7 @@ impl Follower {
             match (&self.traces, event) {
                 (Some(traces), Event::Settled(journey)) => traces.settled(journey, &snapshot),
                 (Some(traces), Event::Stuck { id, .. }) => {
-                    if let Some(journey) = self.tracker.journeys().find(|journey| journey.id == *id) {
+                    if let Some(journey) = self.tracker.journey(*id) {
                         traces.stuck(journey, &snapshot);
                     }
                 }

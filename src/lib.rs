@@ -1,5 +1,8 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
+// In the program only: a test may unwrap.
+#![warn(clippy::unwrap_used)]
+
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -39,6 +39,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Check, describe or show the configuration
     Config(ConfigureArgs),
+    /// Send a synthetic image down the real path
+    Smoketest(SmoketestArgs),
 }
 
 /// Where the configuration comes from.

@@ -11,6 +11,7 @@ mod demo;
 mod output;
 mod run;
 mod scan;
+mod smoke;
 mod status;
 mod table;
 mod wait;
@@ -82,5 +83,6 @@ async fn run(typed: Knotmeter) -> anyhow::Result<Exit> {
         Command::Scan(args) => scan::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Config(args) => configure::run(&args),
+        Command::Smoketest(args) => smoke::run(args).await,
     }
 }

@@ -86,7 +86,7 @@ impl Fault {
             Fault::RegistryDown => "the registry answers 503 to everybody",
             Fault::RegistrySlow => "the registry takes 3 seconds for every answer",
             Fault::RegistryThrottled => {
-                "the registry allows 4 requests a second and answers 429 with Retry-After to the rest"
+                "the registry allows 6 requests a second and answers 429 with Retry-After to the rest"
             }
             Fault::GitDown => "the git server answers 503 to everybody",
             Fault::WatchDrop => "the Kubernetes API cuts every watch after 2 seconds",

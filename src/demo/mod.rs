@@ -42,6 +42,8 @@ use truth::Truth;
 const FIRST_NUMBER: u64 = 0;
 /// The world must run its first version within this time; more means that something is broken.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Removing a folder into which a process that was just killed still writes.
+const REMOVE_TRIES_MAX: usize = 1000;
 /// One request between the actors; a registry that is slow on purpose answers within it.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -328,11 +330,11 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // A git process killed a moment ago may still be writing its last file.
-        for _ in 0..5 {
+        for _ in 0..REMOVE_TRIES_MAX {
             match std::fs::remove_dir_all(&self.path) {
                 Ok(()) => return,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                Err(_) => std::thread::yield_now(),
             }
         }
         tracing::warn!(path = %self.path.display(), "the demo world's folder could not be removed");

@@ -31,10 +31,11 @@ pub struct Answer {
 /// Every destination that the question is about, what needs a person first.
 #[must_use]
 pub fn why(snapshot: &Snapshot, question: &Question) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = newest_per_destination(snapshot, question)
-        .into_iter()
-        .map(|journey| of_journey(snapshot, question, journey))
-        .collect();
+    let mut journeys = newest_per_destination(snapshot, question);
+    journeys.sort_by_key(|journey| urgency(state(journey)));
+    journeys.truncate(ANSWERS_MAX);
+    let mut answers: Vec<Answer> =
+        journeys.into_iter().map(|journey| of_journey(snapshot, question, journey)).collect();
     let told: HashSet<String> = answers
         .iter()
         .filter(|answer| answer.state == Outcome::Live.as_str())
@@ -42,7 +43,9 @@ pub fn why(snapshot: &Snapshot, question: &Question) -> Vec<Answer> {
         .collect();
     let silent = |status: &&DestinationStatus| !told.contains(&status.destination.to_string());
     let idle = snapshot.destinations.iter().filter(|status| question.asks_for_destination(status));
-    answers.extend(idle.filter(silent).filter_map(|status| of_destination(snapshot, question, status)));
+    answers.extend(
+        idle.filter(silent).take(ANSWERS_MAX).filter_map(|status| of_destination(snapshot, question, status)),
+    );
     if answers.is_empty() {
         answers.push(never_seen(question));
     }

@@ -41,6 +41,9 @@ pub struct GitReference {
     pub image: ImageRef,
     /// The `name` group of the configured marker on the same line, or the whole match without that group.
     pub marker: Option<Arc<str>>,
+    /// In a workload's manifest: a hash of its pod template without the images. Another one with the same image
+    /// is a revision.
+    pub template: Option<u64>,
 }
 
 /// A commit, as far as a journey needs it. Times and names in it are claims of its author.

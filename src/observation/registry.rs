@@ -22,6 +22,9 @@ pub struct ImageDescribed {
     pub revision: Option<Arc<str>>,
     /// `org.opencontainers.image.source` or its older forms.
     pub source: Option<Arc<str>>,
+    /// Label or annotation `knotmeter.dev/synthetic` is `true`: a smoketest's image.
+    #[serde(default)]
+    pub synthetic: bool,
 }
 
 /// A manifest or config below a root. May belong to several images.

@@ -9,6 +9,7 @@ use super::evidence::narrow;
 use super::git::Slot;
 use super::journey::{Destination, Journey, JourneyId, Outcome, Subject, Trigger};
 use super::legs::{Desires, Inputs, Leg, committed};
+use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
 use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
@@ -56,17 +57,17 @@ pub fn derive(
     inputs: &Inputs<'_>,
     rules: &Rules,
     seen: &Seen,
-) -> (Vec<Draft>, u32) {
+) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
-    let mut conflicts = 0;
     let mut index_of = BTreeMap::new();
     for (at, leg) in desires.legs.iter().enumerate().filter(|(_, leg)| !leg.baseline) {
         let mut stages = stages(leg, destination, inputs, rules);
-        conflicts += narrow(&mut stages);
+        let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
         let causes = causes(leg, inputs);
         let ids: Vec<JourneyId> = causes.iter().map(|cause| id(key, cause)).collect();
         let intent = intent(leg, inputs);
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
+        let claims = leg.digest.as_ref().and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
         index_of.insert(at, drafts.len());
         drafts.push(Draft {
@@ -80,14 +81,11 @@ pub fn derive(
                 image: leg.image.clone(),
                 digest: leg.digest.clone(),
                 trigger,
-                synthetic: false,
+                synthetic: claims.is_some_and(|claims| claims.synthetic),
                 clock_start: clock_start(key, leg, at, trigger, intent, &stages, seen),
                 intent,
                 commit: leg.commit.as_ref().map(|change| change.commit.clone()),
-                built_from: leg
-                    .digest
-                    .as_ref()
-                    .and_then(|digest| inputs.registries.claims(digest)?.revision.clone()),
+                built_from: claims.and_then(|claims| claims.revision.clone()),
                 stages,
                 outcome,
                 ended,
@@ -97,11 +95,80 @@ pub fn derive(
                 stuck: None,
                 blind: None,
                 opened: leg.opened,
+                conflicts,
             },
             causes,
         });
     }
-    (drafts, conflicts)
+    drafts
+}
+
+/// Adds the journeys of revisions.
+pub fn add_revisions(
+    drafts: &mut Vec<Draft>,
+    key: &DestinationKey,
+    destination: &Destination,
+    revisions: &[RevisionLeg],
+    inputs: &Inputs<'_>,
+) {
+    let mut previous = None;
+    for leg in revisions {
+        let Some(image) = leg.change.after.clone() else { continue };
+        let mut stages = Stages::default();
+        for stage in [Stage::Built, Stage::Pushed, Stage::Detected, Stage::Fetched] {
+            stages.set(stage, StageState::Skipped);
+        }
+        let known = [
+            (Stage::Committed, Some(leg.change.at)),
+            (Stage::Applied, leg.version.map(|version| inputs.workload.versions[version].changed)),
+            (Stage::Started, leg.first(inputs, |version| &version.started)),
+            (Stage::Ready, leg.first(inputs, |version| &version.ready)),
+            (Stage::Live, leg.live(inputs)),
+        ];
+        for (stage, evidence) in known {
+            stages.set(stage, evidence.map_or(StageState::Unknown, StageState::Known));
+        }
+        let conflicts = narrow(&mut stages);
+        let cause = format!("revision {} {}", leg.change.commit.id, leg.change.commit.branch);
+        let committed = stages.evidence(Stage::Committed).map(|at| at.interval);
+        let live = stages.evidence(Stage::Live).map(|live| (Outcome::Live, live.interval));
+        let removed = inputs.workload.removed.map(|removed| (Outcome::Removed, removed.interval));
+        let end = leg.ended.or(live).or(removed);
+        drafts.push(Draft {
+            previous: previous.replace(drafts.len()),
+            version: leg.version,
+            journey: Journey {
+                id: id(key, &cause),
+                aliases: Vec::new(),
+                subject: Subject::Revision,
+                destination: destination.clone(),
+                image,
+                digest: None,
+                trigger: if leg.change.reverts { Trigger::Rollback } else { Trigger::Commit },
+                synthetic: false,
+                clock_start: None,
+                intent: committed,
+                commit: Some(leg.change.commit.clone()),
+                built_from: None,
+                stages,
+                outcome: end.map(|(outcome, _)| outcome),
+                ended: end.map(|(_, at)| at),
+                settled: false,
+                held: None,
+                held_seconds: 0.0,
+                stuck: None,
+                blind: None,
+                opened: leg.change.at.interval,
+                conflicts,
+            },
+            causes: vec![cause],
+        });
+    }
+}
+
+/// Contradictions between a cluster's clock and ours, in the versions that carry a leg.
+fn contradictions(first: Option<usize>, last: usize, inputs: &Inputs<'_>) -> u32 {
+    first.map_or(0, |first| inputs.workload.versions[first..=last].iter().map(|v| v.conflicts).sum())
 }
 
 fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rules) -> Stages {

@@ -65,6 +65,8 @@ pub struct Change {
     pub before: Option<ImageRef>,
     pub after: Option<ImageRef>,
     pub marker: bool,
+    /// The manifest's pod template changed and its image did not.
+    pub revision: bool,
     /// False for a commit that was already overtaken when we looked: evidence, but no desire.
     pub at_tip: bool,
 }
@@ -74,6 +76,7 @@ pub struct Change {
 pub struct Tree {
     references: BTreeMap<Slot, BTreeSet<ImageRef>>,
     markers: BTreeSet<(Slot, ImageRef)>,
+    templates: BTreeMap<Slot, u64>,
     known: bool,
     pub changes: Vec<Change>,
 }
@@ -94,17 +97,22 @@ impl Trees {
         let tree = self.trees.entry(key).or_default();
         let mut references: BTreeMap<Slot, BTreeSet<ImageRef>> = BTreeMap::new();
         let mut markers = BTreeSet::new();
+        let mut templates = BTreeMap::new();
         for reference in &names.references {
             let slot = Slot::of(reference);
             if reference.marker.is_some() {
                 markers.insert((slot.clone(), reference.image.clone()));
             }
+            if let Some(template) = reference.template {
+                templates.insert(slot.clone(), template);
+            }
             references.entry(slot).or_default().insert(reference.image.clone());
         }
         let former = std::mem::replace(&mut tree.references, references);
+        let former_templates = std::mem::replace(&mut tree.templates, templates);
         tree.markers = markers;
         if std::mem::replace(&mut tree.known, true) && !backfill {
-            tree.compare(&former, names, at)
+            tree.compare(&former, &former_templates, names, at)
         } else {
             true
         }
@@ -120,6 +128,7 @@ impl Tree {
     fn compare(
         &mut self,
         former: &BTreeMap<Slot, BTreeSet<ImageRef>>,
+        former_templates: &BTreeMap<Slot, u64>,
         names: &TreeNames,
         at: Evidence,
     ) -> bool {
@@ -129,6 +138,14 @@ impl Tree {
         for slot in slots {
             let old = former.get(slot).unwrap_or(&none);
             let new = self.references.get(slot).unwrap_or(&none);
+            let template = |templates: &BTreeMap<Slot, u64>| templates.get(slot).copied();
+            let templates = template(former_templates).zip(template(&self.templates));
+            if old == new && templates.is_some_and(|(old, new)| old != new) {
+                let image = new.first().cloned();
+                let change = self.change(slot, image.clone(), image, names, at);
+                changes.push(Change { revision: true, ..change });
+                continue;
+            }
             let mut removed = old.difference(new);
             for after in new.difference(old) {
                 let before = removed.next().cloned();
@@ -144,7 +161,8 @@ impl Tree {
         for commit in names.commits.iter().rev() {
             for reference in &commit.added {
                 let slot = Slot::of(reference);
-                if !tip.contains(&(slot.clone(), reference.image.clone())) {
+                let unchanged = self.references.get(&slot).is_some_and(|now| now.contains(&reference.image));
+                if !unchanged && !tip.contains(&(slot.clone(), reference.image.clone())) {
                     changes.push(Change {
                         at,
                         commit: commit_ref(names, commit),
@@ -153,6 +171,7 @@ impl Tree {
                         before: None,
                         after: Some(reference.image.clone()),
                         marker: reference.marker.is_some(),
+                        revision: false,
                         at_tip: false,
                     });
                 }
@@ -179,7 +198,8 @@ impl Tree {
             };
             commit.added.iter().any(named)
         };
-        let commit = names.commits.iter().find(brought);
+        // The oldest that brought it: a later one may have touched the same manifest otherwise.
+        let commit = names.commits.iter().rev().find(brought);
         let marker =
             after.as_ref().is_some_and(|after| self.markers.contains(&(slot.clone(), after.clone())));
         Change {
@@ -199,6 +219,7 @@ impl Tree {
             before,
             after,
             marker,
+            revision: false,
             at_tip: true,
         }
     }

@@ -318,6 +318,8 @@ pub struct Journey {
     /// The source that must be fresh before anything can be said.
     pub blind: Option<Arc<str>>,
     pub opened: Interval,
+    /// Pieces of its evidence that contradicted each other.
+    pub conflicts: u32,
 }
 
 impl Journey {

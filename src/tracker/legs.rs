@@ -75,7 +75,7 @@ pub fn fold(inputs: &Inputs<'_>) -> Desires {
     for selection in inputs.selections.iter().filter(|selection| !selection.backfill) {
         steps.push((selection.at.interval.not_after, 0, Step::Selection(selection)));
     }
-    for change in inputs.changes.iter().filter(|change| change.at_tip) {
+    for change in inputs.changes.iter().filter(|change| change.at_tip && !change.revision) {
         steps.push((change.at.interval.not_after, 1, Step::Commit(change)));
     }
     for (index, version) in inputs.workload.versions.iter().enumerate() {
@@ -231,7 +231,7 @@ impl Desires {
     /// template took, never desires.
     fn join_afterwards(&mut self, inputs: &Inputs<'_>) {
         let passed = inputs.changes.iter().filter(|change| !change.at_tip);
-        for change in passed.chain(&inputs.elsewhere) {
+        for change in passed.chain(&inputs.elsewhere).filter(|change| !change.revision) {
             let Some(image) = &change.after else { continue };
             let elsewhere = !inputs.changes.iter().any(|known| std::ptr::eq(*known, *change));
             let leg = self.legs.iter_mut().find(|leg| {

@@ -20,6 +20,7 @@ mod legs;
 mod observe;
 mod query;
 mod registry;
+mod revisions;
 mod rollout;
 mod sample;
 mod source;
@@ -78,7 +79,6 @@ pub struct Tracker {
     dirty: BTreeSet<Place>,
     /// Destinations with something that still depends on time.
     active: BTreeSet<DestinationKey>,
-    conflicts: u64,
     /// The next deadline, so that an observation need not look for it.
     due: Option<Time>,
 }
@@ -98,7 +98,6 @@ impl Default for Tracker {
             seen: Seen::new(),
             dirty: BTreeSet::new(),
             active: BTreeSet::new(),
-            conflicts: 0,
             due: None,
         }
     }
@@ -181,8 +180,6 @@ impl Tracker {
         let Some(cluster) = self.clusters.get_mut(cluster_uid) else { return Vec::new() };
         cluster.refresh(object, self.rules.live_when);
         let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
-        let Some(workload) = cluster.workloads.get_mut(object) else { return Vec::new() };
-        self.conflicts += u64::from(std::mem::take(&mut workload.conflicts));
         let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
             return Vec::new();
         };
@@ -199,20 +196,24 @@ impl Tracker {
             let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
             let inputs = self.inputs(workload, &key, &destination);
             let desires = legs::fold(&inputs);
-            let (drafts, conflicts) =
+            let mut drafts =
                 correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen);
+            let revisions = revisions::fold(&inputs);
+            correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
             let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
             let status = Standing::of(&desires, &inputs);
             let restarts = if Some(&key.container) == first.as_ref() {
-                desires.restarts.iter().map(|at| workload.versions[*at].generation).collect()
+                // A template that a revision's commit changed is no mere restart.
+                let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
+                let restarts = desires.restarts.iter().filter(|at| !revised(at));
+                restarts.map(|at| workload.versions[*at].generation).collect()
             } else {
                 Vec::new()
             };
-            derived.push((key, destination, drafts, conflicts, seen, status, restarts));
+            derived.push((key, destination, drafts, seen, status, restarts));
         }
         let mut events = Vec::new();
-        for (key, destination, drafts, conflicts, seen, status, restarts) in derived {
-            self.conflicts += u64::from(conflicts);
+        for (key, destination, drafts, seen, status, restarts) in derived {
             self.note_seen(&key, seen);
             let mut ledger = self.ledgers.remove(&key).unwrap_or_else(|| Ledger::new(destination.clone()));
             ledger.destination = destination;

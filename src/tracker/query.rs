@@ -1,6 +1,7 @@
 //! What others may ask the tracker.
 
-use super::journey::{Destination, Hold, Journey};
+use super::destination::promotion_rank;
+use super::journey::{Destination, Hold, Journey, JourneyId};
 use super::source::SourceStatus;
 use super::{Interests, RepositoryInterest, Tracker, judge};
 use crate::image::{Digest, ImageRef};
@@ -23,14 +24,33 @@ pub struct DestinationStatus {
 }
 
 impl Tracker {
-    /// Open journeys and those that ended lately, by destination, oldest first.
+    /// Open journeys and those that ended lately, oldest first.
     pub fn journeys(&self) -> impl Iterator<Item = &Journey> {
-        self.ledgers.values().flat_map(|ledger| ledger.entries.iter().map(|entry| &entry.journey))
+        let entries = self.ledgers.values().flat_map(|ledger| &ledger.entries);
+        let mut journeys: Vec<&Journey> = entries.map(|entry| &entry.journey).collect();
+        journeys.sort_by_key(|journey| (journey.opened.not_after, journey.id));
+        journeys.into_iter()
     }
 
-    /// Every destination that still exists.
+    /// One journey by its id.
+    #[must_use]
+    pub fn journey(&self, id: JourneyId) -> Option<&Journey> {
+        let mut entries = self.ledgers.values().flat_map(|ledger| &ledger.entries);
+        entries.find(|entry| entry.journey.id == id).map(|entry| &entry.journey)
+    }
+
+    /// Every destination that still exists, in promotion order of their environments.
     #[must_use]
     pub fn destinations(&self, now: Time) -> Vec<DestinationStatus> {
+        let rank = |status: &DestinationStatus| {
+            promotion_rank(&status.destination.environment, &self.rules).unwrap_or(usize::MAX)
+        };
+        let mut destinations = self.standing(now);
+        destinations.sort_by_key(rank);
+        destinations
+    }
+
+    fn standing(&self, now: Time) -> Vec<DestinationStatus> {
         self.ledgers
             .iter()
             .filter_map(|(key, ledger)| {
@@ -65,12 +85,6 @@ impl Tracker {
     #[must_use]
     pub fn sources(&self, now: Time) -> Vec<SourceStatus> {
         self.sources.summary(now)
-    }
-
-    /// Pieces of evidence so far that contradicted each other.
-    #[must_use]
-    pub fn conflicts(&self) -> u64 {
-        self.conflicts
     }
 
     /// What observers should look at now.

@@ -35,6 +35,7 @@ struct RepositoryState {
 pub struct Claims {
     pub created: Option<Time>,
     pub revision: Option<Arc<str>>,
+    pub synthetic: bool,
 }
 
 /// A tag that a rule began to select.
@@ -133,7 +134,7 @@ impl Registries {
     pub fn describe(&mut self, image: &ImageDescribed) {
         self.claims.insert(
             image.digest.clone(),
-            Claims { created: image.created, revision: image.revision.clone() },
+            Claims { created: image.created, revision: image.revision.clone(), synthetic: image.synthetic },
         );
         for node in &image.nodes {
             self.roots.entry(node.digest.clone()).or_default().insert(image.digest.clone());

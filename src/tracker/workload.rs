@@ -40,6 +40,8 @@ pub struct Version {
     pub deadline_exceeded: Option<Time>,
     /// The status said that the rollout was complete, whatever was seen of its pods.
     pub said_complete: bool,
+    /// Times at which the cluster's clock and our receipt contradicted each other.
+    pub conflicts: u32,
     /// A Job of it gave up before any container ran.
     pub failed: Option<Interval>,
 }
@@ -92,8 +94,6 @@ pub struct WorkloadState {
     pub pods: BTreeMap<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
-    /// Pieces of evidence that contradicted each other.
-    pub conflicts: u32,
 }
 
 impl Version {
@@ -116,7 +116,6 @@ impl WorkloadState {
             pods: BTreeMap::new(),
             jobs: BTreeMap::new(),
             removed: None,
-            conflicts: 0,
             now: workload,
         };
         state.begin_version(at, backfill, learned);
@@ -139,6 +138,7 @@ impl WorkloadState {
 
     fn begin_version(&mut self, at: Evidence, backfill: bool, learned: Time) {
         let mut changed = at;
+        let mut conflicts = 0;
         if let Some((written, _)) = self.now.template_written
             && !backfill
         {
@@ -148,7 +148,7 @@ impl WorkloadState {
             if written.interval.not_after >= previous {
                 let (merged, conflict) = merge(written, at);
                 changed = merged;
-                self.conflicts += u32::from(conflict);
+                conflicts = u32::from(conflict);
             }
         }
         let end = changed.interval.not_after;
@@ -169,6 +169,7 @@ impl WorkloadState {
             deadline_exceeded: None,
             said_complete: false,
             failed: None,
+            conflicts,
         });
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
@@ -246,7 +247,6 @@ impl WorkloadState {
             self.refresh_jobs();
             return;
         }
-        let mut conflicts = 0;
         let pods: Vec<(TemplateHash, &PodState)> =
             self.pods.values().filter_map(|pod| Some((self.template_of(&pod.pod)?, pod))).collect();
         for (template, state) in &pods {
@@ -258,12 +258,12 @@ impl WorkloadState {
                 if let Some(started) = container.started {
                     let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
                     let fresh = note_first(&mut version.started, &container.name, &digest, at);
-                    conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                 }
                 if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
                     let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
                     let fresh = note_first(&mut version.ready, &container.name, &digest, at);
-                    conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                 }
             }
         }
@@ -297,11 +297,10 @@ impl WorkloadState {
                     && at.interval.not_after >= version.changed.interval.not_before;
                 let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
                 let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
-                conflicts += u32::from(conflict);
+                version.conflicts += u32::from(conflict);
                 version.completes.push(Complete { at, learned: learned.not_after, digests });
             }
         }
-        self.conflicts += conflicts;
     }
 
     /// A Job of this CronJob.
@@ -324,7 +323,7 @@ impl WorkloadState {
                     let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
                     let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
                     let fresh = note_first(&mut version.started, &container.name, &digest, at);
-                    self.conflicts += u32::from(conflict && fresh);
+                    version.conflicts += u32::from(conflict && fresh);
                     started = true;
                 }
             }

@@ -1,6 +1,8 @@
 //! The demo world, seen from outside by plain HTTP and by the real git program: that it speaks the protocols, and
 //! that what its truth log says is what its servers show.
 
+mod faults;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -339,89 +341,6 @@ async fn a_rollback_reuses_the_old_replica_set() {
     };
     let last = until(&world, "/apis/apps/v1/namespaces/prod/replicasets", rolled_back).await;
     assert_eq!(items(&last).count(), sets + 1);
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_tag_fails_to_pull_and_exceeds_the_deadline() {
-    let world = world(Options { faults: vec![Fault::MissingTag], ..quick() }).await;
-    world.push("team/web", "v1.0.1").await.unwrap();
-    until(&world, "/api/v1/namespaces/prod/pods", |list| waits_with(list, "ErrImagePull")).await;
-    until(&world, "/api/v1/namespaces/prod/pods", |list| waits_with(list, "ImagePullBackOff")).await;
-    let events = world.get("/api/v1/namespaces/prod/events?fieldSelector=reason=Failed").await.unwrap();
-    let image = format!("{}/team/web:v1.0.1-missing", world.addresses().registry);
-    let told = format!(
-        "Failed to pull image \"{image}\": rpc error: code = NotFound desc = failed to pull and unpack image \
-         \"{image}\": failed to resolve image: {image}: not found"
-    );
-    assert!(items(&events).any(|event| event["message"] == told.as_str()), "{events}");
-    let exceeded = |deployment: &Value| {
-        let conditions = deployment["status"]["conditions"].as_array().unwrap();
-        conditions.iter().any(|one| one["reason"] == "ProgressDeadlineExceeded" && one["status"] == "False")
-    };
-    let stuck = until(&world, "/apis/apps/v1/namespaces/prod/deployments/web", exceeded).await;
-    assert_eq!(stuck["status"]["availableReplicas"], 3);
-    assert_eq!(stuck["status"]["updatedReplicas"], 1);
-
-    world.clear(Fault::MissingTag);
-    let is_live = |entry: &Entry| {
-        matches!(&entry.what, Happened::Live { namespace, image, .. }
-            if namespace == "prod" && image.ends_with("team/web:v1.0.1"))
-    };
-    patiently(world.happened(is_live)).await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crashing_image_loops_and_the_next_one_helps() {
-    let world = world(Options { faults: vec![Fault::CrashLoop], ..quick() }).await;
-    world.push("team/api", "v1.0.1").await.unwrap();
-    until(&world, "/api/v1/namespaces/prod/pods", |list| waits_with(list, "CrashLoopBackOff")).await;
-    world.clear(Fault::CrashLoop);
-    let push = world.push("team/api", "v1.0.2").await.unwrap();
-    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_that_may_not_be_made_or_placed_say_why() {
-    let world = world(quick()).await;
-    world.inject(Fault::Quota);
-    let push = world.push("team/web", "v1.0.1").await.unwrap();
-    let refused = |deployment: &Value| {
-        let conditions = deployment["status"]["conditions"].as_array().unwrap();
-        conditions.iter().any(|one| one["type"] == "ReplicaFailure" && one["reason"] == "FailedCreate")
-    };
-    until(&world, "/apis/apps/v1/namespaces/prod/deployments/web", refused).await;
-    world.inject(Fault::Unschedulable);
-    world.clear(Fault::Quota);
-    let homeless =
-        |list: &Value| items(list).any(|pod| pod["status"]["conditions"][0]["reason"] == "Unschedulable");
-    until(&world, "/api/v1/namespaces/prod/pods", homeless).await;
-    world.clear(Fault::Unschedulable);
-    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_that_are_down_or_busy_say_so() {
-    let world = world(quick()).await;
-    let tags = format!("http://{}/v2/team/web/tags/list", world.addresses().registry);
-    let refs = format!("{}/info/refs?service=git-upload-pack", world.addresses().git);
-    world.inject(Fault::RegistryDown);
-    world.inject(Fault::GitDown);
-    assert_eq!(client().get(&tags).send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(client().get(&refs).send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
-    world.clear(Fault::RegistryDown);
-    world.clear(Fault::GitDown);
-    assert_eq!(client().get(&refs).send().await.unwrap().status(), StatusCode::OK);
-    world.inject(Fault::RegistryThrottled);
-    let mut answers = Vec::new();
-    for _ in 0..30 {
-        answers.push(client().get(&tags).send().await.unwrap());
-    }
-    let busy = answers.iter().find(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS).unwrap();
-    assert_eq!(busy.headers()["retry-after"], "1");
     world.stop().await;
 }
 

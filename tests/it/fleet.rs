@@ -58,6 +58,7 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         settled: false,
         held: None,
         held_seconds: 0.0,
+        conflicts: 0,
         stuck: None,
         blind: None,
         opened: Interval::at(at(opened)),
@@ -145,6 +146,7 @@ pub fn running(app: &str, tag: &str, environment: &str, since: &str) -> Destinat
         live: Some((image.clone(), None, at(since))),
         image: Some(image),
         behind_seconds: 0.0,
+        hold: None,
         mixed_digests: false,
     }
 }
@@ -164,8 +166,7 @@ pub fn source(name: &str, up: bool) -> SourceStatus {
 /// A shop with two environments on an ordinary day: one thing of every kind.
 pub fn shop() -> Arc<Snapshot> {
     let mut held = journey("reports", "2.1.0", "prod", "12:02:00").pushed("12:01:40", "12:02:00");
-    held.held =
-        Some(knotmeter::tracker::Held { hold: Hold::Paused, since: at("12:02:30"), until: None });
+    held.held = Some(knotmeter::tracker::Held { hold: Hold::Paused, since: at("12:02:30"), until: None });
     let mut blind = journey("search", "0.9.4", "prod", "12:03:00").pushed("12:02:30", "12:03:00");
     blind.blind = Some("git/https://git.example.com/team/deploy".into());
     let stuck = journey("checkout", "v3.8.1", "prod", "12:00:02")

@@ -6,6 +6,7 @@
 mod extract;
 mod follower;
 mod origin;
+mod revision;
 
 use knotmeter::config::{Marker, Seconds};
 use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation, SourceId, SourceKind};

@@ -1,14 +1,19 @@
 //! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod cluster;
 mod config;
 mod config_docs;
 mod demo;
+mod deploy;
+mod exports;
+mod fleet;
 mod git;
+mod http;
 mod image;
+mod journeys;
+mod licences;
 mod policy;
-mod smoketest;
 mod recordings;
 mod registry;
+mod smoketest;
 mod tidy;
-mod cluster;
-mod journeys;

@@ -109,18 +109,11 @@ impl Watching {
     }
 
     fn absent_tags(&self) -> Vec<&str> {
-        let absent = |seen: &Observation| match &seen.fact {
-            Fact::Absent { subject: Subject::Tag { tag, .. } } => Some(tag.as_str().to_owned()),
+        let absent = self.facts.iter().filter_map(|seen| match &seen.fact {
+            Fact::Absent { subject: Subject::Tag { tag, .. } } => Some(tag.as_str()),
             _ => None,
-        };
-        self.facts
-            .iter()
-            .filter(|seen| absent(seen).is_some())
-            .map(|seen| match &seen.fact {
-                Fact::Absent { subject: Subject::Tag { tag, .. } } => tag.as_str(),
-                _ => unreachable!("filtered above"),
-            })
-            .collect()
+        });
+        absent.collect()
     }
 }
 

@@ -192,18 +192,17 @@ fn unfinished_work_and_luck_stay_out() {
     none(source::texts().iter().flat_map(words::text).collect());
 }
 
+/// The examples stand in files of their own, each line after the number of its complaints.
 #[test]
 fn unfinished_work_and_luck_are_found() {
-    let code = |text: &str| about(words::code, "src/a.rs", text).len();
-    assert_eq!(code("fn f() {\n    todo!()\n}\n"), 1);
-    assert_eq!(code("fn f() { std::thread::sleep(d); dbg!(d); }\n"), 2);
-    assert_eq!(code("#[test]\n#[ignore]\nfn f() {}\n"), 1);
-    assert_eq!(code("#[allow(dead_code)]\nfn f() {}\n"), 1);
-    assert_eq!(code("pub use stage::*;\n"), 1);
-    assert_eq!(code("// todo!() and #[ignore] are words here\nconst A: &str = \"dbg!(x)\";\n"), 0);
-    let text = |text: &str| about(words::text, "docs/a.md", text).len();
-    assert_eq!(text(concat!("FIX", "ME: later\nfine\nX", "XX\n")), 2);
-    assert_eq!(text("mktemp /tmp/a.XXXXXX\n"), 0);
+    let hold = |examples: &str, rule: fn(&Source) -> Vec<Complaint>| {
+        for line in examples.lines() {
+            let (count, text) = line.split_once(' ').expect("a number and an example");
+            assert_eq!(about(rule, "src/a.rs", text).len().to_string(), count, "{text}");
+        }
+    };
+    hold(include_str!("tidy/bad/code.txt"), words::code);
+    hold(include_str!("tidy/bad/text.txt"), words::text);
 }
 
 #[test]

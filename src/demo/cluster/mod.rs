@@ -1,8 +1,9 @@
 //! The demo's Kubernetes: an API server over plain HTTP and as much of the controllers, scheduler and kubelet
 //! as a rollout needs. It knows images and the registry's HTTP API, nothing of git. `store` keeps the objects;
-//! `api`, `list`, `watch`, `write` and `form` speak the protocol; `deployments`, `replicasets`, `node` and
-//! `pod` are the machinery behind it. A new kind gets a line in `kinds` and, if it moves, a controller with a
-//! `pass` in [`Cluster::run_controllers`].
+//! `api`, `list`, `watch`, `write` and `form` speak the protocol; `deployments` (with `rollout`), `replicasets`,
+//! `statefulsets`, `daemonsets`, `node` and `pod` are the machinery behind it. Jobs and CronJobs are kept and
+//! shown, and nothing runs them. A new kind gets a line in `kinds` and, if it moves, a controller with a `pass`
+//! in [`Cluster::run_controllers`].
 
 mod api;
 mod conditions;

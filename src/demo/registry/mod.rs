@@ -25,7 +25,7 @@ const SLOW_ANSWER: Duration = Duration::from_secs(3);
 /// While the registry is throttled it allows this many requests at once, and one more after each interval. A
 /// push needs seven.
 const THROTTLE_BURST: u32 = 8;
-const THROTTLE_INTERVAL: Duration = Duration::from_millis(250);
+const THROTTLE_INTERVAL: Duration = Duration::from_millis(150);
 /// Tags in one answer when the client asks for no number, and the most it gets when it does.
 const TAGS_PER_PAGE_MAX: usize = 1000;
 

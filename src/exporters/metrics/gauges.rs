@@ -1,6 +1,6 @@
 //! What a snapshot says in gauges: rows per family, folded under the cap, encoded by one collector.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -77,14 +77,11 @@ impl Gauges {
 
 /// Remembers the commit of each live destination, and forgets destinations that are gone.
 pub fn remember_revisions(revisions: &mut Revisions, snapshot: &Snapshot) {
-    let live: HashMap<&Destination, String> = snapshot
-        .destinations
-        .iter()
-        .filter_map(|status| Some((&status.destination, status.live.as_ref()?.0.to_string())))
-        .collect();
-    revisions.retain(|destination, _| live.contains_key(destination));
+    let destinations = snapshot.destinations.iter().filter(|status| status.live.is_some());
+    let live: HashSet<&Destination> = destinations.map(|status| &status.destination).collect();
+    revisions.retain(|destination, _| live.contains(destination));
     for journey in &snapshot.journeys {
-        if journey.outcome != Some(Outcome::Live) || !live.contains_key(&journey.destination) {
+        if journey.outcome != Some(Outcome::Live) || !live.contains(&journey.destination) {
             continue;
         }
         match &journey.commit {

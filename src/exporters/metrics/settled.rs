@@ -31,6 +31,7 @@ pub struct Settled {
     stage_uncertain: Series<Counter>,
     held_seconds: Series<Counter<f64, AtomicU64>>,
     negative: Series<Counter>,
+    conflicts: Series<Counter>,
 }
 
 impl Settled {
@@ -48,6 +49,7 @@ impl Settled {
             stage_uncertain: Series::register(to, &table::STAGE_UNCERTAIN, Counter::default, refused),
             held_seconds: Series::register(to, &table::HELD_SECONDS, Counter::default, refused),
             negative: Series::register(to, &table::NEGATIVE_DURATION, Counter::default, refused),
+            conflicts: Series::register(to, &table::EVIDENCE_CONFLICT, Counter::default, refused),
         }
     }
 
@@ -70,6 +72,9 @@ impl Settled {
                 Some(evidence) if evidence.basis != Basis::Backfill => self.stage(journey, stage, evidence),
                 Some(_) | None => {}
             }
+        }
+        if journey.conflicts > 0 {
+            self.conflicts.with(&[cluster]).inc_by(journey.conflicts.into());
         }
         if journey.held_seconds > 0.0 {
             self.held_seconds.with(&place(&journey.destination)).inc_by(journey.held_seconds);

@@ -158,6 +158,8 @@ families! {
         "event restarted", "Template changes without another image";
     NEGATIVE_DURATION: Counter, "negative_duration_total", ["stage"], Folds, Experimental, "settled journey",
         "Durations clamped to zero because two clocks disagree";
+    EVIDENCE_CONFLICT: Counter, "evidence_conflict_total", ["cluster"], Folds, Experimental, "settled journey",
+        "Pieces of evidence for one stage that cannot both be right; the better rank was taken";
     JOURNEYS_OPEN: Gauge, "journeys_open",
         ["cluster", "environment", "namespace", "app", "stage", "synthetic"], Folds, Stable, "snapshot",
         "Journeys under way by the last stage that they reached";

@@ -20,7 +20,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// Every resource, owners before what they own: a first look then says workloads before their pods.
+    /// Every resource, owners before what they own.
     pub const ALL: [Self; 9] = [
         Self::Deployments,
         Self::StatefulSets,

@@ -233,7 +233,7 @@ impl Stream {
         raw: &RawValue,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let Some(object) = self.head(raw, said) else { return None };
+        let object = self.head(raw, said)?;
         let version = object.metadata.resource_version.to_string();
         let was_full = self.memory.is_full();
         let novelty = self.memory.note(&object);
@@ -291,7 +291,7 @@ impl Stream {
         raw: &RawValue,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let Some(object) = self.head(raw, said) else { return None };
+        let object = self.head(raw, said)?;
         let uid = object.metadata.uid.clone();
         self.memory.forget(&uid);
         let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());

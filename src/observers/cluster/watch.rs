@@ -43,7 +43,7 @@ enum End {
         lasted: Duration,
     },
     /// The streaming list did not end: the server does not know the option.
-    NoEnd,
+    Unlisted,
     Failed {
         step: Step,
         failure: Failure,
@@ -109,7 +109,7 @@ impl Watcher {
             End::Closed { lasted } if lasted >= self.pace.good_after => self.backoff.reset(),
             End::Closed { .. } => sleep(self.backoff.next()).await,
             End::Listed => {}
-            End::NoEnd => self.fall_back("it did not end its list"),
+            End::Unlisted => self.fall_back("it did not end its list"),
             End::Failed { step, failure } => self.failed(step, failure).await,
         }
     }
@@ -121,7 +121,12 @@ impl Watcher {
                 self.page_items = (self.page_items / 4).max(1);
                 (Verdict::Again(LookFailure::Malformed), None)
             }
-            Failure::Network { .. } | Failure::Malformed { .. } => (Verdict::Again(failure.class()), None),
+            Failure::Network { .. } => (Verdict::Again(LookFailure::Network), None),
+            Failure::Malformed { .. } => {
+                // Resuming would meet the same line again: a look passes it by.
+                self.stream.forget_version();
+                (Verdict::Again(LookFailure::Malformed), None)
+            }
         };
         match verdict {
             Verdict::FallBack => self.fall_back(&failure.to_string()),
@@ -209,7 +214,7 @@ impl Watcher {
             };
             let chunk = match timeout_at(patience, body.next()).await {
                 Ok(Some(Ok(chunk))) => chunk,
-                Err(_) if step != Step::Watch => return End::NoEnd,
+                Err(_) if step != Step::Watch => return End::Unlisted,
                 Err(_) if !heard_any => {
                     heard_any = true;
                     let said = self.stream.quiet(asked_at, now());

@@ -246,7 +246,7 @@ fn entries(repository: &gix::Repository, tree: Option<ObjectId>) -> gix::Result<
 /// What is filled by an image: the container of an object, or a repository's name in a values file.
 type Slot<'a> = ([Option<&'a str>; 4], &'a Repository);
 /// Everything but the place in the text: lines shift and files are renamed without meaning.
-type Content<'a> = (Slot<'a>, &'a ImageRef, Option<&'a str>);
+type Content<'a> = (Slot<'a>, &'a ImageRef, Option<&'a str>, Option<u64>);
 
 fn slot(reference: &GitReference) -> Slot<'_> {
     let GitReference { kind, name, namespace, container, image, .. } = reference;
@@ -255,5 +255,5 @@ fn slot(reference: &GitReference) -> Slot<'_> {
 }
 
 fn content(reference: &GitReference) -> Content<'_> {
-    (slot(reference), &reference.image, reference.marker.as_deref())
+    (slot(reference), &reference.image, reference.marker.as_deref(), reference.template)
 }

@@ -18,7 +18,7 @@ pub enum Unusable {
     /// Neither Basic nor Bearer was offered.
     NoneKnown,
     /// The token service's address is no URL, or is plain http behind an https registry.
-    Realm(String),
+    Realm(&'static str),
 }
 
 /// Reads every offer in the headers and takes the best: a token rather than the password each time.
@@ -40,10 +40,9 @@ pub fn parse(headers: &HeaderMap, plain_http: bool) -> Result<Challenge, Unusabl
         let of =
             |wanted: &str| bearer.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         if let Some(realm) = of("realm") {
-            let url =
-                Url::parse(&realm).map_err(|_| Unusable::Realm(format!("{realm:.80?} is no address")))?;
+            let url = Url::parse(&realm).map_err(|_| Unusable::Realm("its address cannot be read"))?;
             if url.scheme() != "https" && !(plain_http && url.scheme() == "http") {
-                return Err(Unusable::Realm(format!("{} does not use https", url.authority())));
+                return Err(Unusable::Realm("its address does not use https"));
             }
             return Ok(Challenge::Bearer { realm: url, service: of("service") });
         }

@@ -18,6 +18,7 @@ use super::budget::PullBudget;
 use super::credentials::Login;
 use super::error::Problem;
 use super::limits::Limits;
+use super::pause::{self, Pause};
 use crate::config;
 use crate::image::Repository;
 use crate::observation::{Measure, Time};
@@ -25,12 +26,6 @@ use crate::observers::now;
 
 /// Requests in flight to one host. Above this registries answer no sooner, and some answer 429.
 pub const HOST_CONCURRENCY: usize = 8;
-/// Longest wait a registry can impose. Beyond it we ask again anyhow: hosts have sent dates years ahead.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
-/// The wait after a 429 that names none.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(5);
-/// A wait up to this long is sat out inside the request, so that a long listing need not start anew.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How often one request is sent again after such a wait.
 const THROTTLED_RETRIES_MAX: usize = 3;
 /// Clock differences move slowly.
@@ -58,7 +53,7 @@ pub struct Client {
     limits: Limits,
     permits: Semaphore,
     pulls: PullBudget,
-    paused_until: Mutex<Option<Instant>>,
+    pause: Pause,
     clock_measured: Mutex<Option<Instant>>,
     meter: Meter,
 }
@@ -111,10 +106,9 @@ impl Client {
         let scheme = if registry.plain_http { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{api}/"))
             .ok()
-            .filter(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none())
-            .ok_or_else(|| {
-                Problem::Client(format!("{host:.80?} is not a host name with an optional port"))
-            })?;
+            .filter(|url| url.path() == "/" && url.username().is_empty())
+            .filter(|url| url.query().is_none() && url.fragment().is_none())
+            .ok_or_else(|| Problem::Client(format!("{host:?} is no host name with an optional port")))?;
         let this_machine = address::is_this_machine(&base);
         let (own, elsewhere) = match named_by {
             NamedBy::Operator if this_machine => (Reach::Anywhere, Reach::Machine),
@@ -143,7 +137,7 @@ impl Client {
             limits,
             permits: Semaphore::new(HOST_CONCURRENCY),
             pulls: PullBudget::new(&host, Instant::now()),
-            paused_until: Mutex::default(),
+            pause: Pause::default(),
             clock_measured: Mutex::default(),
             meter,
             host,
@@ -154,6 +148,12 @@ impl Client {
     #[must_use]
     pub fn host(&self) -> &Arc<str> {
         &self.host
+    }
+
+    /// The registry as metrics name a source.
+    #[must_use]
+    pub fn source(&self) -> Arc<str> {
+        format!("registry/{}", self.host).into()
     }
 
     #[must_use]
@@ -190,8 +190,7 @@ impl Client {
     /// When the registry may be asked again, if it told us to wait.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        let paused = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.filter(|until| *until > Instant::now())
+        self.pause.until()
     }
 
     /// Sends a request, logs in where asked to, follows redirects, sits out short waits, and reads the body.
@@ -214,7 +213,7 @@ impl Client {
         let mut at_home = true;
         let (mut logged_in, mut redirects, mut throttled) = (false, 0, 0);
         loop {
-            self.sit_out_pause().await?;
+            self.pause.sit_out().await?;
             // Once sent elsewhere a request stays without credentials, even if it is sent back.
             at_home &= same_origin(&url, &self.base);
             let login = if at_home { self.auth.header(self, &self.base, &scope).await? } else { None };
@@ -240,9 +239,9 @@ impl Client {
                 401 => return Err(Problem::Unauthorized { found: found(login.as_ref()) }),
                 403 => return Err(Problem::Forbidden),
                 429 | 503 if status == 429 || response.headers().contains_key(RETRY_AFTER) => {
-                    let wait = self.pause(response.headers());
+                    let wait = self.pause.begin(response.headers(), now());
                     throttled += 1;
-                    if wait > PATIENCE || throttled > THROTTLED_RETRIES_MAX {
+                    if wait > pause::PATIENCE || throttled > THROTTLED_RETRIES_MAX {
                         return Err(Problem::Throttled(wait));
                     }
                 }
@@ -322,28 +321,10 @@ impl Client {
         Err(malformed("to another host without https"))
     }
 
-    /// Stops all requests to this host for as long as it says, and tells how long that is.
-    fn pause(&self, headers: &HeaderMap) -> Duration {
-        let text = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = text.and_then(|text| retry_after(text, now())).unwrap_or(RETRY_AFTER_DEFAULT);
-        let until = Instant::now() + wait;
-        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused = Some(paused.map_or(until, |before| before.max(until)));
-        wait
-    }
-
-    async fn sit_out_pause(&self) -> Result<(), Problem> {
-        let Some(until) = self.paused_until() else { return Ok(()) };
-        let wait = until.saturating_duration_since(Instant::now());
-        if wait > PATIENCE {
-            return Err(Problem::Throttled(wait));
-        }
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
     fn measure_clock(&self, headers: &HeaderMap, sent: Time, received: Time) {
-        let Some(date) = headers.get(DATE).and_then(|value| http_date(value.to_str().ok()?)) else { return };
+        let Some(date) = headers.get(DATE).and_then(|value| pause::http_date(value.to_str().ok()?)) else {
+            return;
+        };
         let mut measured = self.clock_measured.lock().unwrap_or_else(PoisonError::into_inner);
         if measured.is_some_and(|at| at.elapsed() < CLOCK_EVERY) {
             return;
@@ -353,7 +334,7 @@ impl Client {
         let theirs = date.0 as f64 + 500.0;
         let ours = (sent.0 as f64 + received.0 as f64) / 2.0;
         let seconds = (theirs - ours) / 1000.0;
-        self.measure(Measure::ClockOffset { source: format!("registry/{}", self.host).into(), seconds });
+        self.measure(Measure::ClockOffset { source: self.source(), seconds });
     }
 }
 
@@ -378,7 +359,7 @@ impl AskTokenService for Client {
         self.measure(Measure::RegistryRequest { registry: self.host.clone(), operation: "token", code });
         let response = outcome.map_err(|error| Problem::transport(error, self.limits.request))?;
         if code == 429 {
-            return Err(Problem::Throttled(self.pause(response.headers())));
+            return Err(Problem::Throttled(self.pause.begin(response.headers(), now())));
         }
         let body =
             read_up_to(response, ("bytes of token", self.limits.token_bytes), self.limits.request).await?;
@@ -406,22 +387,6 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme()
         && a.host_str() == b.host_str()
         && a.port_or_known_default() == b.port_or_known_default()
-}
-
-/// `Retry-After`: seconds or an HTTP date, at least a second and at most [`RETRY_AFTER_MAX`].
-fn retry_after(text: &str, now: Time) -> Option<Duration> {
-    let text = text.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        // Too many digits are still a number, only a silly one.
-        Err(_) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => u64::MAX,
-        Err(_) => http_date(text)?.seconds_since(now).clamp(0.0, 1e9).ceil() as u64,
-    };
-    Some(Duration::from_secs(seconds.max(1)).min(RETRY_AFTER_MAX))
-}
-
-fn http_date(text: &str) -> Option<Time> {
-    chrono::DateTime::parse_from_rfc2822(text).ok().map(|at| Time::from(at.to_utc()))
 }
 
 fn found(login: Option<&HeaderValue>) -> &'static str {

@@ -21,6 +21,8 @@ const CREATED: [&str; 2] = ["org.opencontainers.image.created", "org.label-schem
 const REVISION: [&str; 2] = ["org.opencontainers.image.revision", "org.label-schema.vcs-ref"];
 const SOURCE: [&str; 2] = ["org.opencontainers.image.source", "org.label-schema.vcs-url"];
 
+const SYNTHETIC: &str = "knotmeter.dev/synthetic";
+
 /// All places of one image that say something about its build.
 #[derive(Debug, Default, Clone)]
 pub struct Claims {
@@ -50,6 +52,12 @@ impl Claims {
     #[must_use]
     pub fn source(&self) -> Option<Arc<str>> {
         self.first(SOURCE)
+    }
+
+    /// A smoketest made it.
+    #[must_use]
+    pub fn synthetic(&self) -> bool {
+        self.labels.iter().any(|labels| value(labels, SYNTHETIC) == Some("true"))
     }
 
     fn first(&self, keys: [&str; 2]) -> Option<Arc<str>> {

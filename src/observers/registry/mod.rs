@@ -15,6 +15,8 @@ pub mod known;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+pub mod page;
+pub mod pause;
 pub mod schedule;
 pub mod tags;
 

@@ -89,6 +89,7 @@ pub async fn describe(
         created: claims.created(first_seen),
         revision: claims.revision(),
         source: claims.source(),
+        synthetic: claims.synthetic(),
     })
 }
 

@@ -240,7 +240,7 @@ impl Host {
     }
 
     fn dropped(&self, reason: &'static str) {
-        self.client.measure(Measure::Dropped { source: self.client.host().clone(), reason });
+        self.client.measure(Measure::Dropped { source: self.client.source(), reason });
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn watch_host(
                     Err(error) => {
                         tracing::error!(registry = &**host.client.host(), %error, "a look crashed");
                         host.client.measure(Measure::Dropped {
-                            source: host.client.host().clone(),
+                            source: host.client.source(),
                             reason: "look_crashed",
                         });
                         restart_lost(&mut plan, &looks);
@@ -120,10 +120,8 @@ fn update(
     });
     for (repository, interest) in wanted {
         if plan.len() >= REPOSITORIES_MAX && !plan.contains_key(&repository) {
-            host.client.measure(Measure::Dropped {
-                source: host.client.host().clone(),
-                reason: "too_many_repositories",
-            });
+            host.client
+                .measure(Measure::Dropped { source: host.client.source(), reason: "too_many_repositories" });
             continue;
         }
         let entry = plan.entry(repository.clone()).or_insert_with(|| Entry {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knotmeter::config;
 use knotmeter::observation::{Basis, Fact, LookFailure, Observation, Scope, SourceId, SourceKind, Subject};
-use knotmeter::observers::cluster::{Access, Pace, Resource, check_with, rbac, run_at};
+use knotmeter::observers::cluster::{Access, Error, Pace, Resource, check_with, connect, rbac, run_at};
 use knotmeter::observers::{Report, Reporter};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -196,6 +196,20 @@ async fn after_410_a_relist_tells_what_changed_and_what_is_gone() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_event_is_passed_by_with_a_new_look() {
+    let fake = Fake::new(StreamingLists::Served);
+    fake.lock().deploy("web", "web:1");
+    let mut observer = Observer::start(fake.client(), hurried());
+    observer.looked_at(Resource::Deployments).await;
+    fake.lock().garble();
+    let malformed =
+        |o: &Observation| matches!(&o.fact, Fact::LookFailed { failure: LookFailure::Malformed, .. });
+    observer.wait("the failure", malformed).await;
+    fake.lock().deploy("web", "web:2");
+    observer.deployed("web:2").await;
+}
+
+#[tokio::test]
 async fn a_forbidden_kind_says_how_to_grant_it_and_stops_no_other() {
     let fake = Fake::new(StreamingLists::Served);
     fake.lock().forbidden.insert("replicasets");
@@ -273,4 +287,24 @@ async fn a_check_names_what_is_forbidden_and_the_role_that_grants_it() {
         assert!(role.contains(resource.plural()), "{resource}");
     }
     assert!(!role.contains("secrets"));
+}
+
+#[tokio::test]
+async fn a_kubeconfig_is_found_by_its_path_and_context() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let with = |context: &str| {
+        let context = Some(context.to_owned());
+        config::Cluster { name: "lab".into(), kubeconfig: Some(path.clone()), context }
+    };
+    let Err(missing) = connect(&with("one")).await else { panic!("there is no file") };
+    assert!(matches!(missing, Error::Kubeconfig { .. }));
+    assert!(missing.to_string().starts_with("cluster lab: the kubeconfig /"), "{missing}");
+    let text = r#"{"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+        "users": [{"name": "u", "user": {}}]}"#;
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(connect(&with("one")).await.unwrap().default_namespace(), "shop");
+    assert!(matches!(connect(&with("two")).await, Err(Error::Kubeconfig { .. })));
 }

@@ -56,6 +56,15 @@ impl Default for Poll {
     }
 }
 
+/// Which part of a file a line is in.
+#[derive(Debug, Clone, Copy)]
+enum Section {
+    Head,
+    Config,
+    Facts,
+    Expect,
+}
+
 impl Case {
     /// Reads a case.
     pub fn read(path: &Path) -> Read<Self> {
@@ -71,7 +80,7 @@ impl Case {
             facts: Vec::new(),
             expect: Vec::new(),
         };
-        let mut section = "";
+        let mut section = Section::Head;
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             if number == 1 && !line.starts_with("# ") {
@@ -81,24 +90,12 @@ impl Case {
                 ));
             }
             let found = words(line);
-            let Some(first) = found.first() else { continue };
+            if found.is_empty() {
+                continue;
+            }
             let at_margin = !line.starts_with(' ');
-            let result = match (at_margin, first.as_str(), section) {
-                (true, "config", _) => Ok(section = "config"),
-                (true, "facts", _) => Ok(section = "facts"),
-                (true, "expect", _) => Ok(section = "expect"),
-                (true, "rule:", _) => case.read_rules(&found[1..]),
-                (false, _, "config") => case.config.read_line(&found),
-                (false, _, "facts") => millis(first).map(|at| {
-                    case.facts.push(Line { number, at: Some(at), words: found[1..].to_vec() });
-                }),
-                (false, "at", "expect") if found.len() > 2 => millis(&found[1]).map(|at| {
-                    case.expect.push(Line { number, at: Some(at), words: found[2..].to_vec() });
-                }),
-                (false, _, "expect") => Ok(case.expect.push(Line { number, at: None, words: found })),
-                _ => Err(format!("{line:?} belongs to no section")),
-            };
-            result.map_err(|error| format!("{}:{number}: {error}", case.file))?;
+            case.read_line(&mut section, at_margin, Line { number, at: None, words: found })
+                .map_err(|error| format!("{}:{number}: {error}", case.file))?;
         }
         if case.rules.is_empty() || case.facts.is_empty() || case.expect.is_empty() {
             return Err(format!("{}:1: a case needs `rule:`, `facts` and `expect`", case.file));
@@ -111,6 +108,29 @@ impl Case {
         let end = self.facts.iter().find(|line| line.words.first().is_some_and(|word| word == "end"));
         let last = || self.facts.iter().filter_map(|line| line.at).max().unwrap_or_default() + 300_000;
         end.and_then(|line| line.at).unwrap_or_else(last)
+    }
+
+    fn read_line(&mut self, section: &mut Section, at_margin: bool, mut line: Line) -> Read<()> {
+        let first = line.words[0].clone();
+        match (at_margin, first.as_str(), *section) {
+            (true, "config", _) => *section = Section::Config,
+            (true, "facts", _) => *section = Section::Facts,
+            (true, "expect", _) => *section = Section::Expect,
+            (true, "rule:", _) => self.read_rules(&line.words[1..])?,
+            (false, _, Section::Config) => self.config.read_line(&line.words)?,
+            (false, _, Section::Facts) => {
+                line.at = Some(millis(&line.words.remove(0))?);
+                self.facts.push(line);
+            }
+            (false, "at", Section::Expect) if line.words.len() > 2 => {
+                line.at = Some(millis(&line.words[1])?);
+                line.words.drain(..2);
+                self.expect.push(line);
+            }
+            (false, _, Section::Expect) => self.expect.push(line),
+            _ => return Err(format!("{first:?} begins no line of this section")),
+        }
+        Ok(())
     }
 
     fn read_rules(&mut self, words: &[String]) -> Read<()> {

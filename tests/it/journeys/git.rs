@@ -186,7 +186,7 @@ impl Git {
     }
 }
 
-/// `[FILE] [KIND/NAME] [ns=NAMESPACE] CONTAINER=IMAGE [marker=M]`; `-` as image takes the reference away.
+/// `[FILE] [KIND/NAME] [ns=NAMESPACE] CONTAINER=IMAGE [marker=M] [manifest=TEXT]`; `-` as image takes the reference away.
 fn change_file(
     tree: &mut Tree,
     file: &mut Option<String>,
@@ -196,10 +196,14 @@ fn change_file(
     let mut object = (None::<Arc<str>>, None::<Arc<str>>, None::<Arc<str>>);
     let mut set: Vec<(String, String)> = Vec::new();
     let mut marker = None;
+    let mut manifest = None;
     for word in words {
         match pair(word) {
             Some(("by" | "reverts", _)) => {}
             Some(("marker", name)) => marker = Some(Arc::from(name)),
+            Some(("manifest", text)) => {
+                manifest = Some(text.bytes().fold(7, |sum: u64, b| sum * 31 + u64::from(b)))
+            }
             Some(("ns", namespace)) => object.2 = Some(namespace.into()),
             Some((container, image)) => set.push((container.to_owned(), image.to_owned())),
             None => match kind_and_name(word) {
@@ -211,14 +215,13 @@ fn change_file(
     let file = file.as_deref().ok_or("a commit names its file")?;
     let lines = tree.entry(file.to_owned()).or_default();
     for (place, text) in set {
-        let (kind, name, container): (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) =
-            if place == "text" {
-                (None, None, None)
-            } else if place.starts_with("kustomize:") {
-                (Some("Kustomization".into()), None, None)
-            } else {
-                (object.0.clone(), object.1.clone(), Some(place.as_str().into()))
-            };
+        let (kind, name, container) = if place == "text" {
+            (None, None, None)
+        } else if place.starts_with("kustomize:") {
+            (Some("Kustomize".into()), Some(place["kustomize:".len()..].into()), None)
+        } else {
+            (object.0.clone(), object.1.clone(), Some(Arc::from(place.as_str())))
+        };
         let named = (text != "-").then(|| image(&text)).transpose()?;
         lines.retain(|line| {
             let same_place = (&line.kind, &line.name, &line.container) == (&kind, &name, &container);
@@ -237,6 +240,7 @@ fn change_file(
             container,
             image: named,
             marker: marker.clone(),
+            template: object.0.as_ref().and(manifest),
         });
     }
     lines.iter_mut().zip(1..).for_each(|(line, number)| line.line = number);

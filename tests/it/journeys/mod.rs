@@ -80,7 +80,10 @@ fn run_case(case: &Case) -> Result<Vec<String>, String> {
             plain.advance(delivery.at());
             plain.deliver(delivery.at(), delivery);
         }
-        plain.advance(until);
+        match moment {
+            Some(_) => plain.advance(until),
+            None => plain.finish(until),
+        }
         check.at(moment, &plain);
     }
     let mut wrong = check.wrong;

@@ -85,6 +85,7 @@ impl Registries {
         let known = self.repositories.values().find_map(|there| there.images.get(&digest)).cloned();
         // A copy is the same image: it has the same nodes and claims.
         let mut described = known.unwrap_or_else(|| ImageDescribed {
+            synthetic: false,
             repository: image.repository.clone(),
             digest: digest.clone(),
             nodes: nodes(&format!("c-{word}")),

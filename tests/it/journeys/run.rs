@@ -45,8 +45,15 @@ impl Run {
             }
             run.deliver(*now, delivery);
         }
-        run.advance(end);
+        run.finish(end);
         run
+    }
+
+    /// Lets time pass to the end, and has everything that counts time count it.
+    pub fn finish(&mut self, end: Time) {
+        self.advance(end);
+        let events = self.tracker.advance(end);
+        self.take(events, end);
     }
 
     /// Lets time pass, stopping at every deadline.

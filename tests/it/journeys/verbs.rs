@@ -100,7 +100,7 @@ impl Roll {
             }
             _ => {
                 let running = cluster.workload(&self.key)?;
-                if running.kind() == WorkloadKind::Deployment {
+                if running.kind() == WorkloadKind::Deployment && self.pods.is_none() {
                     let current = running.current;
                     running.pods.retain(|made| made.revision == current);
                     running.pods.truncate(running.is.replicas as usize);

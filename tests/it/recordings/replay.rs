@@ -267,6 +267,7 @@ fn pushes(drive: &Drive, start: Time) -> Vec<Observation> {
             created: None,
             revision: None,
             source: None,
+            synthetic: false,
         };
         let points = Fact::TagPointsTo { repository: repository.clone(), tag, digest };
         said.push(registry.say(after, happened, Basis::Webhook, points));

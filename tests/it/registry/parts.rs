@@ -11,7 +11,7 @@ use knotmeter::observers::registry::credentials::{self, Login, Secret};
 use knotmeter::observers::registry::known::looks_mutable;
 use knotmeter::observers::registry::manifest::{self, Manifest};
 use knotmeter::observers::registry::schedule::{jittered, wait_after_failure, wait_after_success};
-use knotmeter::observers::registry::{link, tags};
+use knotmeter::observers::registry::{link, page, pause};
 use reqwest::header::{HeaderMap, HeaderValue};
 
 #[test]
@@ -102,7 +102,7 @@ fn only_tags_are_read_of_a_page_and_what_is_no_tag_is_counted() {
         ),
         (r#"{"tags":["ok",".bad","",null,1,-1,1.5,true,["x"],{"y":1},"a b","\u0061"]}"#, vec!["a", "ok"], 10),
     ] {
-        let (tags, skipped) = tags::parse(body.as_bytes(), 100).unwrap();
+        let (tags, skipped) = page::parse(body.as_bytes(), 100).unwrap();
         let tags: Vec<&str> = tags.iter().map(|tag| tag.as_str()).collect();
         assert_eq!((tags, skipped), (expected, invalid), "{body}");
     }
@@ -113,13 +113,13 @@ fn a_page_that_is_no_page_is_refused_without_quoting_it() {
     for body in
         ["", "[]", "null", "{", r#"{"tags":"secret"}"#, r#"{"tags":{"secret":1}}"#, r#"{"tags":[]}secret"#]
     {
-        let error = tags::parse(body.as_bytes(), 100).unwrap_err().to_string();
+        let error = page::parse(body.as_bytes(), 100).unwrap_err().to_string();
         assert!(error.contains("not the JSON it should be") && !error.contains("secret"), "{body}: {error}");
     }
     let nested = format!(r#"{{"x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(tags::parse(nested.as_bytes(), 100).unwrap(), (vec![], 0), "depth costs no stack");
+    assert_eq!(page::parse(nested.as_bytes(), 100).unwrap(), (vec![], 0), "depth costs no stack");
     let many = format!(r#"{{"tags":[{}]}}"#, vec![r#""a""#; 101].join(","));
-    let error = tags::parse(many.as_bytes(), 100).unwrap_err().to_string();
+    let error = page::parse(many.as_bytes(), 100).unwrap_err().to_string();
     assert!(error.contains("more tags than the limit of 100"), "{error}");
 }
 
@@ -308,5 +308,26 @@ fn waits_follow_urgency_and_the_kind_of_failure() {
     for look in 0..1000 {
         let wait = jittered(minute, &repository, look);
         assert!(wait >= seconds(54.0) && wait <= seconds(66.0), "{wait:?}");
+    }
+}
+
+#[test]
+fn a_wait_is_seconds_or_a_date_and_has_its_limits() {
+    let now = Time::from_rfc3339("2026-11-05T12:00:00Z").unwrap();
+    for (text, expected) in [
+        ("7", Some(7)),
+        (" 120 ", Some(120)),
+        ("0", Some(1)),
+        ("86400", Some(900)),
+        ("999999999999999999999999", Some(900)),
+        ("Thu, 05 Nov 2026 12:00:30 GMT", Some(30)),
+        ("Thu, 05 Nov 2026 11:00:00 GMT", Some(1)),
+        ("Fri, 05 Nov 2999 12:00:00 GMT", None),
+        ("Tue, 05 Nov 2999 12:00:00 GMT", Some(900)),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(pause::retry_after(text, now), expected.map(Duration::from_secs), "{text}");
     }
 }

@@ -62,6 +62,10 @@ fn files(folder: &str, endings: &[&str]) -> Vec<Source> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries {
             let path = entry.expect("a readable folder").path();
+            // Bad examples are bad on purpose.
+            if path.ends_with("tests/it/tidy/bad") {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| endings.iter().any(|e| ending == *e)) {

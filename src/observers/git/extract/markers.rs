@@ -55,6 +55,7 @@ impl<'a> Source<'a> {
             container: None,
             image,
             marker: self.marker(lines),
+            template: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod lines;
 mod markers;
+mod template;
 mod walk;
 mod words;
 mod yaml;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::markers::Source;
+use super::template;
 use super::words::{Parts, any, explicit, explicit_with_path, is_image_key, joined};
 use super::yaml::{Node, Value};
 use crate::image::{ImageRef, Repository};
@@ -30,6 +31,8 @@ struct Object<'a> {
     kind: Option<&'a Arc<str>>,
     name: Option<&'a Arc<str>>,
     namespace: Option<&'a Arc<str>>,
+    /// Hash of its pod template without the images.
+    template: Option<u64>,
 }
 
 impl<'a> Object<'a> {
@@ -41,6 +44,7 @@ impl<'a> Object<'a> {
             kind: Some(node.text_at("kind")?),
             name: Some(metadata.text_at("name").or_else(|| metadata.text_at("generateName"))?),
             namespace: metadata.text_at("namespace"),
+            template: template::hash(node),
         })
     }
 }
@@ -220,6 +224,7 @@ impl Walk<'_> {
             name: object.name.cloned(),
             namespace: object.namespace.cloned(),
             container: container.cloned(),
+            template: object.template,
             ..self.source.reference(image, lines)
         });
     }

@@ -1,0 +1,316 @@
+//! The page, the API and the probes, asked over loopback.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knotmeter::exporters::Snapshot;
+use knotmeter::exporters::metrics::Metrics;
+use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, why};
+use knotmeter::tracker::{Event, Outcome, Stage};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::fleet::{self, Told, arrived, journey, running};
+
+struct Server {
+    url: String,
+    client: reqwest::Client,
+    ready: Ready,
+    events: broadcast::Sender<EventRecord>,
+    _snapshots: watch::Sender<Arc<Snapshot>>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+async fn start(snapshot: Arc<Snapshot>) -> Server {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, snapshots) = watch::channel(snapshot);
+    let (events, _) = broadcast::channel(2);
+    let ready = Ready::default();
+    let state = HttpState {
+        snapshots,
+        metrics: Arc::new(Metrics::new()),
+        events: events.clone(),
+        ready: ready.clone(),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(serve(listener, state, async move {
+        let _ = stopped.await;
+    }));
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
+    Server { url, client, ready, events, _snapshots: sender, stop: Some(stop), task }
+}
+
+impl Server {
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    async fn json(&self, path: &str) -> (u16, Value) {
+        let (status, text) = self.get(path).await;
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path} gave no JSON: {text}")))
+    }
+}
+
+/// The sentences that answer a question about the shop.
+fn told(question: &str) -> Vec<String> {
+    told_of(&fleet::shop(), question)
+}
+
+fn told_of(snapshot: &Snapshot, question: &str) -> Vec<String> {
+    let question = knotmeter::http::Question::new(question, None);
+    why(snapshot, &question).into_iter().map(|answer| answer.sentence).collect()
+}
+
+#[test]
+fn why_says_what_is_stuck_first_and_what_runs_meanwhile() {
+    insta::assert_snapshot!(told("checkout").join("\n"), @r"
+    team/checkout:v3.8.1 is stuck in prod (deployment/checkout -n prod): it has waited for ready for 4m12s: its container ends again and again: look at its log
+    team/checkout:v3.8.1 is live in staging (deployment/checkout -n staging) since 12:00:06 (±0.5 s), 6.0 s after the push
+    team/checkout:v3.8.0 is live in prod (deployment/checkout -n prod) since 09:12:44; it is 4m26s behind what it should run
+    ");
+}
+
+#[test]
+fn why_says_held_blind_under_way_superseded_and_never_seen() {
+    insta::assert_snapshot!(
+        [told("reports:2.1.0"), told("search:0.9.4"), told("web:v1.0.4"), told("web:v1.0.2"), told("nobody/knows:1")]
+            .concat()
+            .join("\n"),
+        @r"
+    team/reports:2.1.0 is held in prod (deployment/reports -n prod) since 12:02:30: the Deployment is paused: kubectl rollout resume lets it go on
+    team/reports:2.1.0 is live in staging (deployment/reports -n staging) since 11:12:00
+    nothing can be said of team/search:0.9.4 in prod (deployment/search -n prod): git/https://git.example.com/team/deploy was last seen whole at 12:02:11
+    team/search:0.9.4 is live in staging (deployment/search -n staging) since 10:40:00
+    team/web:v1.0.4 is on its way to staging (deployment/web -n staging): it reached applied 14 s ago and waits for started
+    team/web:v1.0.2 never became live in prod (deployment/web -n prod): team/web:v1.0.3 superseded it at 11:58:02 (it had reached committed)
+    nobody/knows:1 was never seen: no followed registry, commit or workload names it lately; /api/v1/sources says what is followed
+    "
+    );
+}
+
+#[test]
+fn why_tells_what_was_live_from_what_is() {
+    let mut later = arrived("web", "v2", "prod");
+    later.opened = knotmeter::observation::Interval::at(fleet::at("12:03:00"));
+    later = later.live("12:03:04", "12:03:05");
+    let journeys = vec![arrived("web", "v1", "prod"), later];
+    let snapshot = Snapshot {
+        at: fleet::now(),
+        journeys,
+        destinations: vec![running("web", "v2", "prod", "12:03:04")],
+        sources: vec![],
+    };
+    insta::assert_snapshot!(told_of(&snapshot, "web:v1").join("\n"), @"team/web:v1 was live in prod (deployment/web -n prod) from 12:00:06 (±0.5 s), 6.0 s after the push; now team/web:v2 is");
+}
+
+#[test]
+fn why_finds_by_every_name_that_people_use() {
+    let stuck = "team/checkout:v3.8.1 is stuck";
+    let shop = fleet::shop();
+    let digest = shop.journeys[4].digest.as_ref().unwrap().to_string();
+    let id = shop.journeys[4].id.to_string();
+    for question in [
+        "registry.example.com/team/checkout:v3.8.1",
+        "team/checkout:v3.8.1",
+        "checkout",
+        "deployment/checkout",
+        "deploy/checkout",
+        "4f2a9c1b",
+        &digest,
+        &digest[..19],
+        &digest[7..20],
+        &format!("anything@{digest}"),
+        &id,
+    ] {
+        let sentences = told(question);
+        assert!(sentences[0].starts_with(stuck), "{question}: {sentences:?}");
+    }
+    for question in
+        ["checkout:v3.8", "heckout", "deployment/web2", "4f2", "sha256:abcdef", "statefulset/checkout"]
+    {
+        let sentences = told(question);
+        assert!(sentences[0].contains("was never seen"), "{question}: {sentences:?}");
+    }
+}
+
+#[tokio::test]
+async fn journeys_are_filtered_and_newest_first() {
+    let server = start(fleet::shop()).await;
+    let images = async |query: &str| -> Vec<String> {
+        let (status, body) = server.json(&format!("/api/v1/journeys{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        let journeys = body["journeys"].as_array().unwrap().iter();
+        journeys
+            .map(|journey| journey["image"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        images("?open=true").await,
+        ["web:v1.0.4", "search:0.9.4", "reports:2.1.0", "checkout:v3.8.1"]
+    );
+    assert_eq!(images("?app=web&environment=prod").await, ["web:v1.0.3", "web:v1.0.2"]);
+    assert_eq!(images("?image=web:v1.0.2").await, ["web:v1.0.2"]);
+    assert_eq!(images("?namespace=staging&open=false&limit=1").await, ["checkout:v3.8.1"]);
+    let (status, body) = server.json("/api/v1/journeys?colour=red").await;
+    assert_eq!(status, 400);
+    assert!(body["error"].as_str().unwrap().contains("colour"), "{body}");
+}
+
+#[tokio::test]
+async fn a_journey_is_found_by_its_old_ids_and_its_absence_is_json() {
+    let mut journey = arrived("web", "v1", "prod");
+    journey.aliases = vec![knotmeter::tracker::JourneyId(0xabc)];
+    let id = journey.id.to_string();
+    let mut snapshot = (*Snapshot::empty(fleet::now())).clone();
+    snapshot.journeys.push(journey);
+    let server = start(Arc::new(snapshot)).await;
+    for path in
+        ["/api/v1/journeys/0000000000000abc", "/api/v1/journeys/abc", &format!("/api/v1/journeys/{id}")]
+    {
+        let (status, body) = server.json(path).await;
+        assert_eq!((status, body["id"].as_str()), (200, Some(id.as_str())), "{path}");
+    }
+    assert_eq!(server.json("/api/v1/journeys/dead").await.0, 404);
+    assert_eq!(server.json("/api/v1/journeys/nonsense").await.0, 400);
+    assert_eq!(server.json("/journeys/dead").await.0, 404);
+    assert_eq!(server.get("/journeys/abc").await.0, 200);
+}
+
+#[tokio::test]
+async fn ready_follows_the_flag_and_tells_the_sources() {
+    let server = start(fleet::shop()).await;
+    assert_eq!(server.get("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(server.json("/readyz").await.0, 503);
+    server.ready.set(true);
+    let (status, body) = server.json("/readyz").await;
+    assert_eq!(status, 200, "a source that is down does not make us unready");
+    assert_eq!(body["sources"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_asked_for_and_gzipped_on_request() {
+    let server = start(fleet::shop()).await;
+    let url = format!("{}/metrics", server.url);
+    let classic = server.client.get(&url).send().await.unwrap();
+    assert_eq!(classic.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let classic = classic.text().await.unwrap();
+    assert!(classic.contains("# TYPE knotmeter_live_info gauge"), "{classic}");
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let zipped = server
+        .client
+        .get(&url)
+        .header("accept", accept)
+        .header("accept-encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(zipped.headers()["content-encoding"], "gzip");
+    let bytes = zipped.bytes().await.unwrap();
+    let mut open = String::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut open).unwrap();
+    assert!(open.ends_with("# EOF\n") && open.contains("# TYPE knotmeter_live info"), "{open}");
+}
+
+#[tokio::test]
+async fn a_wrong_path_or_method_is_told_what_there_is() {
+    let server = start(Snapshot::empty(fleet::now())).await;
+    let (status, body) = server.json("/api/v2/anything").await;
+    assert_eq!(status, 404);
+    assert_eq!(body["paths"].as_array().unwrap().len(), ROUTES.len());
+    let posted =
+        server.client.post(format!("{}/api/v1/journeys", server.url)).body("x").send().await.unwrap();
+    assert_eq!(posted.status(), 405);
+    assert!(posted.json::<Value>().await.unwrap()["error"].is_string());
+}
+
+#[tokio::test]
+async fn the_openapi_document_has_every_route_of_the_api_and_no_other() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let mut described: Vec<&str> =
+        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut routed: Vec<&str> =
+        ROUTES.iter().map(|(path, _)| *path).filter(|path| path.starts_with("/api/")).collect();
+    described.sort_unstable();
+    routed.sort_unstable();
+    assert_eq!(described, routed);
+
+    // And its journey has the fields that a journey has.
+    let server = start(fleet::shop()).await;
+    assert_eq!(server.json("/api/v1/openapi.json").await.1, document);
+    let (_, journeys) = server.json("/api/v1/journeys").await;
+    let (_, answers) = server.json("/api/v1/why?q=web").await;
+    let (_, sources) = server.json("/api/v1/sources").await;
+    for (schema, sample) in [
+        ("Journey", &journeys["journeys"][0]),
+        ("Answer", &answers["answers"][0]),
+        ("Source", &sources["sources"][0]),
+    ] {
+        let properties = &document["components"]["schemas"][schema]["properties"];
+        let fields = |value: &Value| {
+            let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(fields(properties), fields(sample), "{schema}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_puts_what_is_stuck_first_and_escapes_everything() {
+    let mut snapshot = (*fleet::shop()).clone();
+    let hostile = "<script>alert(1)</script>";
+    snapshot.journeys[4].destination.environment = hostile.into();
+    snapshot.destinations[0].destination.app = hostile.into();
+    snapshot.sources[0].source = hostile.into();
+    let server = start(Arc::new(snapshot)).await;
+    let (status, page) = server.get("/").await;
+    assert_eq!(status, 200);
+    assert!(!page.contains("<script"), "{page}");
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("the page lacks {text:?}"));
+    assert!(place("its container ends again and again") < place("Under way"));
+    assert!(place(">Stuck ") < place(">Held or out of sight "));
+    assert!(place("4m26s behind") < place(">Ended lately "));
+    let answer = server.client.get(&server.url).send().await.unwrap();
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+}
+
+#[tokio::test]
+async fn a_page_without_anything_says_what_to_do() {
+    let server = start(Snapshot::empty(fleet::now())).await;
+    let (status, page) = server.get("/").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("No journey yet"), "{page}");
+}
+
+#[tokio::test]
+async fn events_stream_and_a_slow_reader_is_told_what_it_missed() {
+    let mut server = start(Snapshot::empty(fleet::now())).await;
+    let mut stream = server.client.get(format!("{}/api/v1/events", server.url)).send().await.unwrap();
+    let moved = journey("web", "v1", "prod", "12:00:00").ends(Outcome::Superseded, "12:01:00");
+    let event = Event::Moved { id: moved.id, stage: Some(Stage::Applied) };
+    // Three into room for two, before the reader has its turn: the first is lost.
+    for event in [&event, &event, &Event::Settled(Box::new(moved.clone()))] {
+        server.events.send(EventRecord::from(event)).unwrap();
+    }
+    let mut text = String::new();
+    while !text.contains("event: settled") {
+        let chunk =
+            tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(text.starts_with("event: lagged\ndata: {\"missed\":1}\n\n"), "{text}");
+    assert!(text.contains("event: moved\ndata: {\"journey\":"), "{text}");
+    assert!(text.contains("\"outcome\":\"superseded\""), "{text}");
+
+    // The stream has no end of its own, and must not keep the program from ending.
+    drop(server.stop.take());
+    tokio::time::timeout(Duration::from_secs(15), &mut server.task).await.unwrap().unwrap();
+}
