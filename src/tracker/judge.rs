@@ -1,7 +1,7 @@
 //! Judging a journey at a moment: held, blind, stuck, and since when.
 
 use super::journey::{Held, Hold, Journey, Reason, Stuck};
-use super::source::{ScopeKey, Sources};
+use super::source::{ScopeKey, ScopeStatus, Sources};
 use super::stage::Stage;
 use super::workload::{HoldSpan, WorkloadState};
 use crate::observation::{Budgets, Time, Waiting, WorkloadKind};
@@ -81,13 +81,29 @@ fn next_run(workload: &WorkloadState, now: Time) -> Option<Time> {
     Some(Time::from(next))
 }
 
-/// A needed scope that is not fresh: the name of its source.
+/// A needed scope that is not fresh: the name of its source. One that could never be looked at is none: what
+/// waits for it cannot be judged.
 #[must_use]
 pub fn blind(sources: &Sources, needs: &[ScopeKey], now: Time) -> Option<std::sync::Arc<str>> {
+    not_fresh(sources, needs, now, |status| status.first_look.is_some() || status.failing.is_some())
+}
+
+/// A needed scope that was fresh and is no longer: what it will show is worth waiting for.
+#[must_use]
+pub fn stale(sources: &Sources, needs: &[ScopeKey], now: Time) -> Option<std::sync::Arc<str>> {
+    not_fresh(sources, needs, now, |status| status.first_look.is_some())
+}
+
+fn not_fresh(
+    sources: &Sources,
+    needs: &[ScopeKey],
+    now: Time,
+    counts: fn(&ScopeStatus) -> bool,
+) -> Option<std::sync::Arc<str>> {
     needs
         .iter()
         .filter_map(|key| sources.scopes.get(key))
-        .find(|status| status.first_look.is_some() && !status.is_fresh(now))
+        .find(|status| counts(status) && !status.is_fresh(now))
         .map(|status| status.source.to_string().into())
 }
 

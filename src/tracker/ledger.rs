@@ -315,7 +315,7 @@ impl Entry {
     /// When its numbers may be given: a window after its outcome, and never while its cluster is blind.
     fn settle_at(&self, bench: &Bench<'_>) -> Option<Time> {
         let (outcome, learned) = self.learned?;
-        let blind = judge::blind(bench.sources, &bench.cluster, bench.now).is_some();
+        let blind = judge::stale(bench.sources, &bench.cluster, bench.now).is_some();
         if blind && outcome != Outcome::Unknown {
             return None;
         }

@@ -295,6 +295,7 @@ impl Desires {
             .first_start(inputs)
             .is_some_and(|start| start.interval.not_before <= at.not_after);
         let outcome = match (returns, said) {
+            _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
             (true, Said::ByCommit) if !ran => Outcome::Withdrawn,
             (true, _) => Outcome::RolledBack,
             (false, _) => Outcome::Superseded,
@@ -386,6 +387,11 @@ impl Leg {
             digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
         };
         self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
+    }
+
+    /// Its rollout was complete, and no pod of it was seen: whether it was live cannot be decided.
+    fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
+        self.versions(inputs).iter().any(|version| version.said_complete && version.started.is_empty())
     }
 
     /// The first container that ran it under its template.

@@ -58,7 +58,7 @@ impl Tracker {
                 let version = workload.versions.last().filter(|_| workload.removed.is_none())?;
                 let bench = self.bench(key);
                 // While its cluster is blind the clock stands still at the last fresh look.
-                let now = match judge::blind(&self.sources, &bench.cluster, now) {
+                let now = match judge::stale(&self.sources, &bench.cluster, now) {
                     None => now,
                     Some(_) => {
                         let looks = bench.cluster.iter().filter_map(|key| self.sources.scopes.get(key));

@@ -58,9 +58,7 @@ pub fn complete(
     }
     match workload.key.kind {
         WorkloadKind::Deployment => {
-            let done = workload.updated >= workload.replicas
-                && workload.status_replicas <= workload.updated
-                && workload.available >= workload.updated;
+            let done = says_complete(workload);
             let said = workload.progress.as_ref().filter(|p| &*p.reason == COMPLETE_REASON);
             let at = said
                 .and_then(|progress| progress.last_update)
@@ -83,6 +81,27 @@ pub fn complete(
             (rolled && workload.available as f64 >= enough && ready >= enough).then_some(receipt)
         }
         WorkloadKind::CronJob => None,
+    }
+}
+
+/// Whether the status by itself says that the rollout of the present template is complete. Without its pods that is
+/// no evidence of which image runs, only that some pods of the template did.
+#[must_use]
+pub fn says_complete(workload: &Workload) -> bool {
+    if workload.observed_generation < workload.generation || workload.replicas == 0 {
+        return false;
+    }
+    match (workload.key.kind, workload.strategy) {
+        (WorkloadKind::CronJob, _) | (_, Strategy::OnDelete) => false,
+        (WorkloadKind::Deployment, _) => {
+            workload.updated >= workload.replicas
+                && workload.status_replicas <= workload.updated
+                && workload.available >= workload.updated
+        }
+        (WorkloadKind::StatefulSet, _) => is_one_revision(workload) && workload.ready >= workload.replicas,
+        (WorkloadKind::DaemonSet, _) => {
+            workload.updated >= workload.replicas && workload.available >= workload.replicas
+        }
     }
 }
 

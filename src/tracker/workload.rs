@@ -38,6 +38,8 @@ pub struct Version {
     pub holds: Vec<HoldSpan>,
     /// The controller said that its progress deadline passed.
     pub deadline_exceeded: Option<Time>,
+    /// The status said that the rollout was complete, whatever was seen of its pods.
+    pub said_complete: bool,
     /// Times at which the cluster's clock and our receipt contradicted each other.
     pub conflicts: u32,
     /// A Job of it gave up before any container ran.
@@ -165,6 +167,7 @@ impl WorkloadState {
             completes: Vec::new(),
             holds: Vec::new(),
             deadline_exceeded: None,
+            said_complete: false,
             failed: None,
             conflicts,
         });
@@ -177,7 +180,9 @@ impl WorkloadState {
         let at = self.learned.not_after;
         let hold = rollout::hold(&self.now);
         let exceeded = rollout::deadline_exceeded(&self.now);
+        let complete = rollout::says_complete(&self.now);
         let Some(version) = self.versions.last_mut() else { return };
+        version.said_complete |= complete;
         version.deadline_exceeded = match (exceeded, version.deadline_exceeded) {
             (true, None) => Some(at),
             (true, known) => known,

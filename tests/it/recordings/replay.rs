@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use knotmeter::image::{Digest, Repository, Tag};
 use knotmeter::observation::{
-    Basis, Budgets, Fact, ImageDescribed, Interval, Node, NodeRole, Observation, Rules, SCHEMA, Scope,
-    SettleRule, SourceId, SourceKind, Time,
+    Basis, Budgets, Fact, ImageDescribed, Interval, LookFailure, Node, NodeRole, Observation, Rules, SCHEMA,
+    Scope, SettleRule, SourceId, SourceKind, Time,
 };
 use knotmeter::observers::cluster::{Place, Replay, Said};
 use knotmeter::tracker::{DestinationStatus, Event, Journey, Stage, StageState, Tracker};
@@ -77,6 +77,18 @@ impl Recording {
         let fact = Fact::ConfigInForce(Box::new(rules));
         let mut config = Speaker::new(SourceKind::Config, "rules");
         self.said.insert(0, config.say(start, Interval::at(start), Basis::Watch, fact));
+        self
+    }
+
+    /// The cluster refuses to show a resource, from the beginning on.
+    pub fn refused(mut self, resource: &str) -> Self {
+        let start = self.said[0].observed_at;
+        let scope = Scope::Resource { cluster: "lab-uid".into(), resource: resource.into() };
+        let message = "not allowed to list it".into();
+        let fact = Fact::LookFailed { scope, failure: LookFailure::Forbidden, message };
+        let observation =
+            Speaker::new(SourceKind::Cluster, "lab").say(start, Interval::at(start), Basis::Watch, fact);
+        self.said.insert(1, Observation { seq: 0, ..observation });
         self
     }
 

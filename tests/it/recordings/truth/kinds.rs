@@ -4,7 +4,7 @@ use knotmeter::tracker::{Hold, Outcome, Stage, StageState};
 
 use super::super::drive::clock;
 use super::super::expected::{check, set};
-use super::super::replay::{play, play_until};
+use super::super::replay::{Recording, play, play_until, short};
 
 #[test]
 fn stateful_sets_and_daemon_sets_are_live_with_their_last_pod() {
@@ -70,7 +70,7 @@ fn without_pods_nothing_is_said_to_run() {
     // The recording has the Deployment alone and ends where the API server stops.
     let played = play("15-watch-behaviours");
     let journeys = played.journeys();
-    let applied: Vec<_> = journeys.iter().map(|journey| super::super::replay::short(journey)).collect();
+    let applied: Vec<_> = journeys.iter().map(|journey| short(journey)).collect();
     assert_eq!(applied, ["watch/echo:1.0.0", "watch/echo:1.1.0"]);
     for (journey, set) in journeys.iter().zip(["00:02:44.298", "00:03:18.484"]) {
         let at = journey.stages.evidence(Stage::Applied).expect("applied").interval;
@@ -89,4 +89,21 @@ fn what_was_live_without_being_seen_is_not_called_superseded() {
     // 1.0.0 answered from all five pods at 00:02:45.770, and 1.1.0 was set half a minute later.
     let played = play("15-watch-behaviours");
     assert_eq!(played.journey("watch/echo:1.0.0").outcome, Some(Outcome::Unknown));
+}
+
+#[test]
+fn where_pods_may_not_be_watched_a_rollout_is_blind_and_never_stuck() {
+    let play = |until| {
+        let recording = Recording::read("15-watch-behaviours").live_budget(10.0);
+        recording.refused("pods").play_until(until)
+    };
+    for at in ["00:02:50", "00:03:10", "00:03:25", "00:03:50", "00:04:00"] {
+        let played = play(at);
+        let journey = played.journeys().into_iter().next_back().expect("a journey");
+        assert_eq!(journey.stuck, None, "{at}");
+        assert_eq!(journey.blind.as_deref(), Some("cluster/lab"), "{at}");
+    }
+    // What was decided by the next template is told, blind or not.
+    let settled = play("00:03:50");
+    assert!(settled.journey("watch/echo:1.0.0").settled);
 }

@@ -166,13 +166,13 @@ fn of_two_templates_that_no_node_fits_one_goes_live_corrected_and_one_is_undone(
     );
     // The corrected template of render is a rollout without another image.
     assert_eq!(played.restarts(), 1);
-    // Set 23:56:19.796 and 23:56:22.995, with a deadline of 15 s.
+    // The controller's deadline of 15 s passed 23:56:36.013 and 23:56:40.015.
     let scenario = "10b-unschedulable";
-    let at = ["23:56:36", "23:56:48.900"];
-    stuck(scenario, "tenant/render:1.1.0", Reason::Unschedulable, "23:56:35", &at);
-    let at = ["23:56:40", "23:56:55.600"];
-    stuck(scenario, "tenant/solver:1.1.0", Reason::Unschedulable, "23:56:39", &at);
-    not_stuck(scenario, "tenant/render:1.1.0", &["23:56:33", "23:56:53"]);
+    let at = ["23:56:37", "23:56:48.900"];
+    stuck(scenario, "tenant/render:1.1.0", Reason::Unschedulable, "23:56:36", &at);
+    let at = ["23:56:41", "23:56:55.600"];
+    stuck(scenario, "tenant/solver:1.1.0", Reason::Unschedulable, "23:56:40", &at);
+    not_stuck(scenario, "tenant/render:1.1.0", &["23:56:34", "23:56:53"]);
     for at in ["23:56:30", "23:56:50", "23:56:56"] {
         assert_eq!(live(&play_until(scenario, at), "solver"), "tenant/solver:1.0.0", "{at}");
     }
