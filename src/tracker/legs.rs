@@ -124,7 +124,9 @@ impl Desires {
             && self.legs[at].digest == digest
             && self.legs[at].image.repository == image.repository
         {
-            // The same image by another name: a digest in place of a tag. No new desire, only a restart.
+            // The same image by another name: a digest in place of a tag. No new desire, only a restart, unless
+            // the pods ran something else: a node may have had the tag cached.
+            let ran_it = self.running_digest(inputs) == digest;
             self.legs[at].until = index;
             let others = |version: &Version| {
                 version
@@ -134,7 +136,7 @@ impl Desires {
                     .cloned()
                     .collect::<Vec<_>>()
             };
-            if previous.is_some_and(|before| others(before) == others(version)) {
+            if ran_it && previous.is_some_and(|before| others(before) == others(version)) {
                 self.restarts.push(index);
             }
             return;

@@ -55,6 +55,8 @@ fn a_restart_with_the_old_build_cached_is_live_only_with_the_template_that_names
             smtp("00:01:10.400").live("mail/smtp stable-build-2", 2),
         ],
     );
+    // The digest brought build-2 to pods that ran build-1: no mere restart.
+    assert_eq!(played.restarts(), 0);
 }
 
 #[test]
