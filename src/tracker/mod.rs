@@ -51,7 +51,7 @@ use source::{ScopeKey, Sources};
 
 use crate::image::Repository;
 use crate::observation::{
-    ClusterUid, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
+    ClusterUid, Fact, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
 };
 
 /// A workload in a cluster.
@@ -132,7 +132,13 @@ impl Tracker {
         }
         self.said.insert(observation.source.clone(), number);
         self.take(observation);
-        self.derive_dirty()
+        let mut events = self.derive_dirty();
+        if matches!(observation.fact, Fact::LookCompleted { .. }) {
+            // A look makes a source fresh again; who waited for it is judged at once.
+            let active: Vec<DestinationKey> = self.active.iter().cloned().collect();
+            active.iter().for_each(|key| events.extend(self.judge(key)));
+        }
+        events
     }
 
     /// Lets time pass up to `now`: budgets run out, sources grow stale, journeys settle.
@@ -185,7 +191,10 @@ impl Tracker {
         };
         let mut containers: BTreeSet<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
         let first = workload.now.containers.first().map(|c| c.name.clone());
-        let booked = self.ledgers.keys().filter(|key| key.cluster == *cluster_uid && key.workload == *object);
+        let start =
+            DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container: "".into() };
+        let booked = self.ledgers.range(start..).map(|(key, _)| key);
+        let booked = booked.take_while(|key| key.cluster == *cluster_uid && key.workload == *object);
         containers.extend(booked.map(|key| key.container.clone()));
         if workload.now.ignore {
             containers.clear();

@@ -119,7 +119,6 @@ impl Tracker {
             }
             Scope::Resource { .. } | Scope::Branch { .. } => {}
         }
-        self.touch_active();
     }
 
     fn describe(&mut self, image: &ImageDescribed) {
