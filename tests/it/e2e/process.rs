@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{ASK_EVERY, PATIENCE};
@@ -49,9 +50,7 @@ impl Program {
 
     /// Sends a signal such as `INT`.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).stdin(Stdio::null()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{} could not be sent {signal}", self.name);
+        assert!(send(self.child.id(), signal), "{} could not be sent {signal}", self.name);
     }
 
     /// Its exit; fails the test if it does not end.
@@ -59,27 +58,26 @@ impl Program {
         self.ends_within(ENDS_WITHIN).unwrap_or_else(|| panic!("{} did not end", self.name))
     }
 
+    /// Its exit, or nothing: then it has been killed.
     fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + time;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                return Some(status);
+        let id = self.child.id();
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| tell.send(self.child.wait()));
+            let ended = told.recv_timeout(time);
+            if ended.is_err() {
+                send(id, "KILL");
             }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        None
+            ended.ok()?.ok()
+        })
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let id = self.child.id().to_string();
-            let _ = Command::new("kill").arg(id).stdin(Stdio::null()).status();
-            if self.ends_within(ENDS_WITHIN).is_none() {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-            }
+            send(self.child.id(), "TERM");
+            self.ends_within(ENDS_WITHIN);
         }
     }
 }
@@ -151,6 +149,11 @@ pub async fn listening(
         eprintln!("it did not start on port {port}: {}", program.errors());
     }
     panic!("the program of {package} did not start");
+}
+
+fn send(id: u32, signal: &str) -> bool {
+    let sent = Command::new("kill").args(["-s", signal, &id.to_string()]).stdin(Stdio::null()).status();
+    sent.is_ok_and(|status| status.success())
 }
 
 fn missing(name: &str, package: &str, error: &std::io::Error) -> ! {
