@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,28 +36,45 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Done);
     }
+    // Before there is anything that an interrupt could leave behind.
+    let stop = ended()?;
+    tokio::pin!(stop);
     let telemetry = Telemetry::init(
         &args.log,
         LogFormat::Text,
         args.traces_endpoint.as_deref(),
         tokio::runtime::Handle::current(),
     )?;
-    let world = World::start(Options {
+    let options = Options {
         autopush: args.push_every.0 > 0.0,
         push_every: args.push_every.duration(),
         faults: args.fault.clone(),
         seed: args.seed,
         ..Options::default()
-    })
-    .await?;
-    let cache = world.addresses().kubeconfig.with_file_name("knotmeter-cache");
-    let outcome = watch(&args, &world, &cache).await;
-    world.stop().await;
+    };
+    let world = tokio::select! {
+        world = World::start(options) => Some(world?),
+        () = &mut stop => None,
+    };
+    let outcome = match world {
+        None => Ok(Exit::Done),
+        Some(world) => {
+            let cache = world.addresses().kubeconfig.with_file_name("knotmeter-cache");
+            let outcome = watch(&args, &world, &cache, stop).await;
+            world.stop().await;
+            outcome
+        }
+    };
     tokio::task::spawn_blocking(move || telemetry.finish()).await?;
     outcome
 }
 
-async fn watch(args: &DemoArgs, world: &World, cache: &Path) -> anyhow::Result<Exit> {
+async fn watch(
+    args: &DemoArgs,
+    world: &World,
+    cache: &Path,
+    stop: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<Exit> {
     let addresses = world.addresses();
     let config = config(args, addresses)?;
     let running = app::start(config, cache.to_path_buf()).await?;
@@ -72,7 +90,7 @@ async fn watch(args: &DemoArgs, world: &World, cache: &Path) -> anyhow::Result<E
         });
         write_whole(file, &serde_json::to_string_pretty(&info)?)?;
     }
-    let exit = follow(args, &running).await;
+    let exit = follow(args, &running, stop).await;
     running.stop().await;
     exit
 }
@@ -139,13 +157,15 @@ fn introduce(addresses: &Addresses, running: &Running) {
 }
 
 /// Shows journeys as they move, until enough have settled or somebody ends it.
-async fn follow(args: &DemoArgs, running: &Running) -> anyhow::Result<Exit> {
+async fn follow(
+    args: &DemoArgs,
+    running: &Running,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<Exit> {
     let mut snapshots = running.snapshots.clone();
     let mut screen = Screen::new(args.output);
     let mut settled = BTreeSet::new();
     let mut all_live = true;
-    let stop = ended();
-    tokio::pin!(stop);
     let timeout = args.timeout.map(|timeout| Instant::now() + timeout.duration());
     let never = Duration::from_secs(u64::from(u32::MAX));
     loop {

@@ -1,5 +1,6 @@
 //! `knotmeter run`: the sidecar.
 
+use anyhow::Context as _;
 use tokio::runtime::Handle;
 
 use super::Exit;
@@ -10,6 +11,7 @@ use crate::telemetry::Telemetry;
 
 /// Runs until it is told to end.
 pub async fn run(args: RunArgs) -> anyhow::Result<Exit> {
+    let ended = ended()?;
     let config = configuration(&args.config)?;
     let endpoint = config.traces.endpoint.clone();
     let telemetry = Telemetry::init(&args.log, args.log_format, endpoint.as_deref(), Handle::current())?;
@@ -17,7 +19,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<Exit> {
         args.cache.unwrap_or_else(|| std::env::temp_dir().join(format!("knotmeter-{}", std::process::id())));
     let running = app::start(config, cache.clone()).await?;
     tracing::info!(address = %running.address, "page, API and metrics are served");
-    ended().await;
+    ended.await;
     tracing::info!("ending");
     running.stop().await;
     tokio::task::spawn_blocking(move || telemetry.finish()).await?;
@@ -26,18 +28,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Resolves when somebody asks the program to end: Ctrl-C or SIGTERM.
-pub async fn ended() {
+/// Listens from now on, and resolves when somebody asks the program to end: Ctrl-C or SIGTERM. Until this is
+/// called either kills the program where it stands, so it comes before anything that must be cleaned up.
+pub fn ended() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let interrupted = tokio::signal::ctrl_c();
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => drop(terminated.recv().await),
-            Err(_) => std::future::pending().await,
+    let cannot = "cannot listen for the signals that end the program";
+    let mut interrupted = signal(SignalKind::interrupt()).context(cannot)?;
+    let mut terminated = signal(SignalKind::terminate()).context(cannot)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = interrupted => {}
-        () = terminated => {}
-    }
+    })
 }

@@ -3,6 +3,7 @@
 //! that signing, hooks or proxies of the host change nothing.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -121,14 +123,20 @@ struct Server {
 }
 
 impl Server {
-    /// Writes down that the branch moved. Two pushes at once are serialised by git's own lock on the ref.
+    /// Writes down that the branch moved, and when by the file system: `git` answers only some time later, and
+    /// others have seen it by then. Two pushes at once are serialised by git's own lock on the ref.
     fn note_tip(&self) {
         let path = self.root.join(REPOSITORY).join("refs/heads").join(BRANCH);
-        let Ok(text) = std::fs::read_to_string(path) else { return };
+        let Ok(text) = std::fs::read_to_string(&path) else { return };
         let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
         if *tip != text.trim() {
             *tip = text.trim().to_owned();
-            self.truth.record(Happened::Committed { commit: tip.clone() });
+            let moved = std::fs::metadata(&path).ok().and_then(|file| {
+                let nanos = u32::try_from(file.ctime_nsec()).ok()?;
+                DateTime::from_timestamp(file.ctime(), nanos)
+            });
+            let committed = Happened::Committed { commit: tip.clone() };
+            self.truth.record_at(moved.unwrap_or_else(Utc::now), committed);
         }
     }
 }

@@ -47,12 +47,17 @@ impl Truth {
     }
 
     pub(super) fn record(&self, what: Happened) {
+        self.record_at(Utc::now(), what);
+    }
+
+    /// For what others can see before it is written down here: `at` is from before they could.
+    pub(super) fn record_at(&self, at: DateTime<Utc>, what: Happened) {
         tracing::debug!(?what, "happened in the demo world");
         let mut entries = self.locked();
         if entries.len() == ENTRIES_MAX {
             entries.pop_front();
         }
-        entries.push_back(Entry { at: Utc::now(), what });
+        entries.push_back(Entry { at, what });
         drop(entries);
         self.written.send_modify(|count| *count += 1);
     }

@@ -5,6 +5,7 @@ mod config;
 mod config_docs;
 mod demo;
 mod deploy;
+mod e2e;
 mod exports;
 mod fleet;
 mod git;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::conditions::set_count;
@@ -56,10 +57,11 @@ impl DaemonSets {
         }
         let updated = staying.iter().filter(|pod| newest(pod)).count() as u64;
         let ready = staying.iter().filter(|pod| is_ready(pod)).count() as u64;
+        let at = Utc::now();
         self.write_status(set, staying.len() as u64, updated, ready)?;
         let uid = text(&set["metadata"], "uid");
         if updated == 1 && ready == 1 && self.told_live.get(&uid) != Some(&hash) {
-            revisions::tell_live(&self.truth, &self.store, set);
+            revisions::tell_live(&self.truth, &self.store, set, at);
             self.told_live.insert(uid, hash);
         }
         Ok(())

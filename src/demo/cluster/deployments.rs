@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::conditions::{self, count};
@@ -266,13 +266,13 @@ impl Deployments {
             },
         )?;
         if let (Some(new), true) = (&rollout.new, is_complete(&written)) {
-            self.tell_live(&written, new);
+            self.tell_live(&written, new, now);
         }
         Ok(())
     }
 
     /// Writes down, once per rollout, that everything runs what the template says.
-    fn tell_live(&mut self, deployment: &Value, new: &Value) {
+    fn tell_live(&mut self, deployment: &Value, new: &Value, at: DateTime<Utc>) {
         let uid = text(&deployment["metadata"], "uid");
         let this = format!("{}/{}", text(&new["metadata"], "uid"), revision(new));
         if self.told_live.get(&uid) == Some(&this) || replicas(deployment) == 0 {
@@ -287,12 +287,13 @@ impl Deployments {
             let digest =
                 status["imageID"].as_str().and_then(|id| id.split_once('@')?.1.parse::<Digest>().ok());
             if let Some(digest) = digest {
-                self.truth.record(Happened::Live {
+                let live = Happened::Live {
                     namespace: text(&deployment["metadata"], "namespace"),
                     name: text(&deployment["metadata"], "name"),
                     image: text(status, "image"),
                     digest,
-                });
+                };
+                self.truth.record_at(at, live);
             }
         }
         self.told_live.insert(uid, this);

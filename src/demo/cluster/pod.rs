@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -101,9 +101,11 @@ impl Pod {
     }
 
     /// Changes the status. A pod that is gone needs none; its task is about to be aborted.
-    fn write(&self, change: impl FnOnce(&mut Value, &str)) {
+    /// Returns the time that the change carries.
+    fn write(&self, change: impl FnOnce(&mut Value, &str)) -> DateTime<Utc> {
         let metadata = &self.object["metadata"];
-        let now = seconds(Utc::now());
+        let at = Utc::now();
+        let now = seconds(at);
         let writer = Writer::status(Source::Kubelet.manager());
         let (namespace, name) = (text(metadata, "namespace"), text(metadata, "name"));
         let _ = self.node.store.update(Kind::Pod, &namespace, &name, writer, |pod| {
@@ -116,6 +118,7 @@ impl Pod {
             }
             Ok(())
         });
+        at
     }
 
     fn say(&self, warning: bool, reason: &str, message: String, container: &str) {
@@ -239,7 +242,7 @@ impl Pod {
     }
 
     fn become_ready(&self, images: &[Pulled]) {
-        self.write(|status, now| {
+        let at = self.write(|status, now| {
             for one in status["containerStatuses"].as_array_mut().into_iter().flatten() {
                 one["ready"] = json!(true);
             }
@@ -248,12 +251,13 @@ impl Pod {
             }
         });
         for (container, image) in self.containers().iter().zip(images) {
-            self.node.truth.record(Happened::PodReady {
+            let ready = Happened::PodReady {
                 namespace: text(&self.object["metadata"], "namespace"),
                 pod: text(&self.object["metadata"], "name"),
                 image: text(container, "image"),
                 digest: image.digest.clone(),
-            });
+            };
+            self.node.truth.record_at(at, ready);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::deployments::{owner_reference, template_hash};
@@ -49,8 +50,8 @@ pub(super) fn template(store: &Store, namespace: &str, revision: &str) -> Option
     revision["data"]["spec"].get("template").cloned()
 }
 
-/// Writes down that a workload's pods all run its newest template, taking one of them as the proof.
-pub(super) fn tell_live(truth: &Truth, store: &Store, owner: &Value) {
+/// Writes down that a workload's pods all run its newest template since `at`, taking one of them as the proof.
+pub(super) fn tell_live(truth: &Truth, store: &Store, owner: &Value, at: DateTime<Utc>) {
     let (_, pods) = store.list(Kind::Pod, owner["metadata"]["namespace"].as_str());
     let uid = owner["metadata"]["uid"].as_str();
     let staying = |pod: &&Arc<Value>| {
@@ -62,12 +63,13 @@ pub(super) fn tell_live(truth: &Truth, store: &Store, owner: &Value) {
     for status in pod.and_then(|pod| pod["status"]["containerStatuses"].as_array()).into_iter().flatten() {
         let digest = status["imageID"].as_str().and_then(|id| id.split_once('@')?.1.parse::<Digest>().ok());
         if let Some(digest) = digest {
-            truth.record(Happened::Live {
+            let live = Happened::Live {
                 namespace: text(&owner["metadata"], "namespace"),
                 name: text(&owner["metadata"], "name"),
                 image: text(status, "image"),
                 digest,
-            });
+            };
+            truth.record_at(at, live);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
 use super::conditions::{count, set_count};
@@ -137,6 +138,7 @@ impl StatefulSets {
         let metadata = &set["metadata"];
         let writer = Writer::status(Source::StatefulSetController.manager());
         let name = text(metadata, "name");
+        let at = Utc::now();
         self.store.update(Kind::StatefulSet, &text(metadata, "namespace"), &name, writer, |object| {
             let status = &mut object["status"];
             status["observedGeneration"] = metadata["generation"].clone();
@@ -153,7 +155,7 @@ impl StatefulSets {
         })?;
         let uid = text(metadata, "uid");
         if complete && wanted > 0 && self.told_live.get(&uid).is_none_or(|told| told != newest) {
-            revisions::tell_live(&self.truth, &self.store, set);
+            revisions::tell_live(&self.truth, &self.store, set, at);
             self.told_live.insert(uid, newest.to_owned());
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -82,7 +83,7 @@ impl Registry {
         let media_type = text["mediaType"].as_str().or(sent).unwrap_or(OCI_MANIFEST).to_owned();
         let subject = text["subject"]["digest"].as_str().and_then(|digest| digest.parse().ok());
         let manifest = Manifest { media_type, bytes, subject: subject.clone() };
-        {
+        let at = {
             let mut content = self.content();
             for needed in named_content(&text) {
                 if !content.repository(name).is_some_and(|repository| repository.has(&needed)) {
@@ -90,12 +91,14 @@ impl Registry {
                     return Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN", message));
                 }
             }
+            let at = Utc::now();
             content
                 .put_manifest(name, tag.clone(), digest.clone(), manifest)
                 .map_err(|full| super::uploads::full(&full))?;
-        }
+            at
+        };
         if let Some(tag) = tag {
-            self.truth.record(Happened::Pushed { repository, tag, digest: digest.clone() });
+            self.truth.record_at(at, Happened::Pushed { repository, tag, digest: digest.clone() });
         }
         let mut response = (
             StatusCode::CREATED,

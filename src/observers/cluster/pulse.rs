@@ -8,6 +8,9 @@ const BURST_GAP_MILLIS: i64 = 50;
 /// A burst lasts at most as long as the silence that filled it, and never longer than this: on a busy stream
 /// messages are always close, and their intervals must not grow without end.
 const BURST_MILLIS_MAX: i64 = 2_000;
+/// A message may be under way for this long on a connection that is well: behind an API server with much to say
+/// or in a process with much to do. On a busy stream the one before it proves nothing about this time.
+const LATE_MILLIS: i64 = 250;
 
 /// The rhythm of the messages of one watch.
 #[derive(Debug, Default)]
@@ -31,7 +34,7 @@ impl Pulse {
         let burst = joins.unwrap_or(Burst { before: last, started: at });
         self.burst = Some(burst);
         self.last = Some(at);
-        Interval::new(burst.before, at)
+        Interval::new(burst.before.min(at - LATE_MILLIS), at)
     }
 
     /// The watch ended. What it would have delivered next may be as old as its last burst.
@@ -52,7 +55,8 @@ impl Pulse {
 
     /// Up to here every change is known.
     pub(super) fn known_until(&self) -> Time {
-        self.burst.map(|burst| burst.before).or(self.last).unwrap_or(Time::MIN)
+        let Some(last) = self.last else { return Time::MIN };
+        self.burst.map_or(last, |burst| burst.before.min(last - LATE_MILLIS))
     }
 }
 

@@ -1,0 +1,66 @@
+//! Knotmeter as its users meet it: the built program, the demo's world, and the real programs around both (git,
+//! skopeo, docker-registry, kubectl, Prometheus, Alertmanager, Chromium). A program that is missing fails its
+//! test with the name of its package.
+//!
+//! Nothing here looks inside the tracker, and nothing sleeps for luck: every wait asks a real interface until a
+//! deadline. What several tests need is in `process` (programs that end with their test), `demo` (a demo to
+//! ask), `world` (the demo's world inside the test), `images` and `receivers`. A new part is a file of tests.
+
+mod alerting;
+mod browser;
+mod clients;
+mod commands;
+mod demo;
+mod images;
+mod process;
+mod prometheus;
+mod real_parts;
+mod receivers;
+mod shown;
+mod truth;
+mod world;
+
+use std::time::{Duration, Instant};
+
+/// Far more than any wait here needs on an idle machine: it only ends what hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two questions.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Asks until there is an answer; `what` is told when there is none in time.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "in {} seconds it did not come to this: {what}",
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// The JSON at an address, if it answers.
+async fn get(url: &str) -> Option<serde_json::Value> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    client.get(url).send().await.ok()?.json().await.ok()
+}
+
+/// Tells how long a part took when it ends; `cargo test -- --nocapture` shows it.
+struct Timed(&'static str, Instant);
+
+impl Timed {
+    fn part(name: &'static str) -> Self {
+        Self(name, Instant::now())
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        eprintln!("e2e {:<40} {:>6.1} s", self.0, self.1.elapsed().as_secs_f64());
+    }
+}
