@@ -182,7 +182,7 @@ fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rul
     let pushed = digest.and_then(|digest| inputs.registries.presence(&leg.image.repository, digest));
     let built = digest
         .and_then(|digest| inputs.registries.claims(digest)?.created)
-        .map(|created| Evidence { interval: Interval::second(created), basis: Basis::ImageCreated });
+        .map(|created| Evidence { interval: built_at(created), basis: Basis::ImageCreated });
     know(Stage::Pushed, pushed);
     know(
         Stage::Built,
@@ -215,6 +215,11 @@ fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rul
         }
     }
     stages
+}
+
+/// A claimed time without a fraction was cut to its second.
+fn built_at(created: Time) -> Interval {
+    if created.0 % 1000 == 0 { Interval::second(created) } else { Interval::at(created) }
 }
 
 fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>, Option<Interval>) {

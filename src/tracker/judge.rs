@@ -157,6 +157,11 @@ pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason
     if workload.now.replica_failure {
         return Reason::NoPods;
     }
+    let began =
+        |state: &&&super::workload::PodState| state.pod.containers.iter().any(|c| c.started.is_some());
+    if pods.iter().any(|state| state.pod.ready.is_none() && !began(&state)) {
+        return Reason::NotStarted;
+    }
     if pods.iter().any(|state| state.pod.ready.is_none()) { Reason::NotReady } else { Reason::Incomplete }
 }
 

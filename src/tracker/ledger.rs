@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::correlate::Draft;
 use super::event::Event;
-use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Stuck};
+use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Waits};
 use super::source::{ScopeKey, Sources};
 use super::stage::Stage;
@@ -28,6 +28,8 @@ pub struct Entry {
     version: Option<usize>,
     /// Since when it waits at its stage, predecessors included.
     waits: Option<Waits>,
+    /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
+    last_reason: Option<Reason>,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     learned: Option<(Outcome, Time)>,
     told: Told,
@@ -56,6 +58,16 @@ pub struct Bench<'a> {
     /// The repository it pulls from.
     pub registry: Vec<ScopeKey>,
 }
+
+/// What a journey leaves to its successor.
+#[derive(Debug, Clone, Copy)]
+struct Inherited {
+    waits: Waits,
+    reason: Option<Reason>,
+}
+
+/// A controller makes the first pod of a new template within this time.
+const PODS_APPEAR_MILLIS: i64 = 10_000;
 
 /// See the file's front line.
 #[derive(Debug)]
@@ -131,7 +143,7 @@ impl Ledger {
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
     pub fn judge(&mut self, bench: &Bench<'_>) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut chain: BTreeMap<JourneyId, Waits> = BTreeMap::new();
+        let mut chain: BTreeMap<JourneyId, Inherited> = BTreeMap::new();
         for entry in &mut self.entries {
             if !entry.journey.settled {
                 entry.judge(bench, &chain, &self.destination);
@@ -142,7 +154,8 @@ impl Ledger {
                 }
             }
             if let (Some(waits), Some(Outcome::Superseded) | None) = (entry.waits, entry.journey.outcome) {
-                chain.insert(entry.journey.id, waits);
+                let reason = entry.last_reason;
+                chain.insert(entry.journey.id, Inherited { waits, reason });
             }
         }
         for due in self.restarts.values_mut() {
@@ -202,6 +215,7 @@ impl Entry {
             previous,
             version: draft.version,
             waits: None,
+            last_reason: None,
             learned: None,
             told: Told::default(),
             journey: draft.journey,
@@ -213,6 +227,7 @@ impl Entry {
             // What was stuck stays so until it is judged afresh.
             entry.journey.stuck = entry.journey.stuck.or(old.journey.stuck);
             entry.learned = entry.learned.or(old.learned);
+            entry.last_reason = entry.last_reason.or(old.last_reason);
             // Forgotten is said by time alone, so deriving anew does not know of it.
             if old.journey.outcome == Some(Outcome::Unknown) && entry.journey.outcome.is_none() {
                 (entry.journey.outcome, entry.journey.ended) = (old.journey.outcome, old.journey.ended);
@@ -235,7 +250,12 @@ impl Entry {
         self.learned = Some((outcome, now));
     }
 
-    fn judge(&mut self, bench: &Bench<'_>, chain: &BTreeMap<JourneyId, Waits>, destination: &Destination) {
+    fn judge(
+        &mut self,
+        bench: &Bench<'_>,
+        chain: &BTreeMap<JourneyId, Inherited>,
+        destination: &Destination,
+    ) {
         let Some(workload) = bench.workload else {
             self.journey.stuck = None;
             self.journey.held = None;
@@ -249,10 +269,12 @@ impl Entry {
             journey.held_seconds = judge::covered(&judge::hold_spans(holds, bench.now), applied, until);
         }
         let mut waits = judge::waits(journey, &bench.rules.budgets, workload.now.budget_live_seconds);
-        if let Some(before) = self.previous.and_then(|previous| chain.get(&previous))
-            && phase(before.stage) == phase(waits.stage)
+        let before = self.previous.and_then(|previous| chain.get(&previous));
+        let inherited_reason = before.and_then(|before| before.reason);
+        if let Some(before) = before
+            && phase(before.waits.stage) == phase(waits.stage)
         {
-            waits.since = waits.since.min(before.since);
+            waits.since = waits.since.min(before.waits.since);
         }
         self.waits = Some(waits);
         if !journey.is_open() {
@@ -292,6 +314,13 @@ impl Entry {
             since: known.map_or(since, |known| known.since),
             ..judge::stuck(&waits, since, workload, &destination.container)
         });
+        let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
+        if let (Some(stuck), Some(reason), true) = (&mut self.journey.stuck, inherited_reason, just_applied)
+            && stuck.reason == Reason::NoPods
+        {
+            stuck.reason = reason;
+        }
+        self.last_reason = self.journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
     }
 
     /// Blind for longer than anybody remembers: nothing can be decided any more.

@@ -364,6 +364,14 @@ impl Leg {
         self.image == *image || (same_digest && self.image.repository == image.repository)
     }
 
+    /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
+    /// stuck, is never said to be live. A CronJob's last run is not visible; its template counts.
+    #[must_use]
+    pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
+        inputs.workload.now.key.kind == crate::observation::WorkloadKind::CronJob
+            || self.versions(inputs).iter().any(|v| v.said_complete || !v.completes.is_empty())
+    }
+
     /// The versions of the template that carry it.
     fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
         self.version.map_or(&[], |first| &inputs.workload.versions[first..=self.until])

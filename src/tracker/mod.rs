@@ -359,7 +359,7 @@ fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTree
         let live = leg.completion(inputs).map(|complete| complete.learned);
         let now = SeenAt {
             desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
-            live: if leg.baseline { Some(Time::MIN) } else { live },
+            live: if leg.baseline { leg.ran_at_start(inputs).then_some(Time::MIN) } else { live },
             rank,
         };
         seen.entry(image_key(leg))
@@ -385,7 +385,7 @@ impl Standing {
     fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
         let live_at = |leg: &legs::Leg| match (leg.live(inputs), leg.baseline) {
             (Some(live), false) => Some(live.interval.not_after),
-            (_, true) => Some(Time::MIN),
+            (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
             (None, false) => None,
         };
         let runs = desires

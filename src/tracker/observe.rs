@@ -31,6 +31,10 @@ impl Tracker {
             }
             Fact::ClusterNamed { name } => {
                 if let Some(uid) = &observation.cluster {
+                    // What failed before the cluster was known stood under its name, and never will be looked at.
+                    self.sources.scopes.retain(|_, status| {
+                        status.source != observation.source || status.first_look.is_some()
+                    });
                     self.clusters.entry(uid.clone()).or_default().name = Some(name.clone());
                 }
             }

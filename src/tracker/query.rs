@@ -84,7 +84,7 @@ impl Tracker {
     /// How fresh every source is.
     #[must_use]
     pub fn sources(&self, now: Time) -> Vec<SourceStatus> {
-        self.sources.summary(now)
+        self.sources.summary(now, &self.interests())
     }
 
     /// What observers should look at now.
