@@ -53,8 +53,8 @@ pub fn covered(spans: &[(Time, Time)], from: Time, to: Time) -> f64 {
 
 /// Hold spans up to `now` as plain spans.
 #[must_use]
-pub fn hold_spans(holds: &[HoldSpan], now: Time) -> Vec<(Time, Time)> {
-    holds.iter().map(|span| (span.since, span.until.unwrap_or(now))).collect()
+pub fn hold_spans<'a>(holds: impl IntoIterator<Item = &'a HoldSpan>, now: Time) -> Vec<(Time, Time)> {
+    holds.into_iter().map(|span| (span.since, span.until.unwrap_or(now))).collect()
 }
 
 /// The hold in force, with its end where a schedule tells it.

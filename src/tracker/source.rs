@@ -56,13 +56,17 @@ impl ScopeStatus {
         if let (Some(last), Some(stale)) = (self.last_finished, self.stale_at())
             && finished >= stale
         {
-            self.gaps.push((last, finished + (interval_seconds * 1000.0) as i64));
+            let grace = finished + (interval_seconds * 1000.0) as i64;
+            match self.gaps.last_mut() {
+                Some(gap) if last <= gap.1 => gap.1 = gap.1.max(grace),
+                _ => self.gaps.push((last, grace)),
+            }
             let surplus = self.gaps.len().saturating_sub(GAPS_MAX);
             self.gaps.drain(..surplus);
         }
         self.first_look.get_or_insert(started);
         self.last_started = Some(started);
-        self.last_finished = self.last_finished.max(Some(finished));
+        self.last_finished = Some(finished);
         self.interval_seconds = interval_seconds;
         self.failing = None;
         self.epoch = epoch;
