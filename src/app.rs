@@ -32,6 +32,8 @@ const BATCH_MAX: usize = 512;
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// The tracker is asked at least this often, whatever it says of deadlines.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+/// What is under way at the end gets this long.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until a kubeconfig that could not be used is read again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(30);
 
@@ -60,9 +62,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends every task and waits until they have ended.
+    /// Resolves with a sentence when a part has ended that never should: the process must not go on and look
+    /// healthy.
+    pub async fn broken(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => format!("a part of the program ended: {error}"),
+            Some(Ok(())) | None => "a part of the program ended by itself".into(),
+        }
+    }
+
+    /// Ends every task and waits until they have ended, but not for ever: one may be stuck in a blocking call.
     pub async fn stop(mut self) {
-        self.tasks.shutdown().await;
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.shutdown()).await.is_err() {
+            tracing::warn!("some work did not end in time; it ends with the process");
+        }
     }
 }
 
@@ -102,7 +115,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         tasks.spawn(watch_cluster(cluster, reporter));
     }
     for git in config.git.clone() {
-        let reporter = reporter(SourceKind::Git, &without_credentials(&git.url));
+        let reporter = reporter(SourceKind::Git, &config::public_url(&git.url));
         tasks.spawn(observers::git::run(git, cache.clone(), reporter));
     }
     let registries = {
@@ -280,7 +293,7 @@ pub fn rules(config: &Config) -> Rules {
         namespaces: environment.namespaces.iter().map(text).collect(),
     });
     let paths = config.git.iter().flat_map(|git| {
-        let url: Arc<str> = without_credentials(&git.url).into();
+        let url: Arc<str> = config::public_url(&git.url);
         git.branches.iter().flat_map(move |branch| {
             let url = url.clone();
             git.paths.iter().filter_map(move |path| {
@@ -335,15 +348,4 @@ fn expect_rule(expect: &config::Expect) -> Option<ExpectRule> {
         },
         environment: expect.environment.as_str().into(),
     })
-}
-
-/// A git url without its userinfo, as facts and messages name it.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
 }

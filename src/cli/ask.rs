@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
+use super::Usage;
 use super::args::ServerArgs;
 use crate::config;
 use crate::observers::cluster;
@@ -45,13 +45,14 @@ impl Instance {
         let (namespace, name) = args
             .service
             .split_once('/')
-            .context("--service: write NAMESPACE/NAME, such as knotmeter/knotmeter")?;
+            .ok_or_else(|| Usage("--service: write NAMESPACE/NAME, such as knotmeter/knotmeter".into()))?;
         let named = config::Cluster {
             name: context.clone(),
             kubeconfig: args.kubeconfig.clone(),
             context: Some(context.clone()),
         };
-        let client = cluster::connect(&named).await?;
+        let cannot = |error: &cluster::Error| CannotAsk { server: context.clone(), why: error.to_string() };
+        let client = cluster::connect(&named).await.map_err(|error| cannot(&error))?;
         let server = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy");
         Ok(Self { server, way: Way::Cluster(Box::new(client)) })
     }
@@ -87,7 +88,10 @@ impl Instance {
             .map_err(|error| cannot(format!("it answers {status} and no JSON: {error}")))?;
         if !status.is_success() {
             let said = value["error"].as_str().unwrap_or("no reason given").to_owned();
-            anyhow::bail!("{}: {status}: {said}", self.server);
+            if status == http::StatusCode::BAD_REQUEST {
+                return Err(Usage(said).into());
+            }
+            return Err(cannot(format!("{status}: {said}")).into());
         }
         Ok(value)
     }

@@ -4,7 +4,7 @@ use super::Exit;
 use super::args::ConfigArgs;
 use super::configure::configuration;
 use crate::app;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::image::Repository;
 use crate::observers::cluster::Access;
 use crate::observers::{cluster, git, registry};
@@ -112,7 +112,7 @@ async fn check_git(config: &Config) -> bool {
             }
             Err(error) => {
                 ok = false;
-                println!("git/{}: cannot be read: {error}", app::without_credentials(&named.url));
+                println!("git/{}: cannot be read: {error}", config::public_url(&named.url));
                 println!("  costs: committed is unknown, a commit opens no journey");
             }
         }

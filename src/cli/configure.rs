@@ -1,9 +1,7 @@
 //! `knotmeter config check|schema|show`, and how file, environment and flags become one configuration.
 
-use anyhow::Context as _;
-
 use super::args::{ConfigArgs, ConfigureArgs, ConfigureCommand, Output};
-use super::{Exit, output};
+use super::{Exit, Usage, output};
 use crate::config::{self, Config};
 
 /// The configuration that the arguments ask for: the file, then environment and flags over it.
@@ -13,8 +11,8 @@ pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
         None => Config::default(),
     };
     if let Some(listen) = &args.listen {
-        listen.parse::<std::net::SocketAddr>().with_context(|| {
-            format!("--listen {listen:?} is not an address and port such as 0.0.0.0:9871")
+        listen.parse::<std::net::SocketAddr>().map_err(|_| {
+            Usage(format!("--listen {listen:?} is not an address and port such as 0.0.0.0:9871"))
         })?;
         config.listen = config::Listen(listen.clone());
     }
@@ -40,7 +38,11 @@ pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
         }
         ConfigureCommand::Schema => output::json(&config::schema())?,
         ConfigureCommand::Show { config, output } => {
-            let config = configuration(config)?;
+            let mut config = configuration(config)?;
+            // What is shown is pasted into tickets: no password of an address is in it.
+            for git in &mut config.git {
+                git.url = config::public_url(&git.url).to_string();
+            }
             match output {
                 Output::Json => output::json(&config)?,
                 Output::Yaml | Output::Table | Output::Wide => output::yaml(&config)?,

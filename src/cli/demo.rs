@@ -171,7 +171,7 @@ async fn follow(
     loop {
         tokio::select! {
             changed = snapshots.changed() => changed?,
-            () = &mut stop => return Ok(Exit::Done),
+            () = &mut stop => return Ok(if args.once { Exit::Other } else { Exit::Done }),
             () = sleep_until(timeout.unwrap_or_else(|| Instant::now() + never)) => {
                 return Ok(if args.once { Exit::TimedOut } else { Exit::Done });
             }

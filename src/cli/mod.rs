@@ -41,6 +41,11 @@ pub enum Exit {
     Usage = 64,
 }
 
+/// Something on the command line that its own parser cannot know to be wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 /// Reads the command line and runs it.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -66,7 +71,11 @@ pub fn main() -> ExitCode {
     };
     let exit = runtime.block_on(run(typed)).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        if error.is::<ask::CannotAsk>() { Exit::CannotAsk } else { Exit::Failed }
+        match () {
+            () if error.is::<ask::CannotAsk>() => Exit::CannotAsk,
+            () if error.is::<Usage>() || error.is::<crate::image::ParseError>() => Exit::Usage,
+            () => Exit::Failed,
+        }
     });
     // Blocking work under way (a git fetch) must not hold the exit up.
     runtime.shutdown_background();

@@ -1,5 +1,8 @@
 //! `knotmeter run`: the sidecar.
 
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 
@@ -15,17 +18,45 @@ pub async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let config = configuration(&args.config)?;
     let endpoint = config.traces.endpoint.clone();
     let telemetry = Telemetry::init(&args.log, args.log_format, endpoint.as_deref(), Handle::current())?;
-    let cache =
-        args.cache.unwrap_or_else(|| std::env::temp_dir().join(format!("knotmeter-{}", std::process::id())));
-    let running = app::start(config, cache.clone()).await?;
+    // A named folder is the user's; one of our own goes with us, on every way out.
+    let own = match &args.cache {
+        Some(_) => None,
+        None => Some(OwnFolder::create().context("cannot make a folder for copies of git repositories")?),
+    };
+    let cache = args.cache.or_else(|| own.as_ref().map(|own| own.0.clone())).unwrap_or_default();
+    let mut running = app::start(config, cache).await?;
     tracing::info!(address = %running.address, "page, API and metrics are served");
-    ended.await;
+    let exit = tokio::select! {
+        () = ended => Exit::Done,
+        why = running.broken() => {
+            tracing::error!("{why}");
+            Exit::Failed
+        }
+    };
     tracing::info!("ending");
     running.stop().await;
     tokio::task::spawn_blocking(move || telemetry.finish()).await?;
-    // Copies of git repositories; a leftover in the temporary folder harms nobody.
-    let _ = std::fs::remove_dir_all(&cache);
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// A folder of this process in the system's temporary one, gone when this is dropped.
+struct OwnFolder(PathBuf);
+
+impl OwnFolder {
+    /// Only for us, and never a folder that somebody else has put there.
+    fn create() -> std::io::Result<Self> {
+        let unique = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let path = std::env::temp_dir().join(format!("knotmeter-{}-{unique:x}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        // A leftover in the temporary folder harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Listens from now on, and resolves when somebody asks the program to end: Ctrl-C or SIGTERM. Until this is

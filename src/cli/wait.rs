@@ -62,8 +62,7 @@ fn verdict<'a>(answers: &'a Value, environment: Option<&str>) -> (Vec<&'a Value>
     if answers.iter().any(|answer| other.contains(&state(&answer).as_str())) {
         return (answers, Some(Exit::Other));
     }
-    let live = |answer: &&Value| ["live", "idle"].contains(&state(&answer).as_str());
-    let done = !answers.is_empty() && answers.iter().all(live);
+    let done = !answers.is_empty() && answers.iter().all(|answer| state(&answer) == "live");
     (answers, done.then_some(Exit::Done))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Config, LiveWhen, Policy};
+use super::{Config, LiveWhen, Policy, public_url};
 use crate::image::Repository;
 
 /// A configuration is a page or two; anything far above is a wrong file.
@@ -139,7 +139,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
     for (at, git) in config.git.iter().enumerate() {
         let scheme_fits = ["http://", "https://", "file://"].iter().any(|s| git.url.starts_with(s));
         if !scheme_fits {
-            let message = format!("{:?} must start with https://, http:// or file://", git.url);
+            let message = format!("{:?} must start with https://, http:// or file://", public_url(&git.url));
             return Err((format!("git[{at}].url"), message));
         }
         if git.interval.0 < 0.1 {
@@ -207,7 +207,7 @@ fn unique<'a>(list: &str, key: &str, names: impl Iterator<Item = &'a str>) -> Re
             return Err((format!("{list}[{at}].{key}"), "must not be empty".into()));
         }
         if !seen.insert(name) {
-            return Err((format!("{list}[{at}].{key}"), format!("{name:?} is there twice")));
+            return Err((format!("{list}[{at}].{key}"), format!("{:?} is there twice", public_url(name))));
         }
     }
     Ok(())

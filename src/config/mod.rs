@@ -4,11 +4,13 @@
 //! allowed. A new key is a field here with its doc comment, from which `docs/config.md` and the JSON Schema
 //! are made. This folder does no network I/O.
 
+mod address;
 mod duration;
 mod load;
 mod locate;
 mod pattern;
 
+pub use address::public_url;
 pub use duration::Seconds;
 pub use load::{Error, load, parse, schema};
 pub use pattern::{Glob, Marker};

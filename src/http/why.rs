@@ -17,7 +17,8 @@ const ANSWERS_MAX: usize = 50;
 pub struct Answer {
     pub question: String,
     pub sentence: String,
-    /// `stuck`, `held`, `blind`, `under_way`, an outcome, `idle` (nothing on its way) or `never_seen`.
+    /// `stuck`, `held`, `blind`, `under_way`, an outcome, `idle` (nothing on its way), `wanted` (never live)
+    /// or `never_seen`.
     pub state: &'static str,
     pub journey: Option<String>,
     pub destination: Option<String>,
@@ -211,10 +212,15 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         let behind = words::duration(status.behind_seconds);
         sentence.push_str(&format!("; it is {behind} behind what it should run"));
     }
+    let state = match &status.live {
+        Some((image, digest, _)) if question.names_image(image, digest.as_ref()) => "live",
+        Some(_) => "idle",
+        None => "wanted",
+    };
     Some(Answer {
         question: question.text.clone(),
         sentence,
-        state: "idle",
+        state,
         journey: None,
         destination: Some(status.destination.to_string()),
         app: Some(status.destination.app.to_string()),

@@ -26,8 +26,10 @@ pub struct ClusterState {
     pub workloads: BTreeMap<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
     owners: BTreeMap<Arc<str>, ObjectKey>,
-    orphans: BTreeMap<Arc<str>, Vec<(Orphan, u64)>>,
-    orphan_count: usize,
+    /// By owner, then by their own UID.
+    orphans: BTreeMap<Arc<str>, BTreeMap<Arc<str>, (Orphan, u64)>>,
+    /// From an orphan's UID to its owner's.
+    awaited: BTreeMap<Arc<str>, Arc<str>>,
     pods: BTreeMap<Arc<str>, ObjectKey>,
 }
 
@@ -59,7 +61,8 @@ impl ClusterState {
     /// A revision is so; answers its workload, if that is known.
     pub fn revision(&mut self, revision: Revision, epoch: u64) -> Option<ObjectKey> {
         let Some(key) = self.owners.get(&revision.owner).cloned() else {
-            self.wait(revision.owner.clone(), Orphan::Revision(revision), epoch);
+            let (owner, uid) = (revision.owner.clone(), revision.uid.clone());
+            self.wait(owner, uid, Orphan::Revision(revision), epoch);
             return None;
         };
         let uid = revision.uid.clone();
@@ -75,7 +78,7 @@ impl ClusterState {
     pub fn job(&mut self, job: &Job, learned: Interval, epoch: u64) -> Option<ObjectKey> {
         let owner = job.owner.clone()?;
         let Some(key) = self.owners.get(&owner).cloned() else {
-            self.wait(owner, Orphan::Job(job.clone(), learned), epoch);
+            self.wait(owner, job.uid.clone(), Orphan::Job(job.clone(), learned), epoch);
             return None;
         };
         self.owners.insert(job.uid.clone(), key.clone());
@@ -90,7 +93,7 @@ impl ClusterState {
     pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) -> Option<ObjectKey> {
         let owner = pod.owner.clone()?;
         let Some(key) = self.owners.get(&owner).cloned() else {
-            self.wait(owner, Orphan::Pod(pod, learned), epoch);
+            self.wait(owner, pod.uid.clone(), Orphan::Pod(pod, learned), epoch);
             return None;
         };
         self.pods.insert(pod.uid.clone(), key.clone());
@@ -102,6 +105,7 @@ impl ClusterState {
 
     /// A pod is gone.
     pub fn pod_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        self.forget_orphan(uid);
         let key = self.pods.remove(uid)?;
         self.workloads.get_mut(&key)?.pods.remove(uid);
         Some(key)
@@ -109,13 +113,15 @@ impl ClusterState {
 
     /// A revision is gone.
     pub fn revision_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
-        let key = self.owners.get(uid).cloned()?;
+        self.forget_orphan(uid);
+        let key = self.owners.remove(uid)?;
         self.workloads.get_mut(&key)?.revisions.remove(uid);
         Some(key)
     }
 
     /// A Job is gone. What it ran stays known.
     pub fn job_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
+        self.forget_orphan(uid);
         let key = self.owners.remove(uid)?;
         self.workloads.get_mut(&key)?.jobs.remove(uid);
         Some(key)
@@ -163,19 +169,29 @@ impl ClusterState {
         }
     }
 
-    fn wait(&mut self, owner: Arc<str>, orphan: Orphan, epoch: u64) {
-        if self.orphan_count >= ORPHANS_MAX {
-            self.orphans.clear();
-            self.orphan_count = 0;
+    /// At the bound a newcomer is refused: it is told again when it changes, or with the next relist.
+    fn wait(&mut self, owner: Arc<str>, uid: Arc<str>, orphan: Orphan, epoch: u64) {
+        if self.awaited.len() >= ORPHANS_MAX && !self.awaited.contains_key(&uid) {
+            return;
         }
-        self.orphan_count += 1;
-        self.orphans.entry(owner).or_default().push((orphan, epoch));
+        self.awaited.insert(uid.clone(), owner.clone());
+        self.orphans.entry(owner).or_default().insert(uid, (orphan, epoch));
+    }
+
+    fn forget_orphan(&mut self, uid: &Arc<str>) {
+        let Some(owner) = self.awaited.remove(uid) else { return };
+        if let Some(waiting) = self.orphans.get_mut(&owner) {
+            waiting.remove(uid);
+            if waiting.is_empty() {
+                self.orphans.remove(&owner);
+            }
+        }
     }
 
     fn adopt(&mut self, owner: &Arc<str>) {
         let Some(waiting) = self.orphans.remove(owner) else { return };
-        self.orphan_count = self.orphan_count.saturating_sub(waiting.len());
-        for (orphan, epoch) in waiting {
+        for (uid, (orphan, epoch)) in waiting {
+            self.awaited.remove(&uid);
             match orphan {
                 Orphan::Revision(revision) => drop(self.revision(revision, epoch)),
                 Orphan::Pod(pod, learned) => drop(self.pod(pod, learned, epoch)),

@@ -38,8 +38,8 @@ pub struct Draft {
     pub causes: Vec<String>,
     /// Index into the drafts of the one whose budget this one inherits.
     pub previous: Option<usize>,
-    /// Index of the version that carries it now.
-    pub version: Option<usize>,
+    /// First and last version that carry it.
+    pub versions: Option<(usize, usize)>,
 }
 
 /// Identity of an image across destinations: its digest, else its text.
@@ -60,10 +60,11 @@ pub fn derive(
 ) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut index_of = BTreeMap::new();
+    let mut used = BTreeMap::new();
     for (at, leg) in desires.legs.iter().enumerate().filter(|(_, leg)| !leg.baseline) {
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
-        let causes = causes(leg, inputs);
+        let causes = unique(causes(leg, inputs), &mut used);
         let ids: Vec<JourneyId> = causes.iter().map(|cause| id(key, cause)).collect();
         let intent = intent(leg, inputs);
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
@@ -72,7 +73,7 @@ pub fn derive(
         index_of.insert(at, drafts.len());
         drafts.push(Draft {
             previous: leg.previous.and_then(|previous| index_of.get(&previous).copied()),
-            version: leg.version.map(|_| leg.until),
+            versions: leg.version.map(|first| (first, leg.until)),
             journey: Journey {
                 id: ids.first().copied().unwrap_or(JourneyId(0)),
                 aliases: ids.into_iter().skip(1).collect(),
@@ -136,7 +137,7 @@ pub fn add_revisions(
         let end = leg.ended.or(live).or(removed);
         drafts.push(Draft {
             previous: previous.replace(drafts.len()),
-            version: leg.version,
+            versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             journey: Journey {
                 id: id(key, &cause),
                 aliases: Vec::new(),
@@ -182,7 +183,7 @@ fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rul
     let pushed = digest.and_then(|digest| inputs.registries.presence(&leg.image.repository, digest));
     let built = digest
         .and_then(|digest| inputs.registries.claims(digest)?.created)
-        .map(|created| Evidence { interval: Interval::second(created), basis: Basis::ImageCreated });
+        .map(|created| Evidence { interval: built_at(created), basis: Basis::ImageCreated });
     know(Stage::Pushed, pushed);
     know(
         Stage::Built,
@@ -215,6 +216,11 @@ fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rul
         }
     }
     stages
+}
+
+/// A claimed time without a fraction was cut to its second.
+fn built_at(created: Time) -> Interval {
+    if created.0 % 1000 == 0 { Interval::second(created) } else { Interval::at(created) }
 }
 
 fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>, Option<Interval>) {
@@ -291,9 +297,11 @@ fn trigger(
     }
     let fresh = stages.evidence(Stage::Pushed).is_some_and(|pushed| pushed.interval.is_bounded());
     let marked = leg.commit.as_ref().is_some_and(|change| change.marker) && fresh;
+    // An image that comes back here was not pushed for this.
+    let first_time = leg.previous.is_none_or(|previous| leg.rank > previous);
     match (&leg.selection, &leg.commit) {
         (Some(_), _) => Trigger::Push,
-        (None, Some(_)) if marked && !desired_before(key, leg, intent, seen) => Trigger::Push,
+        (None, Some(_)) if marked && first_time && !desired_before(key, leg, intent, seen) => Trigger::Push,
         (None, Some(_)) => Trigger::Commit,
         (None, None) => Trigger::OutOfBand,
     }
@@ -362,6 +370,19 @@ fn causes(leg: &Leg, inputs: &Inputs<'_>) -> Vec<String> {
             "template {} {:016x} {}",
             version.generation, version.template.0, inputs.workload.now.uid
         ));
+    }
+    causes
+}
+
+/// The same cause may be there twice (a commit forced away and back, a tag deleted and selected again): each time
+/// is another journey.
+fn unique(mut causes: Vec<String>, used: &mut BTreeMap<String, u32>) -> Vec<String> {
+    for cause in &mut causes {
+        let times = used.entry(cause.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            cause.push_str(&format!(" again {times}"));
+        }
     }
     causes
 }

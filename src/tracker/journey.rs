@@ -189,6 +189,8 @@ pub enum Reason {
     CreateError,
     /// No node has room or fits.
     Unschedulable,
+    /// Containers have not started: volumes, network, a slow pull.
+    NotStarted,
     /// Containers run but are not ready.
     NotReady,
     /// Some pods run something else.
@@ -197,7 +199,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotCommitted,
         Self::NotApplied,
         Self::NoPods,
@@ -205,6 +207,7 @@ impl Reason {
         Self::CrashLoop,
         Self::CreateError,
         Self::Unschedulable,
+        Self::NotStarted,
         Self::NotReady,
         Self::Incomplete,
     ];
@@ -220,6 +223,7 @@ impl Reason {
             Self::CrashLoop => "crash_loop",
             Self::CreateError => "create_error",
             Self::Unschedulable => "unschedulable",
+            Self::NotStarted => "not_started",
             Self::NotReady => "not_ready",
             Self::Incomplete => "incomplete",
         }
@@ -247,6 +251,9 @@ impl Reason {
             }
             Self::Unschedulable => {
                 "no node has room for its pod: look at requests, selectors and the autoscaler"
+            }
+            Self::NotStarted => {
+                "its container has not started: look at the events of its pod for volumes, network or a slow pull"
             }
             Self::NotReady => {
                 "its container runs but does not become ready: look at its readiness probe and log"

@@ -53,8 +53,8 @@ pub fn covered(spans: &[(Time, Time)], from: Time, to: Time) -> f64 {
 
 /// Hold spans up to `now` as plain spans.
 #[must_use]
-pub fn hold_spans(holds: &[HoldSpan], now: Time) -> Vec<(Time, Time)> {
-    holds.iter().map(|span| (span.since, span.until.unwrap_or(now))).collect()
+pub fn hold_spans<'a>(holds: impl IntoIterator<Item = &'a HoldSpan>, now: Time) -> Vec<(Time, Time)> {
+    holds.into_iter().map(|span| (span.since, span.until.unwrap_or(now))).collect()
 }
 
 /// The hold in force, with its end where a schedule tells it.
@@ -156,6 +156,11 @@ pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason
     }
     if workload.now.replica_failure {
         return Reason::NoPods;
+    }
+    let began =
+        |state: &&&super::workload::PodState| state.pod.containers.iter().any(|c| c.started.is_some());
+    if pods.iter().any(|state| state.pod.ready.is_none() && !began(&state)) {
+        return Reason::NotStarted;
     }
     if pods.iter().any(|state| state.pod.ready.is_none()) { Reason::NotReady } else { Reason::Incomplete }
 }

@@ -3,12 +3,12 @@
 //! Derivation may be repeated at will; the ledger makes sure that a settled journey never changes and is
 //! never counted again, and that every change is told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::correlate::Draft;
 use super::event::Event;
-use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Stuck};
+use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Waits};
 use super::source::{ScopeKey, Sources};
 use super::stage::Stage;
@@ -25,9 +25,16 @@ pub struct Entry {
     pub journey: Journey,
     causes: Vec<String>,
     previous: Option<JourneyId>,
-    version: Option<usize>,
+    /// UID of the workload and generation of the template that carried it when it was last derived.
+    born: Option<(Arc<str>, i64)>,
+    /// Versions of the template that carry it, as last derived.
+    versions: Option<(usize, usize)>,
     /// Since when it waits at its stage, predecessors included.
     waits: Option<Waits>,
+    /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
+    last_reason: Option<Reason>,
+    /// Time of gaps and holds that does not count against the budget, as last judged.
+    paused_seconds: f64,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     learned: Option<(Outcome, Time)>,
     told: Told,
@@ -56,6 +63,16 @@ pub struct Bench<'a> {
     /// The repository it pulls from.
     pub registry: Vec<ScopeKey>,
 }
+
+/// What a journey leaves to its successor.
+#[derive(Debug, Clone, Copy)]
+struct Inherited {
+    waits: Waits,
+    reason: Option<Reason>,
+}
+
+/// A controller makes the first pod of a new template within this time.
+const PODS_APPEAR_MILLIS: i64 = 10_000;
 
 /// See the file's front line.
 #[derive(Debug)]
@@ -88,6 +105,7 @@ impl Ledger {
         let mut old = std::mem::take(&mut self.entries);
         let mut fresh: Vec<Entry> = Vec::new();
         let mut ids: Vec<JourneyId> = Vec::new();
+        let mut derived = BTreeSet::new();
         for draft in drafts {
             let previous = draft.previous.map(|at| ids[at]);
             let common = |entry: &Entry| entry.causes.iter().any(|cause| draft.causes.contains(cause));
@@ -101,37 +119,46 @@ impl Ledger {
                 Some(at) => {
                     let mut entry = matching.swap_remove(at);
                     entry.previous = previous;
+                    // Causes fall out of memory one by one; each must still find it.
+                    let new = draft.causes.into_iter().filter(|cause| !entry.causes.contains(cause));
+                    let new: Vec<String> = new.collect();
+                    entry.causes.extend(new);
                     entry
                 }
-                None => Entry::renew(matching, draft, previous, bench.now),
+                None => {
+                    let born = draft.versions.and_then(|(first, _)| {
+                        let workload = bench.workload?;
+                        Some((workload.now.uid.clone(), workload.versions.get(first)?.generation))
+                    });
+                    Entry { born, ..Entry::renew(matching, draft, previous, bench.now) }
+                }
             };
+            derived.insert(entry.journey.id);
             ids.push(entry.journey.id);
             fresh.push(entry);
         }
-        // What is derived no longer: kept if it was settled or had ended, else it was a misreading of few facts.
-        let removed = bench.workload.is_none_or(|workload| workload.removed.is_some());
         for mut entry in old {
-            if entry.journey.settled || entry.journey.outcome.is_some() {
-                fresh.push(entry);
-            } else if removed || entry.version.is_some() {
-                entry.finish(Outcome::Removed, Interval::at(bench.now), bench.now);
+            if entry.journey.settled || entry.outlives(bench) {
                 fresh.push(entry);
             }
         }
         fresh.sort_by_key(|entry| entry.journey.opened.not_after);
         self.entries = fresh;
-        let settled = self.entries.iter().filter(|entry| entry.journey.settled).count();
-        for _ in SETTLED_KEPT_MAX..settled {
-            if let Some(at) = self.entries.iter().position(|entry| entry.journey.settled) {
-                self.entries.remove(at);
-            }
-        }
+        // One that is still derived must be kept, or it would be taken for new and counted again.
+        let old = |entry: &Entry| entry.journey.settled && !derived.contains(&entry.journey.id);
+        let mut surplus =
+            self.entries.iter().filter(|entry| old(entry)).count().saturating_sub(SETTLED_KEPT_MAX);
+        self.entries.retain(|entry| {
+            let keep = surplus == 0 || !old(entry);
+            surplus -= usize::from(!keep);
+            keep
+        });
     }
 
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
     pub fn judge(&mut self, bench: &Bench<'_>) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut chain: BTreeMap<JourneyId, Waits> = BTreeMap::new();
+        let mut chain: BTreeMap<JourneyId, Inherited> = BTreeMap::new();
         for entry in &mut self.entries {
             if !entry.journey.settled {
                 entry.judge(bench, &chain, &self.destination);
@@ -142,7 +169,8 @@ impl Ledger {
                 }
             }
             if let (Some(waits), Some(Outcome::Superseded) | None) = (entry.waits, entry.journey.outcome) {
-                chain.insert(entry.journey.id, waits);
+                let reason = entry.last_reason;
+                chain.insert(entry.journey.id, Inherited { waits, reason });
             }
         }
         for due in self.restarts.values_mut() {
@@ -169,7 +197,7 @@ impl Ledger {
                 at_least(at, Wait::Settle);
             } else if let (Some(waits), None, None) = (entry.waits, &entry.journey.blind, entry.journey.held)
             {
-                at_least(judge::over(&waits, waits.since, entry.paused(bench)), Wait::Budget);
+                at_least(judge::over(&waits, waits.since, entry.paused_seconds), Wait::Budget);
             }
             if let Some(until) = entry.journey.held.and_then(|held| held.until) {
                 at_least(until, Wait::Schedule);
@@ -200,8 +228,11 @@ impl Entry {
         let mut entry = Self {
             causes: draft.causes,
             previous,
-            version: draft.version,
+            born: None,
+            versions: draft.versions,
             waits: None,
+            last_reason: None,
+            paused_seconds: 0.0,
             learned: None,
             told: Told::default(),
             journey: draft.journey,
@@ -213,6 +244,7 @@ impl Entry {
             // What was stuck stays so until it is judged afresh.
             entry.journey.stuck = entry.journey.stuck.or(old.journey.stuck);
             entry.learned = entry.learned.or(old.learned);
+            entry.last_reason = entry.last_reason.or(old.last_reason);
             // Forgotten is said by time alone, so deriving anew does not know of it.
             if old.journey.outcome == Some(Outcome::Unknown) && entry.journey.outcome.is_none() {
                 (entry.journey.outcome, entry.journey.ended) = (old.journey.outcome, old.journey.ended);
@@ -229,13 +261,37 @@ impl Entry {
         entry
     }
 
+    /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
+    /// memory. Anything else was a misreading of few facts.
+    fn outlives(&mut self, bench: &Bench<'_>) -> bool {
+        let Some((uid, generation)) = &self.born else { return false };
+        let workload =
+            bench.workload.filter(|workload| workload.now.uid == *uid && workload.removed.is_none());
+        let outcome = match workload {
+            None => Outcome::Removed,
+            Some(workload) if workload.versions.first().is_some_and(|v| *generation < v.generation) => {
+                Outcome::Unknown
+            }
+            Some(_) => return false,
+        };
+        if self.journey.outcome.is_none() {
+            self.finish(outcome, Interval::at(bench.now), bench.now);
+        }
+        true
+    }
+
     fn finish(&mut self, outcome: Outcome, at: Interval, now: Time) {
         self.journey.outcome = Some(outcome);
         self.journey.ended = Some(at);
         self.learned = Some((outcome, now));
     }
 
-    fn judge(&mut self, bench: &Bench<'_>, chain: &BTreeMap<JourneyId, Waits>, destination: &Destination) {
+    fn judge(
+        &mut self,
+        bench: &Bench<'_>,
+        chain: &BTreeMap<JourneyId, Inherited>,
+        destination: &Destination,
+    ) {
         let Some(workload) = bench.workload else {
             self.journey.stuck = None;
             self.journey.held = None;
@@ -243,16 +299,18 @@ impl Entry {
         };
         let journey = &mut self.journey;
         let applied = journey.stages.evidence(Stage::Applied).map(|at| at.interval.not_after);
-        if let (Some(version), Some(applied)) = (self.version, applied) {
+        let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
+        if let (Some(_), Some(applied)) = (self.versions, applied) {
             let until = journey.ended.map_or(bench.now, |ended| ended.not_before.max(applied));
-            let holds = workload.versions.get(version).map_or(&[][..], |version| &version.holds);
-            journey.held_seconds = judge::covered(&judge::hold_spans(holds, bench.now), applied, until);
+            journey.held_seconds = judge::covered(&holds, applied, until);
         }
         let mut waits = judge::waits(journey, &bench.rules.budgets, workload.now.budget_live_seconds);
-        if let Some(before) = self.previous.and_then(|previous| chain.get(&previous))
-            && phase(before.stage) == phase(waits.stage)
+        let before = self.previous.and_then(|previous| chain.get(&previous));
+        let inherited_reason = before.and_then(|before| before.reason);
+        if let Some(before) = before
+            && phase(before.waits.stage) == phase(waits.stage)
         {
-            waits.since = waits.since.min(before.since);
+            waits.since = waits.since.min(before.waits.since);
         }
         self.waits = Some(waits);
         if !journey.is_open() {
@@ -275,12 +333,15 @@ impl Entry {
             journey.stuck = None;
             return;
         }
-        let paused = judge::covered(&judge::gaps(bench.sources, &needs), waits.since, bench.now)
-            + self.journey.held_seconds;
+        let gaps = judge::gaps(bench.sources, &needs);
+        let after_gap = judge::covered(&gaps, waits.since, bench.now) > 0.0;
+        let spans: Vec<(Time, Time)> = gaps.into_iter().chain(holds).collect();
+        let paused = judge::covered(&spans, waits.since, bench.now);
+        self.paused_seconds = paused;
         let over = judge::over(&waits, waits.since, paused);
         let gave_up = self
-            .version
-            .and_then(|version| workload.versions.get(version)?.deadline_exceeded)
+            .versions
+            .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)
             .filter(|_| phase(waits.stage) == Phase::Roll);
         let since = match (over <= bench.now, gave_up) {
             (true, Some(gave_up)) => Some(over.min(gave_up)),
@@ -288,10 +349,19 @@ impl Entry {
             (false, gave_up) => gave_up,
         };
         let known = self.journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
+        // What was stuck before a gap stays stuck until something moves; the gap only gives no new verdict.
+        let since = since.or(known.filter(|_| after_gap).map(|known| known.since));
         self.journey.stuck = since.map(|since| Stuck {
             since: known.map_or(since, |known| known.since),
             ..judge::stuck(&waits, since, workload, &destination.container)
         });
+        let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
+        if let (Some(stuck), Some(reason), true) = (&mut self.journey.stuck, inherited_reason, just_applied)
+            && stuck.reason == Reason::NoPods
+        {
+            stuck.reason = reason;
+        }
+        self.last_reason = self.journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
     }
 
     /// Blind for longer than anybody remembers: nothing can be decided any more.
@@ -304,18 +374,12 @@ impl Entry {
         }
     }
 
-    fn paused(&self, bench: &Bench<'_>) -> f64 {
-        let Some(waits) = self.waits else { return 0.0 };
-        let needs: Vec<ScopeKey> =
-            bench.git.iter().chain(&bench.registry).chain(&bench.cluster).cloned().collect();
-        judge::covered(&judge::gaps(bench.sources, &needs), waits.since, Time::MAX - 1)
-            + self.journey.held_seconds
-    }
-
     /// When its numbers may be given: a window after its outcome, and never while its cluster is blind.
     fn settle_at(&self, bench: &Bench<'_>) -> Option<Time> {
         let (outcome, learned) = self.learned?;
-        let blind = judge::stale(bench.sources, &bench.cluster, bench.now).is_some();
+        let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
+        let blind =
+            judge::stale(bench.sources, &bench.cluster, bench.now).is_some() && bench.now < learned + limit;
         if blind && outcome != Outcome::Unknown {
             return None;
         }
@@ -329,8 +393,8 @@ impl Entry {
             .map(|status| status.interval_seconds)
             .fold(0.0, f64::max);
         let window = (2.0 * slowest).max(rule.min).min(rule.max);
-        let reached = self.journey.ended.map_or(learned, |ended| ended.not_after.max(learned));
-        Some(reached + (window * 1000.0) as i64)
+        // On our clock: the outcome's own time may be of a clock that is hours ahead.
+        Some(learned + (window * 1000.0) as i64)
     }
 
     fn tell(&mut self, events: &mut Vec<Event>) {

@@ -72,14 +72,23 @@ enum Step<'a> {
 #[must_use]
 pub fn fold(inputs: &Inputs<'_>) -> Desires {
     let mut steps: Vec<(Time, u8, Step<'_>)> = Vec::new();
+    let history = History::of(inputs);
     for selection in inputs.selections.iter().filter(|selection| !selection.backfill) {
-        steps.push((selection.at.interval.not_after, 0, Step::Selection(selection)));
+        if history.covers_selection(selection.at.interval) {
+            steps.push((selection.at.interval.not_after, 0, Step::Selection(selection)));
+        }
     }
-    for change in inputs.changes.iter().filter(|change| change.at_tip && !change.revision) {
+    let commits = inputs.changes.iter().filter(|change| change.at_tip && !change.revision);
+    for change in commits.filter(|change| history.covers_commit(change)) {
         steps.push((change.at.interval.not_after, 1, Step::Commit(change)));
     }
+    let mut order = Time::MIN;
     for (index, version) in inputs.workload.versions.iter().enumerate() {
-        steps.push((version.changed.interval.not_after, 2, Step::Template(index)));
+        // Within the cluster its own order decides, whatever its clock says; what was there comes first.
+        if !version.backfill && !version.horizon {
+            order = order.max(version.changed.interval.not_after);
+        }
+        steps.push((order, 2, Step::Template(index)));
     }
     steps.sort_by_key(|(at, kind, _)| (*at, *kind));
     let mut desires = Desires::default();
@@ -94,9 +103,58 @@ pub fn fold(inputs: &Inputs<'_>) -> Desires {
     desires
 }
 
+/// From when to when commits and selections can be meant for this destination: neither before its workload was
+/// made, or before memory begins, nor after it was removed.
+pub struct History {
+    begins: Option<Interval>,
+    /// What a new workload was made with: the commit that named it may be older than the workload.
+    first_image: Option<ImageRef>,
+    /// The last commit before the beginning that names the first image.
+    cause: Option<Interval>,
+    ends: Option<Interval>,
+}
+
+impl History {
+    /// The history of a destination.
+    #[must_use]
+    pub fn of(inputs: &Inputs<'_>) -> Self {
+        let first = inputs.workload.versions.first().filter(|version| !version.backfill);
+        let begins = first.map(|version| version.changed.interval);
+        let first_image = first.filter(|version| !version.horizon).and_then(|v| v.image(inputs.container));
+        let earlier = inputs.changes.iter().filter(|change| {
+            first_image.is_some()
+                && change.after == first_image
+                && begins.is_some_and(|begins| change.at.interval.not_after < begins.not_before)
+        });
+        let cause = earlier.map(|change| change.at.interval).max_by_key(|at| at.not_after);
+        Self { begins, first_image, cause, ends: inputs.workload.removed.map(|removed| removed.interval) }
+    }
+
+    fn covers(&self, at: Interval) -> bool {
+        self.begins.is_none_or(|begins| at.not_after >= begins.not_before)
+            && self.ends.is_none_or(|ends| at.not_before <= ends.not_after)
+    }
+
+    fn covers_selection(&self, at: Interval) -> bool {
+        self.covers(at)
+    }
+
+    /// Whether a commit can be meant for it.
+    #[must_use]
+    pub fn covers_commit(&self, change: &Change) -> bool {
+        let at = change.at.interval;
+        let is_cause = Some(at) == self.cause && change.after == self.first_image;
+        self.covers(at) || is_cause
+    }
+}
+
 impl Desires {
     fn template(&mut self, index: usize, inputs: &Inputs<'_>) {
         let version = &inputs.workload.versions[index];
+        if !version.images.iter().any(|(name, _)| **name == *inputs.container) {
+            self.end_removed(version.changed.interval, inputs);
+            return;
+        }
         let Some(image) = version.image(inputs.container) else { return };
         let digest = resolve(&image, version, inputs);
         let pending =
@@ -112,6 +170,7 @@ impl Desires {
             .rposition(|leg| pending(leg) && leg.opened.not_before <= version.changed.interval.not_after);
         if let Some(at) = lagging {
             self.take(at, index, digest);
+            self.desire_again(at, index, inputs);
             return;
         }
         let previous = index.checked_sub(1).map(|before| &inputs.workload.versions[before]);
@@ -158,11 +217,54 @@ impl Desires {
         }
         let opened = version.changed.interval;
         let leg = Leg { version: Some(index), until: index, ..Leg::new(image, digest, opened) };
-        self.push(Leg { baseline: version.backfill, ..leg }, Said::ByTemplate, inputs);
+        let baseline = version.backfill || version.horizon;
+        self.push(Leg { baseline, ..leg }, Said::ByTemplate, inputs);
+    }
+
+    /// The container is no longer in the template.
+    fn end_removed(&mut self, at: Interval, inputs: &Inputs<'_>) {
+        if let Some(current) = self.current.take() {
+            let leg = &self.legs[current];
+            if !leg.baseline && leg.ended.is_none() && leg.live(inputs).is_none() {
+                self.legs[current].ended = Some((Outcome::Removed, at));
+            }
+        }
+    }
+
+    /// A template took what an earlier commit had asked for. That is the desire again where the present one was
+    /// only a template, now replaced, or where the commit is the later word.
+    fn desire_again(&mut self, at: usize, version: usize, inputs: &Inputs<'_>) {
+        let Some(now) = self.current.filter(|now| *now != at) else { return };
+        let (present, taken) = (&self.legs[now], &self.legs[at]);
+        let replaced = !present.baseline
+            && present.commit.is_none()
+            && present.selection.is_none()
+            && present.version.is_some_and(|before| before < version);
+        let later = taken
+            .commit
+            .as_ref()
+            .is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
+        if replaced || later {
+            let next = taken.clone();
+            let changed = inputs.workload.versions[version].changed.interval;
+            self.legs[at].ended = None;
+            self.end_current(&next, Said::ByTemplate, changed, inputs);
+            self.current = Some(at);
+        }
+    }
+
+    /// A commit took the reference away before anything carried it.
+    fn take_back(&mut self, change: &Change, inputs: &Inputs<'_>) {
+        let Some(current) = self.current else { return };
+        let leg = &self.legs[current];
+        if leg.version.is_none() && leg.commit.is_some() && change.before.as_ref() == Some(&leg.image) {
+            self.legs[current].ended = Some((Outcome::Withdrawn, change.at.interval));
+            self.current = self.template_leg(inputs);
+        }
     }
 
     fn commit(&mut self, change: &Change, inputs: &Inputs<'_>) {
-        let Some(image) = &change.after else { return };
+        let Some(image) = &change.after else { return self.take_back(change, inputs) };
         let at = change.at.interval;
         let compatible = |leg: &Leg| {
             leg.version.is_none_or(|version| {
@@ -362,6 +464,14 @@ impl Leg {
     fn names(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
         let same_digest = digest.is_some() && self.digest.as_ref() == digest;
         self.image == *image || (same_digest && self.image.repository == image.repository)
+    }
+
+    /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
+    /// stuck, is never said to be live. A CronJob's last run is not visible; its template counts.
+    #[must_use]
+    pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
+        inputs.workload.now.key.kind == crate::observation::WorkloadKind::CronJob
+            || self.versions(inputs).iter().any(|v| v.said_complete || !v.completes.is_empty())
     }
 
     /// The versions of the template that carry it.

@@ -52,6 +52,7 @@ use source::{ScopeKey, Sources};
 use crate::image::Repository;
 use crate::observation::{
     ClusterUid, Fact, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
+    WorkloadKind,
 };
 
 /// A workload in a cluster.
@@ -60,6 +61,9 @@ type Place = (ClusterUid, ObjectKey);
 /// Rounds of deriving after one fact. Each round can only tell others that an image became live earlier, so two
 /// or three are enough; the bound is against a mistake.
 const ROUNDS_MAX: usize = 8;
+
+/// Sources race by seconds; a step back of more is our own clock being set right.
+const CLOCK_STEP_MILLIS: i64 = 60_000;
 
 /// See the folder's front page.
 #[derive(Debug)]
@@ -125,7 +129,11 @@ impl Tracker {
     }
 
     fn observe_now(&mut self, observation: &Observation) -> Vec<Event> {
-        self.now = self.now.max(observation.observed_at);
+        self.now = if observation.observed_at + CLOCK_STEP_MILLIS < self.now {
+            observation.observed_at
+        } else {
+            self.now.max(observation.observed_at)
+        };
         let number = (observation.source_epoch, observation.seq);
         if self.said.get(&observation.source).is_some_and(|last| number <= *last) {
             return Vec::new();
@@ -197,7 +205,16 @@ impl Tracker {
         let booked = booked.take_while(|key| key.cluster == *cluster_uid && key.workload == *object);
         containers.extend(booked.map(|key| key.container.clone()));
         if workload.now.ignore {
-            containers.clear();
+            let keys: Vec<DestinationKey> = containers
+                .into_iter()
+                .map(|container| DestinationKey {
+                    cluster: cluster_uid.clone(),
+                    workload: object.clone(),
+                    container,
+                })
+                .collect();
+            keys.iter().for_each(|key| self.let_go(key));
+            return Vec::new();
         }
         let mut derived = Vec::new();
         for container in containers {
@@ -237,6 +254,15 @@ impl Tracker {
             events.extend(self.judge(&key));
         }
         events
+    }
+
+    /// Nobody wants to hear of this destination any more: what is under way there is dropped, uncounted.
+    fn let_go(&mut self, key: &DestinationKey) {
+        self.active.remove(key);
+        if let Some(ledger) = self.ledgers.get_mut(key) {
+            ledger.entries.retain(|entry| entry.journey.settled);
+            ledger.behind_since = None;
+        }
     }
 
     fn judge(&mut self, key: &DestinationKey) -> Vec<Event> {
@@ -285,7 +311,10 @@ impl Tracker {
             .rules
             .iter()
             .filter(|state| state.rule.environment == destination.environment)
-            .filter(|state| image.as_ref().is_some_and(|image| image.repository == state.rule.image))
+            .filter(|state| {
+                let versions = workload.versions.iter().filter_map(|version| version.image(&key.container));
+                versions.rev().any(|image| image.repository == state.rule.image)
+            })
             .flat_map(|state| &state.selections)
             .collect();
         let alone = image.as_ref().is_none_or(|image| {
@@ -332,10 +361,13 @@ impl Tracker {
         let resource = |name: &str| {
             ScopeKey::new(&Scope::Resource { cluster: key.cluster.clone(), resource: name.into() })
         };
-        let mut cluster = vec![resource(plural(&key.workload))];
-        if key.workload.kind != crate::observation::WorkloadKind::CronJob {
-            cluster.push(resource("pods"));
-        }
+        // Without its revisions or Jobs nobody knows whose a pod is.
+        let between = match key.workload.kind {
+            WorkloadKind::Deployment => "replicasets",
+            WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => "controllerrevisions",
+            WorkloadKind::CronJob => "jobs",
+        };
+        let cluster = vec![resource(plural(&key.workload)), resource(between), resource("pods")];
         let environment = workload.and_then(|_| self.environment_of(&key.cluster, &key.workload));
         let git = self
             .rules
@@ -359,7 +391,7 @@ fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTree
         let live = leg.completion(inputs).map(|complete| complete.learned);
         let now = SeenAt {
             desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
-            live: if leg.baseline { Some(Time::MIN) } else { live },
+            live: if leg.baseline { leg.ran_at_start(inputs).then_some(Time::MIN) } else { live },
             rank,
         };
         seen.entry(image_key(leg))
@@ -385,7 +417,7 @@ impl Standing {
     fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
         let live_at = |leg: &legs::Leg| match (leg.live(inputs), leg.baseline) {
             (Some(live), false) => Some(live.interval.not_after),
-            (_, true) => Some(Time::MIN),
+            (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
             (None, false) => None,
         };
         let runs = desires

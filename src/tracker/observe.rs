@@ -26,11 +26,18 @@ impl Tracker {
         match &observation.fact {
             Fact::ConfigInForce(rules) => {
                 self.rules = (**rules).clone();
-                self.registries.configure(&rules.expect);
+                self.registries.configure(&rules.expect, observation.observed_at);
                 self.touch_all();
             }
             Fact::ClusterNamed { name } => {
                 if let Some(uid) = &observation.cluster {
+                    // What failed before the cluster was known stood under its name, and never will be looked at.
+                    let own = format!("{uid}/");
+                    self.sources.scopes.retain(|key, status| {
+                        status.source != observation.source
+                            || status.first_look.is_some()
+                            || key.0.starts_with(&own)
+                    });
                     self.clusters.entry(uid.clone()).or_default().name = Some(name.clone());
                 }
             }

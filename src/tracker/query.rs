@@ -55,7 +55,11 @@ impl Tracker {
             .iter()
             .filter_map(|(key, ledger)| {
                 let workload = self.clusters.get(&key.cluster)?.workloads.get(&key.workload)?;
-                let version = workload.versions.last().filter(|_| workload.removed.is_none())?;
+                let version = workload
+                    .versions
+                    .last()
+                    .filter(|_| workload.removed.is_none() && !workload.now.ignore)?;
+                version.images.iter().find(|(name, _)| *name == key.container)?;
                 let bench = self.bench(key);
                 // While its cluster is blind the clock stands still at the last fresh look.
                 let now = match judge::stale(&self.sources, &bench.cluster, now) {
@@ -66,7 +70,11 @@ impl Tracker {
                     }
                 };
                 let behind_seconds = ledger.behind_since.map_or(0.0, |since| {
-                    let held = judge::covered(&judge::hold_spans(&version.holds, now), since, now);
+                    let held = judge::covered(
+                        &judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), now),
+                        since,
+                        now,
+                    );
                     (now.seconds_since(since) - held).max(0.0)
                 });
                 Some(DestinationStatus {
@@ -84,7 +92,7 @@ impl Tracker {
     /// How fresh every source is.
     #[must_use]
     pub fn sources(&self, now: Time) -> Vec<SourceStatus> {
-        self.sources.summary(now)
+        self.sources.summary(now, &self.interests())
     }
 
     /// What observers should look at now.

@@ -26,6 +26,8 @@ struct RepositoryState {
     tags: BTreeMap<Tag, Vec<TagPoint>>,
     /// Tags that were seen to go.
     gone: BTreeSet<Tag>,
+    /// Tags whose first moves fell out of memory.
+    pruned: BTreeSet<Tag>,
     /// First evidence of each digest under any tag.
     presence: BTreeMap<Digest, Evidence>,
 }
@@ -53,6 +55,8 @@ pub struct Selection {
 pub struct RuleState {
     pub rule: ExpectRule,
     selector: Option<Selector>,
+    /// Since when it is in force: what was pushed before is selected only from then on.
+    in_force: Time,
     pub selections: Vec<Selection>,
 }
 
@@ -77,13 +81,14 @@ pub struct Registries {
 
 impl Registries {
     /// Takes new rules; what the unchanged ones selected is kept.
-    pub fn configure(&mut self, rules: &[ExpectRule]) {
+    pub fn configure(&mut self, rules: &[ExpectRule], now: Time) {
         let mut old = std::mem::take(&mut self.rules);
         for rule in rules {
             let kept = old.iter().position(|state| state.rule == *rule).map(|at| old.swap_remove(at));
             self.rules.push(kept.unwrap_or_else(|| RuleState {
                 selector: Selector::new(rule.filter.as_ref(), &rule.policy).ok(),
                 rule: rule.clone(),
+                in_force: now,
                 selections: Vec::new(),
             }));
         }
@@ -103,6 +108,7 @@ impl Registries {
             _ => {
                 points.push(TagPoint { digest: Some(digest.clone()), since });
                 if points.len() > MOVES_PER_TAG_MAX {
+                    state.pruned.insert(tag.clone());
                     points.remove(0);
                 }
                 since
@@ -162,7 +168,9 @@ impl Registries {
             }
             let seen_before = rule.selections.iter().any(|s| s.image == image && s.digest == point.digest);
             // A tag that came newly is selected from its push on; one that was there, since this look's change.
-            let at = if seen_before || point.since.basis == Basis::Backfill { look } else { point.since };
+            let before_rule = point.since.interval.not_after < rule.in_force;
+            let old = seen_before || before_rule || point.since.basis == Basis::Backfill;
+            let at = if old { look } else { point.since };
             rule.selections.push(Selection { image, digest: point.digest.clone(), at, backfill: first_look });
             if rule.selections.len() > SELECTIONS_MAX {
                 rule.selections.remove(0);
@@ -178,16 +186,15 @@ impl Registries {
         if let Some(digest) = &image.digest {
             return vec![digest.clone()];
         }
-        let points = image
-            .tag
-            .as_ref()
-            .and_then(|tag| self.repositories.get(&image.repository)?.tags.get(tag))
-            .map_or(&[][..], Vec::as_slice);
+        let state = self.repositories.get(&image.repository);
+        let (Some(tag), Some(state)) = (&image.tag, state) else { return Vec::new() };
+        let points = state.tags.get(tag).map_or(&[][..], Vec::as_slice);
+        let pruned = state.pruned.contains(tag);
         let mut meant = Vec::new();
         for (index, point) in points.iter().enumerate() {
             let until = points.get(index + 1).map_or(Time::MAX, |next| next.since.interval.not_after);
             // A tag named before it existed means what it came to be first: pods retry until they can pull.
-            let begun = index == 0 || point.since.interval.not_before <= at.not_after;
+            let begun = (index == 0 && !pruned) || point.since.interval.not_before <= at.not_after;
             if begun && until > at.not_before {
                 meant.extend(point.digest.clone());
             }

@@ -5,7 +5,7 @@
 
 use super::git::Change;
 use super::journey::Outcome;
-use super::legs::Inputs;
+use super::legs::{History, Inputs};
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
 use crate::observation::Interval;
@@ -27,7 +27,13 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
     if first != Some(inputs.container) {
         return Vec::new();
     }
-    let changes: Vec<&Change> = inputs.changes.iter().copied().filter(|change| change.revision).collect();
+    let history = History::of(inputs);
+    let changes: Vec<&Change> = inputs
+        .changes
+        .iter()
+        .copied()
+        .filter(|change| change.revision && history.covers_commit(change))
+        .collect();
     let mut legs: Vec<RevisionLeg> = Vec::new();
     let mut taken = 0;
     for (at, change) in changes.iter().enumerate() {
@@ -35,6 +41,7 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
         let carries = |version: &&(usize, &Version)| {
             let changed = version.1.changed.interval;
             !version.1.backfill
+                && !version.1.horizon
                 && version.0 >= taken
                 && changed.not_after >= change.at.interval.not_before
                 && next.is_none_or(|next| changed.not_after <= next.not_after)

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::observation::{LookFailure, Scope, SourceId, Time};
+use crate::observation::{Interests, LookFailure, Scope, SourceId, SourceKind, Time};
 
 /// A look this many intervals late is no longer fresh.
 const LATE_INTERVALS: f64 = 3.0;
+/// A connection that is lost and made again within this time is no outage.
+const FAILING_GRACE_SECONDS: f64 = 5.0;
 /// Sources with an interval below this are given this much before they are late.
 const LATE_FLOOR_SECONDS: f64 = 5.0;
 
@@ -52,26 +54,38 @@ impl ScopeStatus {
     pub fn look(&mut self, started: Time, finished: Time, interval_seconds: f64, epoch: u64) -> bool {
         let first = self.first_look.is_none();
         if let (Some(last), Some(stale)) = (self.last_finished, self.stale_at())
-            && (finished >= stale || self.failing.is_some())
+            && finished >= stale
         {
-            self.gaps.push((last, finished + (interval_seconds * 1000.0) as i64));
+            let grace = finished + (interval_seconds * 1000.0) as i64;
+            match self.gaps.last_mut() {
+                Some(gap) if last <= gap.1 => gap.1 = gap.1.max(grace),
+                _ => self.gaps.push((last, grace)),
+            }
             let surplus = self.gaps.len().saturating_sub(GAPS_MAX);
             self.gaps.drain(..surplus);
         }
         self.first_look.get_or_insert(started);
         self.last_started = Some(started);
-        self.last_finished = self.last_finished.max(Some(finished));
+        self.last_finished = Some(finished);
         self.interval_seconds = interval_seconds;
         self.failing = None;
         self.epoch = epoch;
         first
     }
 
-    /// The moment from which it counts as not fresh, if no look completes before.
+    /// The moment from which it counts as not fresh, if no look completes before: looks are long overdue, or
+    /// they fail. A watch that cannot be held fails at once; a poll has one more try.
     #[must_use]
     pub fn stale_at(&self) -> Option<Time> {
+        let millis = |seconds: f64| (seconds * 1000.0) as i64;
         let allowed = (self.interval_seconds * LATE_INTERVALS).max(LATE_FLOOR_SECONDS);
-        Some(self.last_finished? + (allowed * 1000.0) as i64)
+        let overdue = self.last_finished? + millis(allowed);
+        let again = match self.source.kind {
+            SourceKind::Cluster => FAILING_GRACE_SECONDS,
+            _ => self.interval_seconds.max(FAILING_GRACE_SECONDS),
+        };
+        let failing = self.failing.as_ref().map(|(since, ..)| *since + millis(again));
+        Some(failing.map_or(overdue, |failing| failing.min(overdue)))
     }
 
     /// A complete look is not long past.
@@ -125,9 +139,16 @@ impl ScopeKey {
 impl Sources {
     /// A summary per source, in order of name.
     #[must_use]
-    pub fn summary(&self, now: Time) -> Vec<SourceStatus> {
+    pub fn summary(&self, now: Time, interests: &Interests) -> Vec<SourceStatus> {
         let mut by_source: BTreeMap<&SourceId, Vec<(&ScopeKey, &ScopeStatus)>> = BTreeMap::new();
-        for (key, status) in &self.scopes {
+        // A repository that nobody uses any more is not looked at, without failing: that is no outage.
+        let let_go = |key: &ScopeKey, status: &ScopeStatus| {
+            status.source.kind == SourceKind::Registry
+                && !status.is_fresh(now)
+                && status.failing.is_none()
+                && !interests.repositories.keys().any(|repository| repository.as_str() == key.0)
+        };
+        for (key, status) in self.scopes.iter().filter(|(key, status)| !let_go(key, status)) {
             by_source.entry(&status.source).or_default().push((key, status));
         }
         by_source.into_iter().map(|(source, scopes)| summarize(source, &scopes, now)).collect()

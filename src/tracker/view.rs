@@ -97,9 +97,9 @@ impl From<&Journey> for JourneyView {
             settled: journey.settled,
             stages: Stage::ALL.into_iter().map(|stage| stage_view(journey, stage)).collect(),
             image_to_live_seconds: to_live.map(rounded),
-            image_to_live_uncertainty_seconds: to_live.map(|sample| sample.uncertainty_seconds),
+            image_to_live_uncertainty_seconds: to_live.map(|sample| millis(sample.uncertainty_seconds)),
             change_to_live_seconds: change.map(rounded),
-            change_to_live_uncertainty_seconds: change.map(|sample| sample.uncertainty_seconds),
+            change_to_live_uncertainty_seconds: change.map(|sample| millis(sample.uncertainty_seconds)),
             held_seconds: journey.held_seconds,
             held: journey.held.map(|held| HeldView {
                 hold: held.hold.as_str(),
@@ -123,7 +123,11 @@ impl From<&Journey> for JourneyView {
 
 /// Milliseconds are the finest that any source says.
 fn rounded(sample: Sample) -> f64 {
-    (sample.seconds * 1000.0).round() / 1000.0
+    millis(sample.seconds)
+}
+
+fn millis(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
 }
 
 fn stage_view(journey: &Journey, stage: Stage) -> StageView {

@@ -30,6 +30,8 @@ pub struct Version {
     pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
+    /// Older versions fell out of memory: what it carries is where history begins, not a change.
+    pub horizon: bool,
     /// First start and first readiness per container, by running digest.
     pub started: Firsts,
     pub ready: Firsts,
@@ -162,6 +164,7 @@ impl WorkloadState {
             changed,
             learned,
             backfill,
+            horizon: false,
             started: BTreeMap::new(),
             ready: BTreeMap::new(),
             completes: Vec::new(),
@@ -173,6 +176,7 @@ impl WorkloadState {
         });
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
+            self.versions[0].horizon = true;
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gix::sec::identity::Account;
 
 use super::Error;
+pub use crate::config::public_url;
 
 /// Where a repository is. Its `Debug` and `Display` never show credentials.
 #[derive(Clone)]
@@ -57,16 +58,5 @@ impl Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
-    }
-}
-
-/// An address without the user and password in it.
-#[must_use]
-pub fn public_url(configured: &str) -> Arc<str> {
-    let Some((scheme, rest)) = configured.split_once("://") else { return configured.into() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
-        None => configured.into(),
     }
 }
