@@ -28,16 +28,19 @@ async fn every_known_stage_contains_its_true_time() {
         })
         .await;
     watched.world.set_image("prod", "web", &first).await.unwrap();
-    holds(&watched).await;
+    holds(&watched, SETTLED / 2).await;
     watched.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn intervals_contain_the_truth_also_where_watches_are_cut() {
     let _timed = Timed::part("truth, with trouble");
-    let watched = Watched::start(options(2), |_| ()).await;
+    // Versions that expire make looks rarer, up to some seconds: nothing is final before the next one.
+    let settle = serde_json::json!({"min": "6s", "max": "10s"});
+    let watched = Watched::start(options(2), |config| config["settle"] = settle).await;
     watched.world.inject(Fault::WatchExpired);
-    holds(&watched).await;
+    // Most go live while nobody looks.
+    holds(&watched, 2).await;
     watched.stop().await;
 }
 
@@ -46,7 +49,7 @@ fn options(seed: u64) -> Options {
 }
 
 /// Waits for journeys and holds each against the truth.
-async fn holds(watched: &Watched) {
+async fn holds(watched: &Watched, live_min: usize) {
     let settled = until("enough journeys have settled", async || {
         let settled: Vec<Journey> =
             watched.journeys().into_iter().filter(|journey| journey.settled).collect();
@@ -86,7 +89,7 @@ async fn holds(watched: &Watched) {
     let live = |trigger| {
         move |journey: &&Journey| journey.outcome == Some(Outcome::Live) && journey.trigger == trigger
     };
-    assert!(settled.iter().filter(live(Trigger::Push)).count() >= SETTLED / 2, "{settled:?}");
+    assert!(settled.iter().filter(live(Trigger::Push)).count() >= live_min, "{settled:?}");
     assert!(checked >= 4 * SETTLED, "only {checked} stages had a true time");
 }
 
@@ -149,5 +152,15 @@ fn live_all_the_same(truth: &[Entry], journey: &Journey) -> Option<String> {
     let live = times.iter().find(|at| opened <= **at && **at < ended.not_before.0)?;
     let (image, to, outcome) = (&journey.image, &journey.destination, outcome.as_str());
     let at = ended.not_before.0;
-    Some(format!("{image} to {to}: {outcome} at {at}, but it was live {} ms before", at - live))
+    let known = Stage::ALL.into_iter().filter_map(|stage| Some((stage, journey.stages.evidence(stage)?)));
+    let seen: Vec<String> = known
+        .map(|(stage, at)| {
+            let (from, to) = (at.interval.not_before.0 - live, at.interval.not_after.0 - live);
+            format!("{} {from}..{to} ({})", stage.as_str(), at.basis.as_str())
+        })
+        .collect();
+    let (seen, late) = (seen.join(", "), at - live);
+    Some(format!(
+        "{image} to {to}: {outcome}, but it was live {late} ms before; seen, counted from then: {seen}"
+    ))
 }
