@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use knotmeter::demo::{Entry, Happened, Options};
+use knotmeter::demo::{Entry, Fault, Happened, Options};
 use knotmeter::observation::Basis;
 use knotmeter::tracker::{Journey, Outcome, Stage, Trigger};
 
@@ -19,8 +19,7 @@ const FILE_CLOCK_TICK_MILLIS: i64 = 10;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_known_stage_contains_its_true_time() {
     let _timed = Timed::part("truth");
-    let options = Options { autopush: true, push_every: Duration::from_millis(1500), ..quick() };
-    let watched = Watched::start(options, |_| ()).await;
+    let watched = Watched::start(options(1), |_| ()).await;
     // One past git, to an image that ran before: somebody's hand at night.
     let first = watched.image("team/web", "v1.0.0");
     watched
@@ -29,7 +28,25 @@ async fn every_known_stage_contains_its_true_time() {
         })
         .await;
     watched.world.set_image("prod", "web", &first).await.unwrap();
+    holds(&watched).await;
+    watched.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn intervals_contain_the_truth_also_where_watches_are_cut() {
+    let _timed = Timed::part("truth, with trouble");
+    let watched = Watched::start(options(2), |_| ()).await;
+    watched.world.inject(Fault::WatchExpired);
+    holds(&watched).await;
+    watched.stop().await;
+}
+
+fn options(seed: u64) -> Options {
+    Options { autopush: true, push_every: Duration::from_millis(1500), seed, ..quick() }
+}
+
+/// Waits for journeys and holds each against the truth.
+async fn holds(watched: &Watched) {
     let settled = until("enough journeys have settled", async || {
         let settled: Vec<Journey> =
             watched.journeys().into_iter().filter(|journey| journey.settled).collect();
@@ -63,6 +80,7 @@ async fn every_known_stage_contains_its_true_time() {
             }
         }
         lies.extend(wrong_duration(&truth, journey));
+        lies.extend(live_all_the_same(&truth, journey));
     }
     assert!(lies.is_empty(), "{} of {checked} are wrong:\n{}", lies.len(), lies.join("\n"));
     let live = |trigger| {
@@ -70,7 +88,6 @@ async fn every_known_stage_contains_its_true_time() {
     };
     assert!(settled.iter().filter(live(Trigger::Push)).count() >= SETTLED / 2, "{settled:?}");
     assert!(checked >= 4 * SETTLED, "only {checked} stages had a true time");
-    watched.stop().await;
 }
 
 /// When it truly happened, in milliseconds: more than once for an image that came back. Nothing for a stage of
@@ -119,4 +136,18 @@ fn wrong_duration(truth: &[Entry], journey: &Journey) -> Option<String> {
             journey.image, journey.destination, sample.seconds, sample.uncertainty_seconds
         )
     })
+}
+
+/// An ending that says it never was live, although it was before that ending.
+fn live_all_the_same(truth: &[Entry], journey: &Journey) -> Option<String> {
+    let outcome = journey.outcome.filter(|outcome| {
+        [Outcome::Superseded, Outcome::RolledBack, Outcome::Withdrawn, Outcome::Failed].contains(outcome)
+    })?;
+    let ended = journey.ended?;
+    let opened = journey.opened.not_before.0;
+    let times = true_times(truth, journey, Stage::Live)?;
+    let live = times.iter().find(|at| opened <= **at && **at < ended.not_before.0)?;
+    let (image, to, outcome) = (&journey.image, &journey.destination, outcome.as_str());
+    let at = ended.not_before.0;
+    Some(format!("{image} to {to}: {outcome} at {at}, but it was live {} ms before", at - live))
 }
