@@ -117,6 +117,10 @@ async fn watch_registry(
     reporter: Reporter,
     limits: Limits,
 ) {
+    let limits = match named_by {
+        NamedBy::Operator => limits,
+        NamedBy::Workload => limits.for_unlisted(),
+    };
     let meter = reporter.clone();
     let meter = Arc::new(move |measure| meter.measure(measure));
     match Client::new(&registry, named_by, limits, meter) {
