@@ -3,6 +3,7 @@
 //! `origin` runs the `git` program and smart HTTP, `follower` drives a poller look by look, `extract` holds
 //! what texts name an image. A case here is a change in a repository and the lines that a look says about it.
 
+mod bomb;
 mod extract;
 mod follower;
 mod origin;
@@ -396,30 +397,6 @@ async fn files_that_are_no_text_or_too_large_are_counted_once() {
     origin.write("prod/web.yaml", deployment("web", "r.io/web:2")).commit_and_push("Release web 2");
     follower.poll().await;
     assert_eq!(follower.dropped(), expected.into(), "what was read is remembered");
-}
-
-#[tokio::test]
-async fn a_tree_of_equal_trees_ends_at_the_count_of_what_is_visited() {
-    let origin = shop();
-    let mut inside = origin.tree(&["100644 blob", &origin.git(&["hash-object", "-w", "README.md"])], 10);
-    for _ in 0..8 {
-        inside = origin.tree(&["040000 tree", &inside], 10);
-    }
-    let root = origin.tree(&["040000 tree", &inside], 1);
-    let commit = origin.git(&["commit-tree", &root, "-m", "A thousand million files", "-p", "HEAD"]);
-    let mut follower = Follower::new(config(&origin.file_url()));
-    follower.poll().await;
-    origin.git(&["push", "--quiet", "origin", &format!("{commit}:refs/heads/main")]);
-    let said = follower.look().await;
-    assert!(said.ends_with("main looked at\n"), "{said}");
-    let told = follower.dropped();
-    assert_eq!(told.keys().copied().collect::<Vec<_>>(), ["git_tree_too_large"], "{told:?}");
-    let source = |it: &Measure| match it {
-        Measure::Dropped { source, .. } => Some(source.to_string()),
-        _ => None,
-    };
-    let sources: Vec<String> = follower.measures.iter().filter_map(source).collect();
-    assert_eq!(sources[0], format!("git/{}", origin.file_url()));
 }
 
 #[tokio::test]

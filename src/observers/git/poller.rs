@@ -121,7 +121,9 @@ impl Poller {
     async fn look(&mut self) -> Result<Look, Error> {
         if let Some((thread, since)) = &self.given_up {
             if !thread.is_finished() || since.elapsed() < GIVEN_UP_PAUSE {
-                return Err(self.stopped("an earlier look did not end when told; the next is in half an hour"));
+                return Err(
+                    self.stopped("an earlier look did not end when told; the next is in half an hour")
+                );
             }
             self.given_up = None;
         }
