@@ -136,7 +136,7 @@ impl Server {
                 DateTime::from_timestamp(file.ctime(), nanos)
             });
             let committed = Happened::Committed { commit: tip.clone() };
-            self.truth.record_at(moved.unwrap_or_else(Utc::now), committed);
+            self.truth.record(moved.unwrap_or_else(Utc::now), committed);
         }
     }
 }

@@ -46,12 +46,8 @@ impl Truth {
         Self { entries: Arc::default(), written: watch::Sender::new(0) }
     }
 
-    pub(super) fn record(&self, what: Happened) {
-        self.record_at(Utc::now(), what);
-    }
-
-    /// For what others can see before it is written down here: `at` is from before they could.
-    pub(super) fn record_at(&self, at: DateTime<Utc>, what: Happened) {
+    /// Others can see what happened before it is written down here, so `at` is from before they could.
+    pub(super) fn record(&self, at: DateTime<Utc>, what: Happened) {
         tracing::debug!(?what, "happened in the demo world");
         let mut entries = self.locked();
         if entries.len() == ENTRIES_MAX {

@@ -96,10 +96,10 @@ impl Leg {
         self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
     }
 
-    /// Its rollout was complete, and no pod of it was seen: whether it was live cannot be decided.
+    /// Its rollout was complete, and not all pods of it were seen: whether it was live cannot be decided.
     #[must_use]
     pub fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
-        self.versions(inputs).iter().any(|version| version.said_complete && version.started.is_empty())
+        self.versions(inputs).iter().any(|version| version.said_complete && version.completes.is_empty())
     }
 
     /// The first container that ran it under its template.

@@ -341,11 +341,20 @@ impl Desires {
             .is_some_and(|start| start.interval.not_before <= at.not_after);
         let outcome = match (returns, said) {
             _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
+            _ if self.unwatched(current, at, inputs) => Outcome::Unknown,
             (true, Said::ByCommit) if !ran => Outcome::Withdrawn,
             (true, _) => Outcome::RolledBack,
             (false, _) => Outcome::Superseded,
         };
         self.legs[current].ended = Some((outcome, at));
+    }
+
+    /// Nobody watched when the template that came after it did: it may have been live until then, and even have
+    /// been applied unseen.
+    fn unwatched(&self, leg: usize, ended: Interval, inputs: &Inputs<'_>) -> bool {
+        let carried = self.legs[..=leg].iter().filter(|leg| leg.version.is_some()).map(|leg| leg.until).max();
+        let next = carried.and_then(|last| inputs.workload.versions.get(last + 1));
+        next.and_then(|next| next.unwatched_since).is_some_and(|since| since <= ended.not_after)
     }
 
     /// The leg that the latest template carries.

@@ -30,6 +30,8 @@ pub struct Version {
     pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
+    /// A look found it after nobody had watched since then: how far the one before it came was not seen.
+    pub unwatched_since: Option<Time>,
     /// Older versions fell out of memory: what it carries is where history begins, not a change.
     pub horizon: bool,
     /// First start and first readiness per container, by running digest.
@@ -80,6 +82,8 @@ pub struct HoldSpan {
 pub struct PodState {
     pub pod: Pod,
     pub learned: Interval,
+    /// When we first learned of it.
+    pub since: Time,
     pub epoch: u64,
     /// Digest per container as first reported for the running container; later texts rewrite no history.
     pub digests: BTreeMap<Arc<str>, (Option<Time>, Option<Digest>)>,
@@ -164,6 +168,7 @@ impl WorkloadState {
             changed,
             learned,
             backfill,
+            unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
             horizon: false,
             started: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -210,6 +215,7 @@ impl WorkloadState {
     /// A pod of this workload.
     pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) {
         let known = self.pods.remove(&pod.uid);
+        let since = known.as_ref().map_or(learned.not_after, |known| known.since.min(learned.not_after));
         let mut digests = known.map(|known| known.digests).unwrap_or_default();
         for container in &pod.containers {
             let first = digests.entry(container.name.clone()).or_insert((container.started, None));
@@ -219,7 +225,7 @@ impl WorkloadState {
                 *first = (container.started.or(first.0), container.running.clone().or(first.1.take()));
             }
         }
-        self.pods.insert(pod.uid.clone(), PodState { pod, learned, epoch, digests });
+        self.pods.insert(pod.uid.clone(), PodState { pod, learned, since, epoch, digests });
     }
 
     /// The template of a pod, by its label and the revisions.
@@ -254,19 +260,23 @@ impl WorkloadState {
         let pods: Vec<(TemplateHash, &PodState)> =
             self.pods.values().filter_map(|pod| Some((self.template_of(&pod.pod)?, pod))).collect();
         for (template, state) in &pods {
-            let Some(version) = self.versions.iter_mut().rev().find(|v| v.template == *template) else {
-                continue;
-            };
+            let mut carrying = self.versions.iter_mut().rev().filter(|v| v.template == *template);
+            let Some(version) = carrying.next() else { continue };
+            // A pod from when the template was there before: only what it does from now on counts.
+            let returns = state.since < version.learned && carrying.next().is_some();
+            let from = if returns { version.changed.interval.not_after } else { Time::MIN };
             for container in &state.pod.containers {
                 let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
                 if let Some(started) = container.started {
                     let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
-                    let fresh = note_first(&mut version.started, &container.name, &digest, at);
+                    let fresh = at.interval.not_before >= from
+                        && note_first(&mut version.started, &container.name, &digest, at);
                     version.conflicts += u32::from(conflict && fresh);
                 }
                 if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
                     let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
-                    let fresh = note_first(&mut version.ready, &container.name, &digest, at);
+                    let fresh = at.interval.not_before >= from
+                        && note_first(&mut version.ready, &container.name, &digest, at);
                     version.conflicts += u32::from(conflict && fresh);
                 }
             }

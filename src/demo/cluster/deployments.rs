@@ -293,7 +293,7 @@ impl Deployments {
                     image: text(status, "image"),
                     digest,
                 };
-                self.truth.record_at(at, live);
+                self.truth.record(at, live);
             }
         }
         self.told_live.insert(uid, this);

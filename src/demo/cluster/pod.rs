@@ -257,7 +257,7 @@ impl Pod {
                 image: text(container, "image"),
                 digest: image.digest.clone(),
             };
-            self.node.truth.record_at(at, ready);
+            self.node.truth.record(at, ready);
         }
     }
 

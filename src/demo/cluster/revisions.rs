@@ -69,7 +69,7 @@ pub(super) fn tell_live(truth: &Truth, store: &Store, owner: &Value, at: DateTim
                 image: text(status, "image"),
                 digest,
             };
-            truth.record_at(at, live);
+            truth.record(at, live);
         }
     }
 }

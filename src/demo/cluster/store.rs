@@ -163,7 +163,7 @@ impl Store {
         let managed =
             fields::managed(&Value::Null, &object, writer, applied, &named.api_version(), &seconds(now));
         object["metadata"]["managedFields"] = managed;
-        self.note_template(kind, &Value::Null, &object);
+        self.note_template(kind, &Value::Null, &object, now);
         Ok(self.put(inner, kind, ChangeType::Added, object, None))
     }
 
@@ -208,13 +208,14 @@ impl Store {
             return Ok(old);
         }
         let mut new = new;
-        let now = seconds(Utc::now());
-        let managed = fields::managed(&old, &new, writer, applied, &kind.named().api_version(), &now);
+        let now = Utc::now();
+        let version = kind.named().api_version();
+        let managed = fields::managed(&old, &new, writer, applied, &version, &seconds(now));
         if !unmanaged_change && managed == old["metadata"]["managedFields"] {
             return Ok(old);
         }
         new["metadata"]["managedFields"] = managed;
-        self.note_template(kind, &old, &new);
+        self.note_template(kind, &old, &new, now);
         Ok(self.put(inner, kind, ChangeType::Modified, new, Some(old)))
     }
 
@@ -315,8 +316,8 @@ impl Store {
         object
     }
 
-    /// Writes down that a workload's template names another image.
-    fn note_template(&self, kind: Kind, old: &Value, new: &Value) {
+    /// Writes down that a workload's template names another image, at the time that the object tells, too.
+    fn note_template(&self, kind: Kind, old: &Value, new: &Value, at: DateTime<Utc>) {
         if !matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet) {
             return;
         }
@@ -326,11 +327,12 @@ impl Store {
             let same = |other: &&Value| other["name"] == container["name"];
             let old_image = before.as_array().and_then(|all| all.iter().find(same)).map(|old| &old["image"]);
             if old_image != Some(&container["image"]) {
-                self.truth.record(Happened::Applied {
+                let applied = Happened::Applied {
                     namespace: text(&new["metadata"], "namespace"),
                     name: text(&new["metadata"], "name"),
                     image: text(container, "image"),
-                });
+                };
+                self.truth.record(at, applied);
             }
         }
     }

@@ -98,7 +98,7 @@ impl Registry {
             at
         };
         if let Some(tag) = tag {
-            self.truth.record_at(at, Happened::Pushed { repository, tag, digest: digest.clone() });
+            self.truth.record(at, Happened::Pushed { repository, tag, digest: digest.clone() });
         }
         let mut response = (
             StatusCode::CREATED,
