@@ -77,7 +77,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().with_default_directive(Level::INFO.into()).parse_lossy(filter);
-    let records = tracing_subscriber::fmt::layer().with_writer(OneLine(writer)).with_ansi(false);
+    let records = tracing_subscriber::fmt::layer().with_writer(OneLine { writer, format }).with_ansi(false);
     let records = match format {
         LogFormat::Text => records.boxed(),
         LogFormat::Json => records.json().flatten_event(true).boxed(),
@@ -91,19 +91,20 @@ where
 }
 
 /// A writer that keeps each record on one line: nothing that a registry or a manifest says can forge a second.
-struct OneLine<W>(W);
-
-struct OneLineWriter<W>(W);
+struct OneLine<W> {
+    writer: W,
+    format: LogFormat,
+}
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
-    type Writer = OneLineWriter<W::Writer>;
+    type Writer = OneLine<W::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        OneLineWriter(self.0.make_writer())
+        OneLine { writer: self.writer.make_writer(), format: self.format }
     }
 }
 
-impl<W: Write> Write for OneLineWriter<W> {
+impl<W: Write> Write for OneLine<W> {
     /// One call is one record: the layer formats it whole before it writes.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(record);
@@ -111,17 +112,21 @@ impl<W: Write> Write for OneLineWriter<W> {
         let mut escaped = String::with_capacity(line.len() + 1);
         for character in line.chars() {
             if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
-                escaped.extend(character.escape_default());
+                match self.format {
+                    LogFormat::Text => escaped.extend(character.escape_default()),
+                    // All of these have four digits at most, and stand inside JSON texts only.
+                    LogFormat::Json => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+                }
             } else {
                 escaped.push(character);
             }
         }
         escaped.push('\n');
-        self.0.write_all(escaped.as_bytes())?;
+        self.writer.write_all(escaped.as_bytes())?;
         Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.writer.flush()
     }
 }

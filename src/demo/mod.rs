@@ -210,7 +210,10 @@ impl World {
     /// What has happened so far.
     #[must_use]
     pub fn truth(&self) -> Vec<Entry> {
-        self.truth.entries()
+        // Each part writes as of its own act and may be a moment late with it.
+        let mut entries = self.truth.entries();
+        entries.sort_by_key(|entry| entry.at);
+        entries
     }
 
     /// The first entry of the truth that fits, as soon as there is one. Wrap it in a timeout.

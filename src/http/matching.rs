@@ -43,7 +43,8 @@ impl Question {
         let to = &status.destination;
         let runs =
             status.live.as_ref().is_some_and(|(image, digest, _)| self.names_image(image, digest.as_ref()));
-        self.in_namespace(&to.workload) && (self.names_workload(&to.workload, &to.app) || runs)
+        let wants = status.image.as_ref().is_some_and(|image| self.names_image(image, None));
+        self.in_namespace(&to.workload) && (self.names_workload(&to.workload, &to.app) || runs || wants)
     }
 
     /// As a whole, without the registry, without the tag, or by its digest's beginning.

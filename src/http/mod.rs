@@ -9,6 +9,7 @@ mod api;
 mod events;
 mod matching;
 mod page;
+mod patience;
 mod probe;
 mod serve;
 mod why;
@@ -17,7 +18,7 @@ mod words;
 pub use api::OPENAPI;
 pub use events::{EVENTS_KEPT, EventRecord};
 pub use matching::Question;
-pub use serve::serve;
+pub use serve::{serve, serve_with};
 pub use why::{Answer, why};
 
 use std::sync::Arc;

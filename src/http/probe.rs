@@ -5,10 +5,24 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{ApiError, ServiceState};
 use crate::exporters::metrics::Format;
+
+/// The text of a scrape. Its place is free when it has been sent, since it is in memory until then.
+struct Scrape {
+    text: String,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Scrape {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(state): State<ServiceState>, headers: HeaderMap) -> Response {
@@ -20,9 +34,7 @@ pub(super) async fn metrics(State(state): State<ServiceState>, headers: HeaderMa
     let (snapshot, metrics) = (state.snapshot(), state.http.metrics.clone());
     // With many series the text takes milliseconds to build: not on a thread that serves others.
     let encoded = tokio::task::spawn_blocking(move || {
-        let text = metrics.encode(&snapshot, format);
-        drop(permit);
-        text
+        Bytes::from_owner(Scrape { text: metrics.encode(&snapshot, format), _permit: permit })
     });
     match encoded.await {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),

@@ -10,12 +10,15 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::patience::Patient;
 use super::{HttpState, router};
 
 /// Connections at the same time. Beyond it new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
 /// A client that has not sent its request's head by then is not a client.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer that has not left by then has a reader that does not read. The longest are a few megabytes.
+const ANSWER_SENT_WITHIN: Duration = Duration::from_secs(60);
 /// Answers under way at the end get this long; a stream of events would never end by itself.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// After a failed accept: out of file descriptors ends by itself, but not at once.
@@ -23,10 +26,20 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` resolves, then lets answers under way finish for a few seconds.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
+    serve_with(ANSWER_SENT_WITHIN, listener, state, shutdown).await;
+}
+
+/// The same with another patience for readers.
+pub async fn serve_with(
+    patience: Duration,
+    listener: TcpListener,
+    state: HttpState,
+    shutdown: impl Future<Output = ()>,
+) {
     let service = TowerToHyperService::new(router(state));
-    let mut connections = Builder::new(TokioExecutor::new());
+    // In HTTP/2 a reader can hold an answer back without holding up the connection, and nobody needs it here.
+    let mut connections = Builder::new(TokioExecutor::new()).http1_only();
     connections.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    connections.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
@@ -47,7 +60,9 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
                 continue;
             }
         };
-        let connection = connections.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+        let connection = connections
+            .serve_connection(TokioIo::new(Patient::new(socket, patience)), service.clone())
+            .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that goes away in the middle is its own affair.

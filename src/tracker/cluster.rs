@@ -19,6 +19,9 @@ enum Orphan {
     Job(Job, Interval),
 }
 
+/// What waits for one owner, by its own UID, with the epoch that told of it.
+type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
+
 /// One cluster.
 #[derive(Debug, Default)]
 pub struct ClusterState {
@@ -27,7 +30,7 @@ pub struct ClusterState {
     /// From the UID of a workload, revision or Job to its workload.
     owners: BTreeMap<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.
-    orphans: BTreeMap<Arc<str>, BTreeMap<Arc<str>, (Orphan, u64)>>,
+    orphans: BTreeMap<Arc<str>, Waiting>,
     /// From an orphan's UID to its owner's.
     awaited: BTreeMap<Arc<str>, Arc<str>>,
     pods: BTreeMap<Arc<str>, ObjectKey>,

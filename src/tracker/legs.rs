@@ -5,37 +5,13 @@
 //! names what a template already took is its cause, not a new desire.
 
 use super::git::Change;
+use super::history::History;
 use super::journey::Outcome;
+use super::leg::{Leg, same_image};
 use super::registry::{Registries, Selection};
-use super::stage::Evidence;
-use super::workload::{Complete, Firsts, Version, WorkloadState};
+use super::workload::{Version, WorkloadState};
 use crate::image::{Digest, ImageRef};
-use crate::observation::{Basis, Interval, Time};
-
-/// One desire.
-#[derive(Debug, Clone)]
-pub struct Leg {
-    pub image: ImageRef,
-    pub digest: Option<Digest>,
-    /// It was so at the first look: opens no journey.
-    pub baseline: bool,
-    pub selection: Option<Selection>,
-    pub commit: Option<Change>,
-    /// The commit was joined by its text alone.
-    pub text_match: bool,
-    /// Index of the template version that first carries it.
-    pub version: Option<usize>,
-    /// The last version that carries it: restarts and changes of sibling containers go on with the same image.
-    pub until: usize,
-    /// When the first cause that we know of happened.
-    pub opened: Interval,
-    /// A later desire ended it before it was live.
-    pub ended: Option<(Outcome, Interval)>,
-    /// Position of the first leg with this image: the destination's order of desires.
-    pub rank: usize,
-    /// The leg that was desired before.
-    pub previous: Option<usize>,
-}
+use crate::observation::{Interval, Time};
 
 /// What the fold needs to know of the destination.
 #[derive(Debug)]
@@ -103,51 +79,6 @@ pub fn fold(inputs: &Inputs<'_>) -> Desires {
     desires
 }
 
-/// From when to when commits and selections can be meant for this destination: neither before its workload was
-/// made, or before memory begins, nor after it was removed.
-pub struct History {
-    begins: Option<Interval>,
-    /// What a new workload was made with: the commit that named it may be older than the workload.
-    first_image: Option<ImageRef>,
-    /// The last commit before the beginning that names the first image.
-    cause: Option<Interval>,
-    ends: Option<Interval>,
-}
-
-impl History {
-    /// The history of a destination.
-    #[must_use]
-    pub fn of(inputs: &Inputs<'_>) -> Self {
-        let first = inputs.workload.versions.first().filter(|version| !version.backfill);
-        let begins = first.map(|version| version.changed.interval);
-        let first_image = first.filter(|version| !version.horizon).and_then(|v| v.image(inputs.container));
-        let earlier = inputs.changes.iter().filter(|change| {
-            first_image.is_some()
-                && change.after == first_image
-                && begins.is_some_and(|begins| change.at.interval.not_after < begins.not_before)
-        });
-        let cause = earlier.map(|change| change.at.interval).max_by_key(|at| at.not_after);
-        Self { begins, first_image, cause, ends: inputs.workload.removed.map(|removed| removed.interval) }
-    }
-
-    fn covers(&self, at: Interval) -> bool {
-        self.begins.is_none_or(|begins| at.not_after >= begins.not_before)
-            && self.ends.is_none_or(|ends| at.not_before <= ends.not_after)
-    }
-
-    fn covers_selection(&self, at: Interval) -> bool {
-        self.covers(at)
-    }
-
-    /// Whether a commit can be meant for it.
-    #[must_use]
-    pub fn covers_commit(&self, change: &Change) -> bool {
-        let at = change.at.interval;
-        let is_cause = Some(at) == self.cause && change.after == self.first_image;
-        self.covers(at) || is_cause
-    }
-}
-
 impl Desires {
     fn template(&mut self, index: usize, inputs: &Inputs<'_>) {
         let version = &inputs.workload.versions[index];
@@ -169,8 +100,9 @@ impl Desires {
             .iter()
             .rposition(|leg| pending(leg) && leg.opened.not_before <= version.changed.interval.not_after);
         if let Some(at) = lagging {
-            self.take(at, index, digest);
-            self.desire_again(at, index, inputs);
+            if !self.desire_again(at, index, digest.clone(), inputs) {
+                self.take(at, index, digest);
+            }
             return;
         }
         let previous = index.checked_sub(1).map(|before| &inputs.workload.versions[before]);
@@ -231,26 +163,35 @@ impl Desires {
         }
     }
 
-    /// A template took what an earlier commit had asked for. That is the desire again where the present one was
-    /// only a template, now replaced, or where the commit is the later word.
-    fn desire_again(&mut self, at: usize, version: usize, inputs: &Inputs<'_>) {
-        let Some(now) = self.current.filter(|now| *now != at) else { return };
+    /// A template took what an earlier commit had asked for. That is a new desire where the present one was only
+    /// a template, now replaced, or where the commit is the later word. The overtaken journey stays as it ended.
+    fn desire_again(
+        &mut self,
+        at: usize,
+        version: usize,
+        digest: Option<Digest>,
+        inputs: &Inputs<'_>,
+    ) -> bool {
+        let Some(now) = self.current.filter(|now| *now != at) else { return false };
         let (present, taken) = (&self.legs[now], &self.legs[at]);
         let replaced = !present.baseline
             && present.commit.is_none()
             && present.selection.is_none()
             && present.version.is_some_and(|before| before < version);
-        let later = taken
-            .commit
-            .as_ref()
-            .is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
-        if replaced || later {
-            let next = taken.clone();
-            let changed = inputs.workload.versions[version].changed.interval;
-            self.legs[at].ended = None;
-            self.end_current(&next, Said::ByTemplate, changed, inputs);
-            self.current = Some(at);
+        let commit = taken.commit.clone();
+        let later =
+            commit.as_ref().is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
+        if !replaced && !later {
+            return false;
         }
+        let changed = inputs.workload.versions[version].changed.interval;
+        let opened = commit.as_ref().filter(|_| later).map_or(changed, |change| change.at.interval);
+        let leg = Leg::new(taken.image.clone(), digest.or_else(|| taken.digest.clone()), opened);
+        if later {
+            self.legs[at].commit = None;
+        }
+        self.push(Leg { version: Some(version), until: version, commit, ..leg }, Said::ByTemplate, inputs);
+        true
     }
 
     /// A commit took the reference away before anything carried it.
@@ -451,103 +392,6 @@ enum Said {
     ByTemplate,
 }
 
-impl Leg {
-    fn new(image: ImageRef, digest: Option<Digest>, opened: Interval) -> Self {
-        Self {
-            image,
-            digest,
-            baseline: false,
-            selection: None,
-            commit: None,
-            text_match: false,
-            version: None,
-            opened,
-            ended: None,
-            rank: 0,
-            previous: None,
-            until: 0,
-        }
-    }
-
-    /// The reference means this leg's image: by its text, or by the digest in the same repository.
-    fn names(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
-        let same_digest = digest.is_some() && self.digest.as_ref() == digest;
-        self.image == *image || (same_digest && self.image.repository == image.repository)
-    }
-
-    /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
-    /// stuck, is never said to be live. A CronJob's last run is not visible; its template counts.
-    #[must_use]
-    pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
-        inputs.workload.now.key.kind == crate::observation::WorkloadKind::CronJob
-            || self.versions(inputs).iter().any(|v| v.said_complete || !v.completes.is_empty())
-    }
-
-    /// The versions of the template that carry it.
-    fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
-        self.version.map_or(&[], |first| &inputs.workload.versions[first..=self.until])
-    }
-
-    /// The first moment at which the rollout was complete and all its pods ran this image.
-    #[must_use]
-    pub fn live(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
-        self.completion(inputs).map(|complete| complete.at)
-    }
-
-    /// When its Job gave up before any container ran.
-    #[must_use]
-    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<Interval> {
-        self.versions(inputs).iter().find_map(|version| version.failed)
-    }
-
-    /// See [`Leg::live`].
-    #[must_use]
-    pub fn completion<'a>(&self, inputs: &Inputs<'a>) -> Option<&'a Complete> {
-        let all = |complete: &&Complete| {
-            let Some(digests) = complete.digests.get(inputs.container) else { return true };
-            digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
-        };
-        self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
-    }
-
-    /// Its rollout was complete, and not all pods of it were seen: whether it was live cannot be decided.
-    fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
-        self.versions(inputs).iter().any(|version| version.said_complete && version.completes.is_empty())
-    }
-
-    /// The first container that ran it under its template.
-    #[must_use]
-    pub fn first_start(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
-        self.first(inputs, |version| &version.started)
-    }
-
-    /// The first pod that was ready with it under its template.
-    #[must_use]
-    pub fn first_ready(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
-        self.first(inputs, |version| &version.ready)
-    }
-
-    fn first(&self, inputs: &Inputs<'_>, read: fn(&Version) -> &Firsts) -> Option<Evidence> {
-        let mine = self.versions(inputs).iter().flat_map(|version| {
-            read(version).get(inputs.container).into_iter().flatten().filter(|first| {
-                self.confirms(first.digest.as_ref(), inputs.registries)
-                    && first.at.interval.not_after >= version.changed.interval.not_before
-            })
-        });
-        mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
-    }
-
-    /// A pod of this leg's template runs its image, as far as anybody can tell.
-    fn confirms(&self, running: Option<&Digest>, registries: &Registries) -> bool {
-        match (running, &self.digest) {
-            (Some(running), Some(digest)) => {
-                registries.confirm(running, digest) != super::registry::Confirm::No
-            }
-            _ => true,
-        }
-    }
-}
-
 /// The digest that a template's reference meant when it was written; pods decide where the tag moved then.
 fn resolve(image: &ImageRef, version: &Version, inputs: &Inputs<'_>) -> Option<Digest> {
     let meant = inputs.registries.resolve(image, version.changed.interval);
@@ -567,21 +411,6 @@ fn resolve(image: &ImageRef, version: &Version, inputs: &Inputs<'_>) -> Option<D
     meant.into_iter().next_back()
 }
 
-fn same_image(left: &Leg, right: &Leg) -> bool {
-    match (&left.digest, &right.digest) {
-        (Some(left), Some(right)) => left == right,
-        _ => left.image == right.image,
-    }
-}
-
 fn earlier(left: Interval, right: Interval) -> Interval {
     if right.not_after < left.not_after { right } else { left }
-}
-
-/// Evidence for a commit: what text alone joined says so.
-#[must_use]
-pub fn committed(leg: &Leg) -> Option<Evidence> {
-    let change = leg.commit.as_ref()?;
-    let basis = if leg.text_match { Basis::TextMatch } else { change.at.basis };
-    Some(Evidence { interval: change.at.interval, basis })
 }

@@ -13,9 +13,11 @@ mod destination;
 mod event;
 mod evidence;
 mod git;
+mod history;
 mod journey;
 mod judge;
 mod ledger;
+mod leg;
 mod legs;
 mod observe;
 mod query;
@@ -415,7 +417,7 @@ struct Standing {
 
 impl Standing {
     fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
-        let live_at = |leg: &legs::Leg| match (leg.live(inputs), leg.baseline) {
+        let live_at = |leg: &leg::Leg| match (leg.live(inputs), leg.baseline) {
             (Some(live), false) => Some(live.interval.not_after),
             (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
             (None, false) => None,

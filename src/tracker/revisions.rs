@@ -4,8 +4,9 @@
 //! first container: one journey, never one per sidecar.
 
 use super::git::Change;
+use super::history::History;
 use super::journey::Outcome;
-use super::legs::{History, Inputs};
+use super::legs::Inputs;
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
 use crate::observation::Interval;

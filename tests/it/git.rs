@@ -3,6 +3,7 @@
 //! `origin` runs the `git` program and smart HTTP, `follower` drives a poller look by look, `extract` holds
 //! what texts name an image. A case here is a change in a repository and the lines that a look says about it.
 
+mod bomb;
 mod extract;
 mod follower;
 mod origin;

@@ -1,15 +1,16 @@
 //! The page, the API and the probes, asked over loopback.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, why};
+use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, serve_with, why};
 use knotmeter::tracker::{Event, Outcome, Stage};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -216,6 +217,48 @@ async fn metrics_come_in_the_format_asked_for_and_gzipped_on_request() {
     let mut open = String::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut open).unwrap();
     assert!(open.ends_with("# EOF\n") && open.contains("# TYPE knotmeter_live info"), "{open}");
+}
+
+#[tokio::test]
+async fn readers_that_do_not_read_are_let_go_and_stop_nobody() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Small buffers, so that answers wait in the program and not in the kernel.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(64).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_snapshots, snapshots) = watch::channel(Snapshot::empty(fleet::now()));
+    let (metrics, events) = (Arc::new(Metrics::new()), broadcast::channel(2).0);
+    let state = HttpState { snapshots, metrics, events, ready: Ready::default() };
+    let patience = Duration::from_secs(1);
+    let server = tokio::spawn(serve_with(patience, listener, state, std::future::pending()));
+
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: knotmeter\r\n\r\n";
+        stream.write_all(&request.repeat(20)).await.unwrap();
+        idle.push(stream);
+    }
+    let scrape = async {
+        let url = format!("http://{address}/metrics");
+        while reqwest::get(&url).await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for stream in idle {
+            // Ended by the server, although nothing was read: only then does writing fail.
+            while stream.try_write(b"G").is_ok_and(|written| written > 0)
+                || stream.try_write(b"G").is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), scrape).await.expect("others are served, idle ones let go");
+    server.abort();
 }
 
 #[tokio::test]

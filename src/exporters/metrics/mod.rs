@@ -24,7 +24,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-use self::seen::{Place, Seen};
+use self::seen::{Place, Pull, Seen};
 use self::series::{Labels, Series};
 use self::settled::Settled;
 use self::work::Work;
@@ -85,8 +85,16 @@ impl Metrics {
                 self.dropped.with(&[source, reason]).inc();
             }
             Measure::ImagePull { cluster, namespace, pod, seconds, bytes } => {
-                let app = self.seen().app_of_pod(cluster, namespace, pod);
-                self.work.pull([cluster, namespace, &app], *seconds, *bytes);
+                // Counted at the next scrape: its snapshot knows the app of a pod that is new now.
+                let pull = Pull {
+                    place: [cluster, namespace, pod].map(|part| Box::from(&**part)),
+                    seconds: *seconds,
+                    bytes: *bytes,
+                };
+                let mut seen = self.seen();
+                if let Some(surplus) = seen.remember(pull) {
+                    self.count_pull(&seen, &surplus);
+                }
             }
             Measure::RegistryRequest { .. }
             | Measure::RegistryScan { .. }
@@ -124,6 +132,8 @@ impl Metrics {
         let (gauges, last_size) = {
             let mut seen = self.seen();
             seen.take_in(snapshot).iter().for_each(|place| self.start_at_zero(place));
+            let pulls = seen.take_pulls();
+            pulls.iter().for_each(|pull| self.count_pull(&seen, pull));
             (seen.gauges(snapshot), seen.last_size)
         };
         let mut of_snapshot = Registry::with_prefix(table::PREFIX);
@@ -155,6 +165,12 @@ impl Metrics {
             let values: Vec<&str> = total.values.iter().map(String::as_str).collect();
             self.settled.journeys.with(&values).inc_by(total.count);
         }
+    }
+
+    fn count_pull(&self, seen: &Seen, pull: &Pull) {
+        let [cluster, namespace, pod] = pull.place.each_ref().map(|part| &**part);
+        let app = seen.app_of_pod(cluster, namespace, pod);
+        self.work.pull([cluster, namespace, &app], pull.seconds, pull.bytes);
     }
 
     /// An increment from nothing to one is invisible to `increase()`; one from zero to one is not.

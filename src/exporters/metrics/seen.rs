@@ -7,6 +7,9 @@ use super::latch::Latch;
 use super::place;
 use crate::exporters::Snapshot;
 
+/// Pulls that wait for a scrape. Where nobody scrapes, the rest is counted by what was known last.
+const PULLS_MAX: usize = 2000;
+
 /// Cluster, environment, namespace and app.
 pub type Place = [Box<str>; 4];
 
@@ -19,8 +22,19 @@ pub struct Seen {
     apps: HashSet<Place>,
     /// Workloads by cluster and namespace, for what is told about pods only.
     workloads: HashMap<[Box<str>; 2], Vec<NamedWorkload>>,
+    /// Pulls since the last scrape.
+    pulls: Vec<Pull>,
     /// Bytes of the last exposition: the next is about as long.
     pub last_size: usize,
+}
+
+/// A pull whose app is not known yet.
+#[derive(Debug)]
+pub struct Pull {
+    /// Cluster, namespace and pod.
+    pub place: [Box<str>; 3],
+    pub seconds: f64,
+    pub bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -36,6 +50,7 @@ impl Seen {
             revisions: HashMap::new(),
             apps: HashSet::new(),
             workloads: HashMap::new(),
+            pulls: Vec::new(),
             last_size: 0,
         }
     }
@@ -63,6 +78,20 @@ impl Seen {
     pub fn gauges(&self, snapshot: &Snapshot) -> Gauges {
         let latched = self.latches.iter().map(|latch| (latch.family, latch.rows().collect())).collect();
         Gauges::new(snapshot, &self.revisions, latched)
+    }
+
+    /// Keeps a pull until the next scrape, or gives it back where too many wait.
+    pub fn remember(&mut self, pull: Pull) -> Option<Pull> {
+        if self.pulls.len() >= PULLS_MAX {
+            return Some(pull);
+        }
+        self.pulls.push(pull);
+        None
+    }
+
+    /// The pulls that waited.
+    pub fn take_pulls(&mut self) -> Vec<Pull> {
+        std::mem::take(&mut self.pulls)
     }
 
     /// A pod's app by its name: controllers put the workload's name in front. The longest name wins.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 
 use crate::exporters::Snapshot;
@@ -58,9 +58,13 @@ impl Traces {
 
     /// Never waits: the loop that follows journeys must not stand still for a collector.
     fn send(&self, spans: Vec<SpanData>) {
-        if self.queue.try_send(spans).is_err() {
-            dropped(&self.metrics, "queue_full");
-        }
+        let reason = match self.queue.try_send(spans) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => "queue_full",
+            // The sender's task crashed: no trace is sent until a restart.
+            Err(TrySendError::Closed(_)) => "sender_gone",
+        };
+        dropped(&self.metrics, reason);
     }
 }
 

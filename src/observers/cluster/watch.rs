@@ -143,6 +143,11 @@ impl Watcher {
                 let asked = Duration::from_secs(retry_after.unwrap_or_default()).min(RETRY_AFTER_MAX);
                 sleep(self.backoff.next().max(asked)).await;
             }
+            // What was allowed a moment ago is refused by an API server that has only just started.
+            Verdict::Rest(class) if self.looked.is_some_and(|at| at.elapsed() < self.pace.rest * 10) => {
+                self.say_failure(class, &failure).await;
+                sleep(self.backoff.next()).await;
+            }
             Verdict::Rest(class) => {
                 self.say_failure(class, &failure).await;
                 sleep(self.pace.rest.mul_f64(1.0 + chance() / 4.0)).await;

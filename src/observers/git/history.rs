@@ -1,6 +1,7 @@
 //! Which commits came between two tips, and what each of them says.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use gix::ObjectId;
@@ -86,6 +87,7 @@ pub fn describe(
     boundary: &HashSet<ObjectId>,
     id: ObjectId,
     path: &str,
+    stop: &AtomicBool,
 ) -> gix::Result<Commit> {
     let object = repository.find_commit(id)?;
     let commit = object.decode()?;
@@ -100,7 +102,7 @@ pub fn describe(
             Some(parent) => root(repository, parent, path)?,
             None => None,
         };
-        reader.added(repository, path, parent, root(repository, id, path)?)?
+        reader.added(repository, path, parent, root(repository, id, path)?, stop)?
     };
     Ok(Commit {
         id: id.to_string().into(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::mirror::FETCHES_MAX;
@@ -24,6 +25,9 @@ static LOOKS: Semaphore = Semaphore::const_new(LOOKS_AT_ONCE_MAX);
 const LOOK_TIME_MAX: Duration = Duration::from_secs(600);
 /// After being told to stop, a look has this long; then its thread is given up.
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
+/// After a thread was given up, nothing is begun for so long, nor before it has ended: it holds memory, a place
+/// among the threads, and the copy.
+const GIVEN_UP_PAUSE: Duration = Duration::from_secs(30 * 60);
 /// What a copy may take on disk. Shallow copies of the largest deploy repositories are well under one.
 const COPY_BYTES_MAX: u64 = 4 << 30;
 /// How often time and size are checked during a look.
@@ -41,6 +45,8 @@ pub struct Poller {
     branches: BTreeMap<Arc<str>, Branch>,
     worker: Option<Arc<Mutex<Worker>>>,
     fetches_max: u32,
+    /// The one thread that did not end when told, and since when it is on its own.
+    given_up: Option<(JoinHandle<Result<Look, Error>>, Instant)>,
 }
 
 /// What earlier looks saw of a branch.
@@ -66,7 +72,17 @@ impl Poller {
         let names: Vec<Arc<str>> = config.branches.iter().map(|branch| branch.as_str().into()).collect();
         let branches = names.iter().map(|branch| (branch.clone(), Branch::default())).collect();
         let directory = cache.join(format!("git-{name}"));
-        Self { config, url, directory, reporter, names, branches, worker: None, fetches_max: FETCHES_MAX }
+        Self {
+            config,
+            url,
+            directory,
+            reporter,
+            names,
+            branches,
+            worker: None,
+            fetches_max: FETCHES_MAX,
+            given_up: None,
+        }
     }
 
     /// Makes the copy anew after so many fetches, in place of a number that suits most repositories.
@@ -103,6 +119,14 @@ impl Poller {
 
     /// The blocking part on its own thread, with an eye on its time and size.
     async fn look(&mut self) -> Result<Look, Error> {
+        if let Some((thread, since)) = &self.given_up {
+            if !thread.is_finished() || since.elapsed() < GIVEN_UP_PAUSE {
+                return Err(
+                    self.stopped("an earlier look did not end when told; the next is in half an hour")
+                );
+            }
+            self.given_up = None;
+        }
         let worker = self.worker()?;
         let known: BTreeMap<Arc<str>, Known> = self
             .branches
@@ -138,9 +162,9 @@ impl Poller {
             }
             stop.0.store(stopped.is_some(), Ordering::Relaxed);
             if started.elapsed() > LOOK_TIME_MAX + STOP_TIME_MAX {
-                // The thread may hang in a read that nobody can end. It keeps its directory; we take another.
+                // The thread may hang in a read that nobody can end.
                 self.worker = None;
-                self.directory.as_mut_os_string().push("-again");
+                self.given_up = Some((work, Instant::now()));
                 return Err(self.stopped("it took longer than 10 minutes and did not end when told"));
             }
         }
@@ -265,8 +289,9 @@ impl Poller {
                 self.reporter.measure(Measure::GitOperation { repository, operation, seconds });
             }
         }
+        let source: Arc<str> = format!("git/{}", self.url).into();
         for reason in &look.dropped {
-            self.reporter.measure(Measure::Dropped { source: self.url.clone(), reason });
+            self.reporter.measure(Measure::Dropped { source: source.clone(), reason });
         }
     }
 }

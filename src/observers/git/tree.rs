@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
@@ -15,6 +16,11 @@ use crate::observation::GitReference;
 const FILES_PER_TREE_MAX: usize = 50_000;
 /// Directories inside directories. Git has no limit; people stay under twenty.
 const DEPTH_MAX: usize = 64;
+/// Entries of directories visited for one path's level, and again for all its commits together. Ten levels of ten
+/// equal directories are a few kilobytes to fetch and ten billion files to visit; real ones stay below this.
+const ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of a path. Linux opens nothing longer, so nobody can check it out.
+const PATH_BYTES_MAX: usize = 4096;
 /// Parsed files that are remembered. Mostly empty lists, so some tens of megabytes at worst.
 const CACHED_FILES_MAX: usize = 100_000;
 /// References of one tree: what a level may hold in memory and in the journal.
@@ -43,11 +49,27 @@ pub struct Reader {
     markers: Vec<Marker>,
     cache: Cache,
     dropped: Vec<&'static str>,
+    /// How many entries may still be visited.
+    entries_left: usize,
+}
+
+/// A walk through two trees. It ends where it is full or told to stop; `cut` says so.
+struct Comparison<'a> {
+    repository: &'a gix::Repository,
+    stop: &'a AtomicBool,
+    entries_left: usize,
+    found: Vec<Change>,
+    cut: bool,
 }
 
 impl Reader {
     pub fn new(markers: Vec<Marker>) -> Self {
-        Self { markers, cache: Cache::new(), dropped: Vec::new() }
+        Self { markers, cache: Cache::new(), dropped: Vec::new(), entries_left: ENTRIES_MAX }
+    }
+
+    /// What follows may visit as many entries as one path's level.
+    pub fn begin(&mut self) {
+        self.entries_left = ENTRIES_MAX;
     }
 
     /// Notes that something was left out.
@@ -60,16 +82,20 @@ impl Reader {
         std::mem::take(&mut self.dropped)
     }
 
-    /// All references at a root, by file and line.
+    /// All references at a root, by file and line. Not all of them where `stop` was set meanwhile.
     pub fn level(
         &mut self,
         repository: &gix::Repository,
         path: &str,
         root: Option<Root>,
+        stop: &AtomicBool,
     ) -> gix::Result<Vec<GitReference>> {
         let mut references = Vec::new();
-        for change in self.changes(repository, path, None, root)? {
+        for change in self.changes(repository, path, None, root, stop)? {
             let Some(blob) = change.after else { continue };
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             references.extend_from_slice(&self.file(repository, &change.file, blob)?);
             if references.len() > REFERENCES_PER_TREE_MAX {
                 references.truncate(REFERENCES_PER_TREE_MAX);
@@ -87,10 +113,14 @@ impl Reader {
         path: &str,
         before: Option<Root>,
         after: Option<Root>,
+        stop: &AtomicBool,
     ) -> gix::Result<Vec<GitReference>> {
         let mut added = Vec::new();
         let mut gone = Vec::new();
-        for change in self.changes(repository, path, before, after)? {
+        for change in self.changes(repository, path, before, after, stop)? {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let mut read = |blob: Option<ObjectId>| match blob {
                 Some(blob) => self.file(repository, &change.file, blob),
                 None => Ok(Arc::default()),
@@ -126,13 +156,16 @@ impl Reader {
         path: &str,
         before: Option<Root>,
         after: Option<Root>,
+        stop: &AtomicBool,
     ) -> gix::Result<Vec<Change>> {
-        let mut found = Vec::new();
-        let cut = compare(repository, trimmed(path), before, after, DEPTH_MAX, &mut found)?;
-        if cut {
+        let entries_left = self.entries_left;
+        let mut comparison = Comparison { repository, stop, entries_left, found: Vec::new(), cut: false };
+        comparison.visit(trimmed(path), before, after, DEPTH_MAX)?;
+        self.entries_left = comparison.entries_left;
+        if comparison.cut {
             self.dropped.push("git_tree_too_large");
         }
-        Ok(found)
+        Ok(comparison.found)
     }
 
     /// The references of one file, from memory where it was read before under the same name.
@@ -189,58 +222,74 @@ fn root_of(kind: EntryKind, id: ObjectId) -> Option<Root> {
     }
 }
 
-/// Collects the files that differ; true where a limit cut the list short.
-fn compare(
-    repository: &gix::Repository,
-    path: &str,
-    before: Option<Root>,
-    after: Option<Root>,
-    depth_left: usize,
-    found: &mut Vec<Change>,
-) -> gix::Result<bool> {
-    if before == after {
-        return Ok(false);
-    }
-    let blob = |root: Option<Root>| root.filter(|root| !root.is_tree).map(|root| root.id);
-    let tree = |root: Option<Root>| root.filter(|root| root.is_tree).map(|root| root.id);
-    if (blob(before).is_some() || blob(after).is_some()) && is_candidate(path) {
-        if found.len() >= FILES_PER_TREE_MAX {
-            return Ok(true);
+impl Comparison<'_> {
+    /// Collects the files that differ.
+    fn visit(
+        &mut self,
+        path: &str,
+        before: Option<Root>,
+        after: Option<Root>,
+        depth_left: usize,
+    ) -> gix::Result<()> {
+        if before == after {
+            return Ok(());
         }
-        found.push(Change { file: path.into(), before: blob(before), after: blob(after) });
+        let blob = |root: Option<Root>| root.filter(|root| !root.is_tree).map(|root| root.id);
+        let tree = |root: Option<Root>| root.filter(|root| root.is_tree).map(|root| root.id);
+        if (blob(before).is_some() || blob(after).is_some()) && is_candidate(path) {
+            if self.found.len() >= FILES_PER_TREE_MAX {
+                self.entries_left = 0;
+                self.cut = true;
+                return Ok(());
+            }
+            self.found.push(Change { file: path.into(), before: blob(before), after: blob(after) });
+        }
+        if tree(before).is_none() && tree(after).is_none() {
+            return Ok(());
+        }
+        if depth_left == 0 {
+            self.cut = true;
+            return Ok(());
+        }
+        let mut children: BTreeMap<String, (Option<Root>, Option<Root>)> = BTreeMap::new();
+        for (name, root) in self.entries(tree(before))? {
+            children.entry(name).or_default().0 = Some(root);
+        }
+        for (name, root) in self.entries(tree(after))? {
+            children.entry(name).or_default().1 = Some(root);
+        }
+        for (name, (before, after)) in children {
+            if self.entries_left == 0 || self.stop.load(Ordering::Relaxed) {
+                self.cut = true;
+                break;
+            }
+            let child = if path.is_empty() { name } else { format!("{path}/{name}") };
+            if child.len() > PATH_BYTES_MAX {
+                self.cut = true;
+                continue;
+            }
+            self.visit(&child, before, after, depth_left - 1)?;
+        }
+        Ok(())
     }
-    if tree(before).is_none() && tree(after).is_none() {
-        return Ok(false);
-    }
-    if depth_left == 0 {
-        return Ok(true);
-    }
-    let mut children: BTreeMap<String, (Option<Root>, Option<Root>)> = BTreeMap::new();
-    for (name, root) in entries(repository, tree(before))? {
-        children.entry(name).or_default().0 = Some(root);
-    }
-    for (name, root) in entries(repository, tree(after))? {
-        children.entry(name).or_default().1 = Some(root);
-    }
-    let mut cut = false;
-    for (name, (before, after)) in children {
-        let child = if path.is_empty() { name } else { format!("{path}/{name}") };
-        cut |= compare(repository, &child, before, after, depth_left - 1, found)?;
-    }
-    Ok(cut)
-}
 
-fn entries(repository: &gix::Repository, tree: Option<ObjectId>) -> gix::Result<Vec<(String, Root)>> {
-    let Some(tree) = tree else { return Ok(Vec::new()) };
-    let tree = repository.find_tree(tree)?;
-    let mut entries = Vec::new();
-    for entry in tree.iter() {
-        let entry = entry?;
-        if let Some(root) = root_of(entry.mode().kind(), entry.object_id()) {
-            entries.push((entry.filename().to_string(), root));
+    fn entries(&mut self, tree: Option<ObjectId>) -> gix::Result<Vec<(String, Root)>> {
+        let Some(tree) = tree else { return Ok(Vec::new()) };
+        let tree = self.repository.find_tree(tree)?;
+        let mut entries = Vec::new();
+        for entry in tree.iter() {
+            if self.entries_left == 0 {
+                self.cut = true;
+                break;
+            }
+            self.entries_left -= 1;
+            let entry = entry?;
+            if let Some(root) = root_of(entry.mode().kind(), entry.object_id()) {
+                entries.push((entry.filename().to_string(), root));
+            }
         }
+        Ok(entries)
     }
-    Ok(entries)
 }
 
 /// What is filled by an image: the container of an object, or a repository's name in a values file.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use gix::ObjectId;
@@ -103,7 +103,7 @@ impl Worker {
                     let started = Instant::now();
                     let moved = match fetch_failed.take() {
                         Some(error) => Err(error),
-                        None => self.read(&branch, known.get(&branch), *tip),
+                        None => self.read(&branch, known.get(&branch), *tip, stop),
                     };
                     look.read_seconds =
                         Some(look.read_seconds.unwrap_or(0.0) + started.elapsed().as_secs_f64());
@@ -111,6 +111,10 @@ impl Worker {
                     moved.map_or_else(Branch::Unread, Branch::Moved)
                 }
             };
+            // What was read since is not all that there is.
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped { url: self.url.clone(), why: "it was told to end".into() });
+            }
             look.branches.insert(branch, seen);
         }
         look.dropped = self.reader.take_dropped();
@@ -132,11 +136,17 @@ impl Worker {
         }
     }
 
-    fn read(&mut self, branch: &Arc<str>, known: Option<&Known>, tip: ObjectId) -> Result<Moved, Error> {
+    fn read(
+        &mut self,
+        branch: &Arc<str>,
+        known: Option<&Known>,
+        tip: ObjectId,
+        stop: &AtomicBool,
+    ) -> Result<Moved, Error> {
         let Self { mirror, reader, paths, url, .. } = self;
         let missing = || Error::Malformed { url: url.clone(), why: "nothing was fetched".into() };
         let repository = mirror.repository().ok_or_else(missing)?;
-        read(repository, reader, paths, (url, branch), known, tip)
+        read(repository, reader, paths, (url, branch), known, tip, stop)
             .map_err(|error| Error::reading(url, &error))
     }
 }
@@ -148,6 +158,7 @@ fn read(
     (url, branch): (&Arc<str>, &Arc<str>),
     known: Option<&Known>,
     tip: ObjectId,
+    stop: &AtomicBool,
 ) -> gix::Result<Moved> {
     let boundary = history::boundary(repository)?;
     let history = match known {
@@ -163,11 +174,16 @@ fn read(
         if known.is_some_and(|known| known.roots.get(at) == Some(&root)) {
             continue;
         }
-        let references = reader.level(repository, path, root)?;
+        reader.begin();
+        let references = reader.level(repository, path, root, stop)?;
+        reader.begin();
         let mut commits = Vec::new();
         let mut added = 0;
         for id in &history.ids {
-            let mut commit = history::describe(repository, reader, &boundary, *id, path)?;
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let mut commit = history::describe(repository, reader, &boundary, *id, path, stop)?;
             added += commit.added.len();
             if added > ADDED_PER_LEVEL_MAX {
                 commit.added.clear();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -21,9 +23,10 @@ pub enum Reach {
     Anywhere,
     /// All but metadata services and link-local: where a loopback registry sends us on.
     Machine,
-    /// All but the machine itself as well: what a workload's image names, and where a listed registry sends us.
+    /// All but the machine itself as well: what a workload's image names, and where a listed registry sends us
+    /// that is in a private network itself.
     Private,
-    /// Public only: where an unlisted registry sends us.
+    /// Public only: where any other registry sends us.
     Public,
 }
 
@@ -32,7 +35,7 @@ impl Reach {
     #[must_use]
     pub fn allows(self, address: IpAddr) -> bool {
         let address = match address {
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| translated(v6)).map_or(address, IpAddr::V4),
             IpAddr::V4(_) => address,
         };
         let (this_machine, link_local, private) = match address {
@@ -67,6 +70,62 @@ impl Reach {
     }
 }
 
+/// What an address translator makes of 64:ff9b::/96 (RFC 6052).
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
+/// Whether a registry was last found in a private network or on this machine. Shared by what resolves its name
+/// and what asks where it sends us.
+#[derive(Debug, Clone, Default)]
+pub struct Inside(Arc<AtomicBool>);
+
+impl Inside {
+    /// As far as the address is known before any name is resolved.
+    #[must_use]
+    pub fn of(url: &Url) -> Self {
+        let inside = Self::default();
+        inside.learn(literal(url.host_str().unwrap_or_default()));
+        inside
+    }
+
+    /// Takes in the addresses of the registry itself. All of them count: one that a stranger added to a public
+    /// name does not make it ours.
+    pub fn learn(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let mut addresses = addresses.into_iter().peekable();
+        let is_inside = addresses.peek().is_some() && addresses.all(|address| !Reach::Public.allows(address));
+        self.0.store(is_inside, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where one kind of request may go, now.
+#[derive(Debug, Clone)]
+pub enum Guard {
+    /// To the registry itself; what its name leads to is remembered.
+    Home(Reach, Inside),
+    /// Where it sends us, whatever its own address.
+    Away(Reach),
+    /// Where it sends us: [`Reach::Private`] from inside, else [`Reach::Public`].
+    AwayFrom(Inside),
+}
+
+impl Guard {
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Home(reach, _) | Self::Away(reach) => *reach,
+            Self::AwayFrom(inside) if inside.get() => Reach::Private,
+            Self::AwayFrom(_) => Reach::Public,
+        }
+    }
+}
+
 /// The address that a URL's host is, if it is one rather than a name.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
@@ -91,29 +150,37 @@ pub struct RefusedAddress {
 /// earlier would leave time for the name to change.
 #[derive(Debug)]
 pub struct GuardedResolver {
-    reach: Reach,
+    guard: Guard,
     /// A proxy is named by the operator, and is asked in place of every other host.
     proxies: BTreeSet<String>,
 }
 
 impl GuardedResolver {
     #[must_use]
-    pub fn new(reach: Reach) -> Self {
+    pub fn new(guard: Guard) -> Self {
         let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
             .into_iter()
             .filter_map(|name| std::env::var(name).ok())
             .filter_map(|text| Url::parse(&text).ok()?.host_str().map(str::to_owned))
             .collect();
-        Self { reach, proxies }
+        Self { guard, proxies }
     }
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        let reach = if self.proxies.contains(&host) { Reach::Anywhere } else { self.reach };
+        let is_proxy = self.proxies.contains(&host);
+        let reach = if is_proxy { Reach::Anywhere } else { self.guard.reach() };
+        let inside = match &self.guard {
+            Guard::Home(_, inside) if !is_proxy => Some(inside.clone()),
+            Guard::Home(..) | Guard::Away(_) | Guard::AwayFrom(_) => None,
+        };
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            if let Some(inside) = inside {
+                inside.learn(found.iter().map(SocketAddr::ip));
+            }
             let allowed: Vec<SocketAddr> =
                 found.iter().copied().filter(|address| reach.allows(address.ip())).collect();
             match found.first() {

@@ -12,7 +12,7 @@ use reqwest::{Method, Response, Url, redirect};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
-use super::address::{self, GuardedResolver, Reach};
+use super::address::{self, Guard, GuardedResolver, Inside, Reach};
 use super::auth::{self, AskTokenService, Auth, TokenRequest};
 use super::budget::PullBudget;
 use super::credentials::Login;
@@ -61,7 +61,7 @@ pub struct Client {
 /// Connections, and which addresses they may lead to.
 struct Route {
     http: reqwest::Client,
-    reach: Reach,
+    guard: Guard,
 }
 
 /// A request in the words of the distribution specification.
@@ -110,29 +110,30 @@ impl Client {
             .filter(|url| url.query().is_none() && url.fragment().is_none())
             .ok_or_else(|| Problem::Client(format!("{host:?} is no host name with an optional port")))?;
         let this_machine = address::is_this_machine(&base);
+        let inside = Inside::of(&base);
         let (own, elsewhere) = match named_by {
-            NamedBy::Operator if this_machine => (Reach::Anywhere, Reach::Machine),
-            NamedBy::Operator => (Reach::Anywhere, Reach::Private),
-            NamedBy::Workload => (Reach::Private, Reach::Public),
+            NamedBy::Operator if this_machine => (Reach::Anywhere, Guard::Away(Reach::Machine)),
+            NamedBy::Operator => (Reach::Anywhere, Guard::AwayFrom(inside.clone())),
+            NamedBy::Workload => (Reach::Private, Guard::Away(Reach::Public)),
         };
-        let route = |reach| {
+        let route = |guard: Guard| {
             let mut builder = reqwest::Client::builder()
                 .user_agent(concat!("knotmeter/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::none())
                 .connect_timeout(limits.request.min(Duration::from_secs(10)))
                 .timeout(limits.request)
-                .dns_resolver(Arc::new(GuardedResolver::new(reach)));
+                .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())));
             if this_machine {
                 builder = builder.no_proxy();
             }
             let http = builder.build().map_err(|error| Problem::transport(error, limits.request));
-            http.map(|http| Route { http, reach })
+            http.map(|http| Route { http, guard })
         };
         Ok(Self {
             auth: Auth::new(host.clone(), registry.plain_http, registry.docker_config.clone()),
             base,
             named_by,
-            own: route(own)?,
+            own: route(Guard::Home(own, inside))?,
             elsewhere: route(elsewhere)?,
             limits,
             permits: Semaphore::new(HOST_CONCURRENCY),
@@ -258,7 +259,7 @@ impl Client {
         login: Option<HeaderValue>,
     ) -> Result<Response, Problem> {
         let route = if at_home { &self.own } else { &self.elsewhere };
-        route.reach.check(url).map_err(|problem| self.named_in_full(problem))?;
+        route.guard.reach().check(url).map_err(|problem| self.named_in_full(problem))?;
         let mut request = route.http.request(ask.method.clone(), url.clone());
         if let Some(accept) = ask.accept {
             request = request.header(ACCEPT, accept);
@@ -342,7 +343,7 @@ impl AskTokenService for Client {
     async fn ask(&self, request: TokenRequest) -> Result<(u16, Vec<u8>), Problem> {
         let same_host = request.url.host_str() == self.base.host_str();
         let route = if same_host { &self.own } else { &self.elsewhere };
-        route.reach.check(&request.url)?;
+        route.guard.reach().check(&request.url)?;
         let mut built = match request.form {
             Some(form) => route
                 .http

@@ -34,11 +34,15 @@ pub struct Known {
     pub described: HashSet<Digest>,
     /// Digests that could not be described, and when to try again.
     pub undescribed: HashMap<Digest, Time>,
+    /// Tags that were forgotten because too many came or went, since this was last asked.
+    forgotten: usize,
 }
 
 #[derive(Debug)]
 struct Missing {
     looks: u32,
+    /// It had no digest yet when it left the list: when it came.
+    pending: Option<Interval>,
     /// Start of the last complete listing that had it.
     last_listed: Time,
 }
@@ -99,7 +103,13 @@ impl Known {
             unresolved: HashMap::new(),
             described: HashSet::new(),
             undescribed: HashMap::new(),
+            forgotten: 0,
         }
+    }
+
+    /// How many tags were forgotten unasked since this was last called.
+    pub fn take_forgotten(&mut self) -> usize {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// The pages to compare the next listing with.
@@ -108,8 +118,8 @@ impl Known {
         &self.pages
     }
 
-    /// Takes a complete listing.
-    pub fn take(&mut self, listing: Listing) -> Change {
+    /// Takes a complete listing. At most `waiting_max` tags that came or went wait for an answer.
+    pub fn take(&mut self, listing: Listing, waiting_max: usize) -> Change {
         let (before, started) = (self.listed.replace(listing.started), listing.started);
         let Some(before) = before else {
             self.pages = listing.pages;
@@ -127,22 +137,45 @@ impl Known {
         let old: HashSet<&Tag> = self.pages.iter().flat_map(|page| page.tags.iter()).collect();
         let new: HashSet<&Tag> = listing.pages.iter().flat_map(|page| page.tags.iter()).collect();
         for tag in old.difference(&new) {
-            self.missing.insert((*tag).clone(), Missing { looks: 1, last_listed: before });
+            let pending = self.pending.remove(*tag).map(|pending| pending.happened);
+            self.missing.insert((*tag).clone(), Missing { looks: 1, pending, last_listed: before });
         }
         let mut fresh = 0;
         for page in &listing.pages {
             for tag in page.tags.iter().filter(|tag| !old.contains(tag)) {
-                let returned = self.missing.remove(tag).is_some();
-                if returned || self.resolved.contains_key(tag) || self.pending.contains_key(tag) {
-                    continue;
-                }
-                let happened = Interval::new(before, page.answered);
+                let happened = match self.missing.remove(tag) {
+                    Some(Missing { pending: Some(happened), .. }) => happened,
+                    Some(Missing { pending: None, .. }) => continue,
+                    None if self.resolved.contains_key(tag) || self.pending.contains_key(tag) => continue,
+                    None => Interval::new(before, page.answered),
+                };
                 self.pending.insert(tag.clone(), Pending { happened, retry_at: started });
                 fresh += 1;
             }
         }
         self.pages = listing.pages;
+        self.forget_surplus(waiting_max);
         Change::Fresh(fresh)
+    }
+
+    /// A list that is another one at every look must not fill memory: what left longest ago goes first, then
+    /// what came first. What is forgotten here is told again only when somebody names it.
+    fn forget_surplus(&mut self, waiting_max: usize) {
+        let surplus = (self.missing.len() + self.pending.len()).saturating_sub(waiting_max);
+        if surplus == 0 {
+            return;
+        }
+        self.forgotten += surplus;
+        let gone = self.missing.iter().map(|(tag, missing)| (missing.last_listed, tag));
+        for tag in oldest(gone, surplus) {
+            self.missing.remove(&tag);
+            self.resolved.remove(&tag);
+        }
+        let left = (self.missing.len() + self.pending.len()).saturating_sub(waiting_max);
+        let came = self.pending.iter().map(|(tag, pending)| (pending.happened.not_after, tag));
+        for tag in oldest(came, left) {
+            self.pending.remove(&tag);
+        }
     }
 
     /// Which tags to ask about now: new ones, named ones that are due, and those that may be gone. At most
@@ -202,12 +235,12 @@ impl Known {
         answered: Time,
     ) -> Verdict {
         let Some(digest) = digest else { return self.answer_not_found(tag, asked, answered) };
-        let was_wanted = is_named || self.pending.contains_key(tag) || self.resolved.contains_key(tag);
-        if !was_wanted {
+        let pending_when_it_left = self.missing.get_mut(tag).and_then(|missing| missing.pending.take());
+        let pending = self.pending.remove(tag).map(|pending| pending.happened).or(pending_when_it_left);
+        if !is_named && pending.is_none() && !self.resolved.contains_key(tag) {
             return Verdict::Unchanged;
         }
         let absent = self.unresolved.remove(tag).filter(|unresolved| unresolved.absent);
-        let pending = self.pending.remove(tag).map(|pending| pending.happened);
         let before = self.resolved.insert(tag.clone(), Resolved { digest: digest.clone(), seen: asked });
         match before {
             Some(before) if before.digest == digest => Verdict::Unchanged,
@@ -254,6 +287,13 @@ impl Known {
     pub fn forget_unnamed(&mut self, is_named: impl Fn(&Tag) -> bool) {
         self.unresolved.retain(|tag, _| is_named(tag));
     }
+}
+
+/// The tags of the smallest times, at most `count`.
+fn oldest<'a>(tags: impl Iterator<Item = (Time, &'a Tag)>, count: usize) -> Vec<Tag> {
+    let mut tags: Vec<(Time, &Tag)> = tags.collect();
+    tags.sort_unstable();
+    tags.into_iter().take(count).map(|(_, tag)| tag.clone()).collect()
 }
 
 /// Whether a tag's name suggests that it is moved on purpose: it is no full version, no date or build number,

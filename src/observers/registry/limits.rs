@@ -15,6 +15,8 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Tags of one repository. The largest we know of hold about 100,000.
     pub tags: usize,
+    /// Tags of one repository that came or went and wait for an answer. A mass push of the largest shops fits.
+    pub waiting_tags: usize,
     /// Bytes of a manifest: the distribution specification's own recommendation.
     pub manifest_bytes: usize,
     /// Bytes of a config: they hold the build history, rarely above 100 KiB.
@@ -33,10 +35,27 @@ impl Default for Limits {
             pages: 2000,
             page_bytes: 64 << 20,
             tags: 250_000,
+            waiting_tags: 20_000,
             manifest_bytes: 4 << 20,
             config_bytes: 4 << 20,
             token_bytes: 64 << 10,
             redirects: 5,
+        }
+    }
+}
+
+impl Limits {
+    /// For a host that only a workload named, and that may be anybody's: the busiest public images have some
+    /// ten thousand tags.
+    #[must_use]
+    pub fn for_unlisted(self) -> Self {
+        Self {
+            listing: self.listing.min(Duration::from_secs(120)),
+            pages: self.pages.min(1000),
+            page_bytes: self.page_bytes.min(16 << 20),
+            tags: self.tags.min(50_000),
+            waiting_tags: self.waiting_tags.min(5000),
+            ..self
         }
     }
 }

@@ -32,21 +32,29 @@ pub use limits::Limits;
 pub use probe::{CheckReport, ScanReport, check, scan};
 pub use watch::wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use self::client::{Client, NamedBy};
 use self::sweep::Host;
 use super::Reporter;
 use crate::config::{self, Seconds};
 use crate::image::Repository;
-use crate::observation::{Basis, Fact, Interests, Interval, Scope};
+use crate::observation::{Basis, Fact, Interests, Interval, Measure, Scope};
 
 /// Registries watched at once. A cluster uses a handful; hundreds mean that somebody feeds us image names.
 const HOSTS_MAX: usize = 200;
+
+/// A host is watched so long after the last workload that names it: workloads come back.
+const KEPT_UNUSED: Duration = Duration::from_secs(3600);
+/// How often it is checked which hosts are unused.
+const UNUSED_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// What broke once may break at once again, and must not spin.
+const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Watches the configured registries and those that the interests name. Ends only when it is aborted.
 pub async fn run(
@@ -60,33 +68,115 @@ pub async fn run(
 /// As [`run`], with other limits.
 pub async fn run_within(
     configured: Vec<config::Registry>,
-    mut interests: Receiver<Arc<Interests>>,
+    interests: Receiver<Arc<Interests>>,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
     limits: Limits,
 ) {
-    let mut tasks = JoinSet::new();
-    let mut known = BTreeSet::new();
-    let mut start = |registry: config::Registry, named_by: NamedBy, interests: Receiver<Arc<Interests>>| {
-        if known.contains(&registry.host) || known.len() >= HOSTS_MAX {
-            return;
-        }
-        known.insert(registry.host.clone());
-        let reporter = reporters(&registry.host);
-        tasks.spawn(watch_registry(registry, named_by, interests, reporter, limits));
+    let mut hosts = Hosts { tasks: HashMap::new(), running: JoinSet::new(), full: false };
+    let start = |registry: &config::Registry, named_by| {
+        watch_registry(registry.clone(), named_by, interests.clone(), reporters(&registry.host), limits)
     };
     for registry in &configured {
-        start(normal(registry), NamedBy::Operator, interests.clone());
+        hosts.add(normal(registry), NamedBy::Operator, start);
     }
+    let mut changes = interests.clone();
+    let mut open = true;
     loop {
-        let hosts: BTreeSet<String> =
-            interests.borrow_and_update().repositories.keys().map(|r| r.host().to_owned()).collect();
-        for host in hosts {
-            start(unlisted(&host), NamedBy::Workload, interests.clone());
+        let wanted: BTreeSet<String> =
+            changes.borrow_and_update().repositories.keys().map(|r| r.host().to_owned()).collect();
+        hosts.end_unused(&wanted);
+        for host in wanted {
+            if !hosts.add(unlisted(&host), NamedBy::Workload, start) {
+                let reason = "too_many_hosts";
+                reporters(&host).measure(Measure::Dropped { source: "registry".into(), reason });
+            }
         }
-        if interests.changed().await.is_err() {
-            // Nobody changes the interests any more; the hosts go on with what they have.
-            std::future::pending::<()>().await;
+        tokio::select! {
+            // Without a sender the interests stay as they are; the hosts go on.
+            changed = changes.changed(), if open => open = changed.is_ok(),
+            Some(ended) = hosts.running.join_next_with_id() => hosts.ended(ended, start),
+            () = tokio::time::sleep(UNUSED_CHECK_INTERVAL) => {}
         }
+    }
+}
+
+/// The hosts that are watched, one task each.
+struct Hosts {
+    tasks: HashMap<String, HostTask>,
+    running: JoinSet<()>,
+    /// It was said that there is no room.
+    full: bool,
+}
+
+struct HostTask {
+    registry: config::Registry,
+    named_by: NamedBy,
+    task: AbortHandle,
+    /// No workload names it since then.
+    unused_since: Option<Instant>,
+}
+
+impl Hosts {
+    /// Begins to watch a host that is not watched yet; false where there is no room for it.
+    fn add<F>(
+        &mut self,
+        registry: config::Registry,
+        named_by: NamedBy,
+        start: impl Fn(&config::Registry, NamedBy) -> F,
+    ) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.tasks.contains_key(&registry.host) {
+            return true;
+        }
+        if self.tasks.len() >= HOSTS_MAX {
+            if !self.full {
+                self.full = true;
+                tracing::warn!(
+                    registry = registry.host,
+                    "images name more than {HOSTS_MAX} registries; this one and others are not watched"
+                );
+            }
+            return false;
+        }
+        let task = self.running.spawn(start(&registry, named_by));
+        let host = registry.host.clone();
+        self.tasks.insert(host, HostTask { registry, named_by, task, unused_since: None });
+        true
+    }
+
+    /// Ends what no workload has named for long. What the operator listed stays.
+    fn end_unused(&mut self, wanted: &BTreeSet<String>) {
+        self.tasks.retain(|host, task| {
+            if task.named_by == NamedBy::Operator || wanted.contains(host) {
+                task.unused_since = None;
+                return true;
+            }
+            let keep = task.unused_since.get_or_insert_with(Instant::now).elapsed() < KEPT_UNUSED;
+            if !keep {
+                task.task.abort();
+            }
+            keep
+        });
+    }
+
+    /// A task ends by itself only where its registry cannot be watched at all; one that panicked is begun again.
+    fn ended<F>(
+        &mut self,
+        ended: Result<(Id, ()), JoinError>,
+        start: impl Fn(&config::Registry, NamedBy) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Err(error) = ended else { return };
+        let Some(host) = self.tasks.values_mut().find(|host| host.task.id() == error.id()) else { return };
+        tracing::error!(registry = host.registry.host, "watching it broke and is begun again: {error}");
+        let again = start(&host.registry, host.named_by);
+        host.task = self.running.spawn(async move {
+            tokio::time::sleep(BEGIN_AGAIN_AFTER).await;
+            again.await;
+        });
     }
 }
 
@@ -117,6 +207,10 @@ async fn watch_registry(
     reporter: Reporter,
     limits: Limits,
 ) {
+    let limits = match named_by {
+        NamedBy::Operator => limits,
+        NamedBy::Workload => limits.for_unlisted(),
+    };
     let meter = reporter.clone();
     let meter = Arc::new(move |measure| meter.measure(measure));
     match Client::new(&registry, named_by, limits, meter) {

@@ -9,7 +9,7 @@ use super::client::{Client, HOST_CONCURRENCY, NamedBy};
 use super::error::{Error, Problem};
 use super::known::{Change, Known, NEGATIVE_MILLIS, Verdict};
 use super::resolve::{self, NotDescribed, Resolution};
-use super::tags;
+use super::tags::{self, DROPPED_COUNTED_MAX};
 use crate::image::{Digest, Repository, Tag};
 use crate::observation::{
     Basis, CacheResult, Fact, ImageDescribed, Interval, LookFailure, Measure, RepositoryInterest, Scope,
@@ -85,12 +85,15 @@ impl Host {
             tags,
             unchanged: listing.unchanged,
         });
-        match known.take(listing) {
+        match known.take(listing, self.client.limits().waiting_tags) {
             Change::First(tags) => {
                 let fact = Fact::TagsListed { repository: known.repository.clone(), tags };
                 self.reporter.fact(Interval::until(finished), Basis::Backfill, fact).await;
             }
             Change::Fresh(count) => tracing::debug!(fresh = count, "listed"),
+        }
+        for _ in 0..known.take_forgotten().min(DROPPED_COUNTED_MAX) {
+            self.dropped("too_many_new_tags");
         }
         known.forget_unnamed(|tag| interest.tags.contains(tag));
         let asked = self.ask_about_tags(known, interest).await;

@@ -16,8 +16,8 @@ use crate::observers::now;
 
 /// Tags asked for in one page: the most that common registries give. They may give fewer.
 const PAGE_TAGS: usize = 1000;
-/// At most so many skipped names of one page are counted one by one.
-const DROPPED_COUNTED_MAX: usize = 100;
+/// At most so many skipped names of one page, or tags of one look, are counted one by one.
+pub(super) const DROPPED_COUNTED_MAX: usize = 100;
 
 /// One page of a listing, kept until the next.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
 use super::client::HOST_CONCURRENCY;
@@ -41,6 +41,13 @@ struct Entry {
 
 type Look = (Known, Result<(), Error>);
 
+/// The looks under way, and at which repository each is.
+#[derive(Default)]
+struct Looks {
+    tasks: JoinSet<Look>,
+    repositories: HashMap<Id, Repository>,
+}
+
 /// Looks at the repositories of one host for ever.
 pub async fn watch_host(
     host: Arc<Host>,
@@ -49,7 +56,7 @@ pub async fn watch_host(
 ) {
     let interval = registry.interval.duration();
     let mut plan: HashMap<Repository, Entry> = HashMap::new();
-    let mut looks: JoinSet<Look> = JoinSet::new();
+    let mut looks = Looks::default();
     let mut open = true;
     loop {
         let wanted = wanted(&registry, &interests.borrow_and_update());
@@ -57,8 +64,11 @@ pub async fn watch_host(
         loop {
             let wake = start_due(&mut plan, &mut looks, &host);
             tokio::select! {
-                Some(ended) = looks.join_next() => match ended {
-                    Ok((known, outcome)) => finish(&mut plan, known, outcome, interval),
+                Some(ended) = looks.tasks.join_next_with_id() => match ended {
+                    Ok((id, (known, outcome))) => {
+                        looks.repositories.remove(&id);
+                        finish(&mut plan, known, outcome, interval);
+                    }
                     // A look that panicked took its memory with it: the repository starts anew.
                     Err(error) => {
                         tracing::error!(registry = &**host.client.host(), %error, "a look crashed");
@@ -66,7 +76,8 @@ pub async fn watch_host(
                             source: host.client.source(),
                             reason: "look_crashed",
                         });
-                        restart_lost(&mut plan, &looks);
+                        let lost = looks.repositories.remove(&error.id());
+                        lost.into_iter().for_each(|repository| restart(&mut plan, repository));
                     }
                 },
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -147,7 +158,7 @@ fn update(
 }
 
 /// Starts what is due, the longest overdue first, and says when to come back.
-fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut JoinSet<Look>, host: &Arc<Host>) -> Instant {
+fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut Looks, host: &Arc<Host>) -> Instant {
     let at = Instant::now();
     let latest = at + SLEEP_MAX;
     if let Some(until) = host.client.paused_until() {
@@ -162,7 +173,7 @@ fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut JoinSet<Look>, h
     let due: Vec<Repository> = waiting
         .iter()
         .take_while(|(due, _)| *due <= at)
-        .take(LOOKS_MAX.saturating_sub(looks.len()))
+        .take(LOOKS_MAX.saturating_sub(looks.tasks.len()))
         .map(|(_, repository)| (*repository).clone())
         .collect();
     // With all places taken the end of a look wakes us.
@@ -176,13 +187,14 @@ fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut JoinSet<Look>, h
         let (host, interest) = (host.clone(), entry.interest.clone());
         let span =
             tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
-        looks.spawn(
+        let task = looks.tasks.spawn(
             async move {
                 let outcome = host.sweep(&mut known, &interest).await;
                 (known, outcome)
             }
             .instrument(span),
         );
+        looks.repositories.insert(task.id(), repository);
     }
     next.min(latest)
 }
@@ -210,14 +222,10 @@ fn finish(
     entry.known = Some(known);
 }
 
-/// Gives repositories whose look crashed a new, empty memory, once no look is under way.
-fn restart_lost(plan: &mut HashMap<Repository, Entry>, looks: &JoinSet<Look>) {
-    if !looks.is_empty() {
-        return;
-    }
-    for (repository, entry) in plan.iter_mut().filter(|(_, entry)| entry.known.is_none()) {
-        entry.failures = entry.failures.saturating_add(1);
-        entry.due = Instant::now() + SLEEP_MAX;
-        entry.known = Some(Known::new(repository.clone()));
-    }
+/// Gives a repository whose look crashed a new, empty memory, and a pause.
+fn restart(plan: &mut HashMap<Repository, Entry>, repository: Repository) {
+    let Some(entry) = plan.get_mut(&repository) else { return };
+    entry.failures = entry.failures.saturating_add(1);
+    entry.due = Instant::now() + SLEEP_MAX;
+    entry.known = Some(Known::new(repository));
 }

@@ -193,5 +193,9 @@ fn a_record_is_one_line_whatever_a_source_says() {
         assert_eq!(written.matches('\n').count(), 1, "{format:?}: {written}");
         assert!(!written.contains(['\u{1b}', '\u{2028}']), "{format:?}: {written:?}");
         assert!(written.contains("forged"), "nothing is lost: {written}");
+        if format == LogFormat::Json {
+            let record: serde_json::Value = serde_json::from_str(&written).unwrap();
+            assert!(record["tag"].as_str().unwrap().ends_with("[31m\u{2028}"), "{written}");
+        }
     }
 }

@@ -58,6 +58,20 @@ impl Origin {
         text(&output.stdout)
     }
 
+    /// A tree with the same entry, a mode with type and an id, under so many names; its id.
+    pub fn tree(&self, entry: &[&str; 2], names: usize) -> String {
+        let lines: String = (0..names).map(|name| format!("{} {}\t{name}\n", entry[0], entry[1])).collect();
+        self.write("../tree.txt", lines);
+        let output = Command::new("git")
+            .arg("mktree")
+            .current_dir(self.work())
+            .stdin(std::fs::File::open(self.path("../tree.txt")).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.path(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

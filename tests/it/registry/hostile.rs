@@ -114,6 +114,31 @@ async fn too_many_pages_and_too_many_tags_end_the_look() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_new_at_every_look_is_forgotten_and_said() {
+    let fake = Fake::start(|at, asked| {
+        if asked.target.contains("/tags/list") {
+            ok(page((0..50).map(|number| format!("{at}-{number}"))))
+        } else {
+            status(404)
+        }
+    })
+    .await;
+    let registries = vec![registry(&fake.host, &["shop/web"])];
+    let limits = Limits { waiting_tags: 10, ..Limits::default() };
+    let mut watching = Watching::start(registries, Interests::default(), limits);
+    watching.tags_listed().await;
+    for _ in 0..3 {
+        watching.look_completed().await;
+    }
+    let dropped =
+        |measure: &&Measure| matches!(measure, Measure::Dropped { reason: "too_many_new_tags", .. });
+    // Of fifty that left and fifty that came ten are kept, twice; the first look brings nothing new.
+    assert_eq!(watching.measures.iter().filter(dropped).count(), 2 * 90);
+    let questions = fake.asked().iter().filter(|one| one.target.contains("/manifests/")).count();
+    assert_eq!(questions, 20);
+}
+
+#[tokio::test]
 async fn a_body_that_never_ends_times_out() {
     let fake = Fake::start(|_, _| {
         let first = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
@@ -241,6 +266,20 @@ async fn a_loopback_registry_that_only_a_workload_names_is_refused() {
         assert!(message.contains(&format!("registries: [{{host: \"{host}\"}}]")), "{message}");
     }
     assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn hosts_beyond_the_bound_are_counted() {
+    let mut interests = Interests::default();
+    for port in 1..=203 {
+        interests
+            .repositories
+            .extend(interest(&format!("127.0.0.1:{port}/a/b"), false, &[], &[]).repositories);
+    }
+    let mut watching = Watching::start(vec![], interests, Limits::default());
+    watching.look_failed().await;
+    let dropped = |measure: &&Measure| matches!(measure, Measure::Dropped { reason: "too_many_hosts", .. });
+    assert_eq!(watching.measures.iter().filter(dropped).count(), 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use knotmeter::observation::{LookFailure, Time};
-use knotmeter::observers::registry::address::Reach;
+use knotmeter::observers::registry::address::{Guard, Inside, Reach};
 use knotmeter::observers::registry::budget::PullBudget;
 use knotmeter::observers::registry::challenge::{self, Challenge, may_know_password};
 use knotmeter::observers::registry::created::{Claims, Labels};
@@ -238,6 +238,9 @@ fn addresses_that_nobody_named_are_refused() {
         ("::ffff:192.168.0.1", vec![Anywhere, Machine, Private]),
         ("100.64.0.1", vec![Anywhere, Machine, Private]),
         ("fd12::1", vec![Anywhere, Machine, Private]),
+        ("64:ff9b::10.1.2.3", vec![Anywhere, Machine, Private]),
+        ("64:ff9b::93.184.216.34", vec![Anywhere, Machine, Private, Public]),
+        ("64:ff9b::169.254.169.254", vec![Anywhere]),
         ("127.0.0.1", vec![Anywhere, Machine]),
         ("::1", vec![Anywhere, Machine]),
         ("::ffff:127.0.0.1", vec![Anywhere, Machine]),
@@ -252,6 +255,26 @@ fn addresses_that_nobody_named_are_refused() {
             .filter(|reach| reach.allows(address.parse().unwrap()))
             .collect();
         assert_eq!(reaches, allowed, "{address}");
+    }
+}
+
+#[test]
+fn only_a_registry_inside_may_send_us_inside() {
+    let away = |host: &str| {
+        let inside = Inside::of(&format!("https://{host}/").parse().unwrap());
+        (Guard::AwayFrom(inside.clone()), inside)
+    };
+    assert_eq!(away("10.1.2.3:5000").0.reach(), Reach::Private);
+    assert_eq!(away("93.184.216.34").0.reach(), Reach::Public);
+    let (guard, inside) = away("registry.example");
+    assert_eq!(guard.reach(), Reach::Public, "not known yet");
+    for (addresses, expected) in [
+        (vec!["10.1.2.3", "fd12::1"], Reach::Private),
+        (vec!["93.184.216.34", "10.1.2.3"], Reach::Public),
+        (vec![], Reach::Public),
+    ] {
+        inside.learn(addresses.iter().map(|address| address.parse().unwrap()));
+        assert_eq!(guard.reach(), expected, "{addresses:?}");
     }
 }
 

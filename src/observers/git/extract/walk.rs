@@ -1,5 +1,6 @@
 //! Finds references in parsed documents: one recursive walk, one rule per way to write an image.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::markers::Source;
@@ -187,11 +188,14 @@ impl Walk<'_> {
 
     /// Helm parameters of Argo CD: an image in one value, or `<prefix>.repository` beside `<prefix>.tag`.
     fn helm_parameters(&mut self, items: &[Node], object: Object<'_>) {
-        let value = |name: &str| {
-            let item = items.iter().find(|item| item.text_at("name").is_some_and(|text| **text == *name))?;
-            let value = item.get("value")?;
-            Some((value.text()?, value.line))
-        };
+        // Looked up by name, since a file may have many thousands; of two with one name the first counts.
+        let mut values: HashMap<&str, Option<(&str, u32)>> = HashMap::new();
+        for item in items {
+            let Some(name) = item.text_at("name") else { continue };
+            let value = item.get("value").and_then(|value| Some((&**value.text()?, value.line)));
+            values.entry(&**name).or_insert(value);
+        }
+        let value = |name: &str| values.get(name).copied().flatten();
         for item in items {
             let (Some(name), Some(node)) = (item.text_at("name"), item.get("value")) else { continue };
             let Some(text) = node.text() else { continue };

@@ -1,0 +1,151 @@
+//! One desire of a destination, and what its rollouts made of it.
+
+use super::git::Change;
+use super::journey::Outcome;
+use super::legs::Inputs;
+use super::registry::{Confirm, Registries, Selection};
+use super::stage::Evidence;
+use super::workload::{Complete, Firsts, Version};
+use crate::image::{Digest, ImageRef};
+use crate::observation::{Basis, Interval, WorkloadKind};
+
+/// One desire.
+#[derive(Debug, Clone)]
+pub struct Leg {
+    pub image: ImageRef,
+    pub digest: Option<Digest>,
+    /// It was so at the first look: opens no journey.
+    pub baseline: bool,
+    pub selection: Option<Selection>,
+    pub commit: Option<Change>,
+    /// The commit was joined by its text alone.
+    pub text_match: bool,
+    /// Index of the template version that first carries it.
+    pub version: Option<usize>,
+    /// The last version that carries it: restarts and changes of sibling containers go on with the same image.
+    pub until: usize,
+    /// When the first cause that we know of happened.
+    pub opened: Interval,
+    /// A later desire ended it before it was live.
+    pub ended: Option<(Outcome, Interval)>,
+    /// Position of the first leg with this image: the destination's order of desires.
+    pub rank: usize,
+    /// The leg that was desired before.
+    pub previous: Option<usize>,
+}
+
+impl Leg {
+    /// A desire that nobody but its first cause knows of.
+    #[must_use]
+    pub fn new(image: ImageRef, digest: Option<Digest>, opened: Interval) -> Self {
+        Self {
+            image,
+            digest,
+            baseline: false,
+            selection: None,
+            commit: None,
+            text_match: false,
+            version: None,
+            opened,
+            ended: None,
+            rank: 0,
+            previous: None,
+            until: 0,
+        }
+    }
+
+    /// The reference means this leg's image: by its text, or by the digest in the same repository.
+    #[must_use]
+    pub fn names(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
+        let same_digest = digest.is_some() && self.digest.as_ref() == digest;
+        self.image == *image || (same_digest && self.image.repository == image.repository)
+    }
+
+    /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
+    /// stuck, is never said to be live. A CronJob's last run is not visible; its template counts.
+    #[must_use]
+    pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
+        inputs.workload.now.key.kind == WorkloadKind::CronJob
+            || self.versions(inputs).iter().any(|v| v.said_complete || !v.completes.is_empty())
+    }
+
+    /// The versions of the template that carry it.
+    fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
+        self.version.map_or(&[], |first| &inputs.workload.versions[first..=self.until])
+    }
+
+    /// The first moment at which the rollout was complete and all its pods ran this image.
+    #[must_use]
+    pub fn live(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        self.completion(inputs).map(|complete| complete.at)
+    }
+
+    /// When its Job gave up before any container ran.
+    #[must_use]
+    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<Interval> {
+        self.versions(inputs).iter().find_map(|version| version.failed)
+    }
+
+    /// See [`Leg::live`].
+    #[must_use]
+    pub fn completion<'a>(&self, inputs: &Inputs<'a>) -> Option<&'a Complete> {
+        let all = |complete: &&Complete| {
+            let Some(digests) = complete.digests.get(inputs.container) else { return true };
+            digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
+        };
+        self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
+    }
+
+    /// Its rollout was complete, and not all pods of it were seen: whether it was live cannot be decided.
+    #[must_use]
+    pub fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
+        self.versions(inputs).iter().any(|version| version.said_complete && version.completes.is_empty())
+    }
+
+    /// The first container that ran it under its template.
+    #[must_use]
+    pub fn first_start(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        self.first(inputs, |version| &version.started)
+    }
+
+    /// The first pod that was ready with it under its template.
+    #[must_use]
+    pub fn first_ready(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        self.first(inputs, |version| &version.ready)
+    }
+
+    fn first(&self, inputs: &Inputs<'_>, read: fn(&Version) -> &Firsts) -> Option<Evidence> {
+        let mine = self.versions(inputs).iter().flat_map(|version| {
+            read(version).get(inputs.container).into_iter().flatten().filter(|first| {
+                self.confirms(first.digest.as_ref(), inputs.registries)
+                    && first.at.interval.not_after >= version.changed.interval.not_before
+            })
+        });
+        mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
+    }
+
+    /// A pod of this leg's template runs its image, as far as anybody can tell.
+    fn confirms(&self, running: Option<&Digest>, registries: &Registries) -> bool {
+        match (running, &self.digest) {
+            (Some(running), Some(digest)) => registries.confirm(running, digest) != Confirm::No,
+            _ => true,
+        }
+    }
+}
+
+/// Two desires for one image.
+#[must_use]
+pub fn same_image(left: &Leg, right: &Leg) -> bool {
+    match (&left.digest, &right.digest) {
+        (Some(left), Some(right)) => left == right,
+        _ => left.image == right.image,
+    }
+}
+
+/// Evidence for a commit: what text alone joined says so.
+#[must_use]
+pub fn committed(leg: &Leg) -> Option<Evidence> {
+    let change = leg.commit.as_ref()?;
+    let basis = if leg.text_match { Basis::TextMatch } else { change.at.basis };
+    Some(Evidence { interval: change.at.interval, basis })
+}
