@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::Exit;
@@ -23,10 +24,13 @@ use crate::config::{
 use crate::demo::{Addresses, Fault, Options, World};
 use crate::exporters::Snapshot;
 use crate::telemetry::{LogFormat, Telemetry};
-use crate::tracker::{Journey, JourneyView, Outcome, Stage};
+use crate::tracker::{Journey, JourneyView, Outcome, SourceStatus, Stage};
 
 /// Between two looks of the demo at registry and git.
 const LOOK_EVERY: Seconds = Seconds(1.0);
+
+/// The first looks take a fraction of a second; a machine that compiles takes longer.
+const FIRST_LOOKS_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the demo until it is done or somebody ends it.
 pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
@@ -60,7 +64,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         None => Ok(Exit::Done),
         Some(world) => {
             let cache = world.addresses().kubeconfig.with_file_name("knotmeter-cache");
-            let outcome = watch(&args, &world, &cache, stop).await;
+            let outcome = show(&args, &world, &cache, stop).await;
             world.stop().await;
             outcome
         }
@@ -69,16 +73,23 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     outcome
 }
 
-async fn watch(
+async fn show(
     args: &DemoArgs,
     world: &World,
     cache: &Path,
-    stop: Pin<&mut impl Future<Output = ()>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<Exit> {
     let addresses = world.addresses();
     let config = config(args, addresses)?;
     let running = app::start(config, cache.to_path_buf()).await?;
     introduce(addresses, &running);
+    tokio::select! {
+        () = first_looks(running.snapshots.clone()) => {}
+        () = stop.as_mut() => {
+            running.stop().await;
+            return Ok(if args.once { Exit::Other } else { Exit::Done });
+        }
+    }
     if let Some(file) = &args.info {
         let page = format!("http://{}", running.address);
         let info = json!({
@@ -93,6 +104,14 @@ async fn watch(
     let exit = follow(args, &running, stop).await;
     running.stop().await;
     exit
+}
+
+/// Until registry, git and cluster have each been looked at whole: who waits for the addresses wants to be seen
+/// from then on, and what is there at the first look is not new. A world with a fault may never be seen whole.
+async fn first_looks(mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    let fresh = |source: &&SourceStatus| source.up && source.fresh == source.scopes;
+    let seen = snapshots.wait_for(|snapshot| snapshot.sources.iter().filter(fresh).count() >= 3);
+    let _ = tokio::time::timeout(FIRST_LOOKS_MAX, seen).await;
 }
 
 /// Another program may wait for the file: it must never see half of it.
