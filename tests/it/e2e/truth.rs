@@ -28,7 +28,7 @@ async fn every_known_stage_contains_its_true_time() {
         })
         .await;
     watched.world.set_image("prod", "web", &first).await.unwrap();
-    holds(&watched, SETTLED / 2).await;
+    holds(&watched, SETTLED / 2, 4 * SETTLED).await;
     watched.stop().await;
 }
 
@@ -39,8 +39,8 @@ async fn intervals_contain_the_truth_also_where_watches_are_cut() {
     let settle = serde_json::json!({"min": "6s", "max": "10s"});
     let watched = Watched::start(options(2), |config| config["settle"] = settle).await;
     watched.world.inject(Fault::WatchExpired);
-    // Most go live while nobody looks.
-    holds(&watched, 2).await;
+    // Most go live while nobody looks, and what nobody saw has no time.
+    holds(&watched, 1, 2 * SETTLED).await;
     watched.stop().await;
 }
 
@@ -49,7 +49,7 @@ fn options(seed: u64) -> Options {
 }
 
 /// Waits for journeys and holds each against the truth.
-async fn holds(watched: &Watched, live_min: usize) {
+async fn holds(watched: &Watched, live_min: usize, checked_min: usize) {
     let settled = until("enough journeys have settled", async || {
         let settled: Vec<Journey> =
             watched.journeys().into_iter().filter(|journey| journey.settled).collect();
@@ -90,7 +90,7 @@ async fn holds(watched: &Watched, live_min: usize) {
         move |journey: &&Journey| journey.outcome == Some(Outcome::Live) && journey.trigger == trigger
     };
     assert!(settled.iter().filter(live(Trigger::Push)).count() >= live_min, "{settled:?}");
-    assert!(checked >= 4 * SETTLED, "only {checked} stages had a true time");
+    assert!(checked >= checked_min, "only {checked} stages had a true time");
 }
 
 /// When it truly happened, in milliseconds: more than once for an image that came back. Nothing for a stage of
