@@ -150,7 +150,7 @@ impl ClusterState {
                 "pods" => state.pods.retain(|_, pod| pod.epoch >= epoch),
                 "replicasets" | "controllerrevisions" => {
                     state.revisions.retain(|_, (_, seen)| {
-                        *seen >= epoch || (resource == "replicasets") != is_replica_set(key)
+                        *seen >= epoch || (resource == "replicasets") != owns_replica_sets(key)
                     });
                 }
                 _ if plural(key) == resource && state.epoch < epoch && state.removed.is_none() => {
@@ -204,7 +204,7 @@ impl ClusterState {
     }
 }
 
-fn is_replica_set(key: &ObjectKey) -> bool {
+fn owns_replica_sets(key: &ObjectKey) -> bool {
     plural(key) == "deployments"
 }
 
