@@ -10,7 +10,7 @@ use super::rollout;
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef};
 use crate::observation::{
-    Basis, Interval, Job, LiveWhen, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
+    Basis, ConfigMapUse, Interval, Job, LiveWhen, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
 };
 
 /// Template changes of one workload that are remembered.
@@ -25,6 +25,8 @@ pub struct Version {
     pub generation: i64,
     /// Container name and image text, in the template's order.
     pub images: Vec<(Arc<str>, Arc<str>)>,
+    /// ConfigMaps that it names.
+    pub config_maps: Vec<ConfigMapUse>,
     pub changed: Evidence,
     /// When we learned of it, on our clock.
     pub learned: Time,
@@ -165,6 +167,7 @@ impl WorkloadState {
             template: self.now.template,
             generation: self.now.generation,
             images: self.now.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
+            config_maps: self.now.config_maps.clone(),
             changed,
             learned,
             backfill,
@@ -362,6 +365,17 @@ impl WorkloadState {
                 version.completes.push(Complete { at, learned: learned.not_after, digests });
             }
         }
+    }
+
+    /// A container of a pod that stays started before a moment of whole seconds. A CronJob's next pod is new anyway.
+    #[must_use]
+    pub fn runs_from_before(&self, at: Interval) -> bool {
+        let mut pods =
+            self.pods.values().map(|state| &state.pod).filter(|pod| !pod.deleting && !pod.finished);
+        self.now.key.kind != WorkloadKind::CronJob
+            && pods.any(|pod| {
+                pod.containers.iter().any(|c| c.started.is_some_and(|since| since < at.not_before))
+            })
     }
 
     /// Pods of one template, not being deleted, run different images in a container. One image has several digests:
