@@ -185,7 +185,7 @@ families! {
         ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
         "Time since the oldest desire newer than what runs, without held time; 0 when it runs what it should";
     IMAGE_MISMATCH: Gauge, "image_mismatch", ["cluster", "environment", "namespace", "app", "kind"], Folds,
-        Experimental, "snapshot", "1 while pods do not run what one template should give them";
+        Experimental, "snapshot", "1 while pods do not run what they should: mixed_digests, of one template; config_not_rolled, they read an older ConfigMap";
     SCAN_DURATION: Histogram(Operations), "registry_scan_duration_seconds", ["registry"], Folds, Stable,
         "measure registry_scan", "Time of one complete tag listing";
     SCAN_LAST_DURATION: Gauge, "registry_scan_last_duration_seconds", ["registry", "repository"], Folds, Stable,
