@@ -12,6 +12,7 @@ mod clients;
 mod commands;
 mod demo;
 mod images;
+mod output;
 mod process;
 mod prometheus;
 mod real_parts;
