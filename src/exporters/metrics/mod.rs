@@ -1,7 +1,8 @@
 //! Prometheus metrics: one table of families, counters fed by events and measures, gauges read from a snapshot.
 //!
 //! A family is an entry of `table.rs`, a field of [`Metrics`] or a row of `gauges.rs`, and nothing else. Only
-//! settled journeys feed histograms and counters, so that no number given is ever taken back. Nothing here
+//! settled journeys feed histograms and counters, so that no number given is ever taken back;
+//! `checkpoint.rs` says which of them go on over a restart. Nothing here
 //! waits for the tracker; an encode takes one short lock of its own.
 
 mod checkpoint;
