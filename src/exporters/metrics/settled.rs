@@ -1,21 +1,18 @@
 //! What a settled journey adds, once.
 
 use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::HistogramWithExemplars;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use super::series::Series;
+use super::histogram::Histogram;
+use super::series::{Registry, Series};
 use super::table::{self, Buckets};
+use super::text::Exemplar;
 use super::{flag, place};
 use crate::exporters::traces::trace_id;
 use crate::observation::Basis;
 use crate::tracker::{Evidence, Journey, Sample, Stage};
-
-type Exemplar = Vec<(&'static str, String)>;
 
 /// The families of journeys.
 #[derive(Debug)]
@@ -23,9 +20,9 @@ pub struct Settled {
     pub journeys: Series<Counter>,
     /// Name the trace that tells the story behind a number.
     pub exemplars: bool,
-    image_to_live: Series<HistogramWithExemplars<Exemplar>>,
-    change_to_live: Series<HistogramWithExemplars<Exemplar>>,
-    stage_duration: Series<HistogramWithExemplars<Exemplar>>,
+    image_to_live: Series<Histogram>,
+    change_to_live: Series<Histogram>,
+    stage_duration: Series<Histogram>,
     stage_uncertainty: Series<Histogram>,
     stage_evidence: Series<Counter>,
     stage_uncertain: Series<Counter>,
@@ -36,8 +33,8 @@ pub struct Settled {
 
 impl Settled {
     pub fn register(to: &mut Registry, refused: &Counter) -> Self {
-        let deploys = || HistogramWithExemplars::new(Buckets::Deploys.bounds().iter().copied());
-        let operations = || Histogram::new(Buckets::Operations.bounds().iter().copied());
+        let deploys = || Histogram::new(Buckets::Deploys);
+        let operations = || Histogram::new(Buckets::Operations);
         Self {
             journeys: Series::register(to, &table::JOURNEYS, Counter::default, refused),
             exemplars: false,
@@ -114,15 +111,12 @@ impl Settled {
         Some(sample)
     }
 
-    fn observe(
-        &self,
-        series: &Series<HistogramWithExemplars<Exemplar>>,
-        labels: &[&str],
-        sample: Sample,
-        journey: &Journey,
-    ) {
-        let exemplar = self.exemplars.then(|| vec![("trace_id", trace_id(journey))]);
-        let at = self.exemplars.then(SystemTime::now);
-        series.with(labels).observe(sample.seconds, exemplar, at);
+    fn observe(&self, series: &Series<Histogram>, labels: &[&str], sample: Sample, journey: &Journey) {
+        let exemplar = self.exemplars.then(|| Exemplar {
+            trace_id: trace_id(journey),
+            value: sample.seconds,
+            at: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64(),
+        });
+        series.with(labels).observe_with(sample.seconds, exemplar);
     }
 }
