@@ -6,6 +6,7 @@
 //! in `main`. `cargo bench -- NAME` runs those whose name contains NAME.
 
 mod cluster;
+mod day;
 mod idle;
 mod policy;
 mod reference;
@@ -39,7 +40,7 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 6] = [
+    let figures: [Figure; 7] = [
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })
@@ -50,6 +51,7 @@ fn main() {
         ("metrics_100k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1400, settled: 850, gzip: true })
         }),
+        ("simulated_day", day::figure),
         ("idle", |name| idle::figure(name, false)),
         ("idle_with_sources", |name| idle::figure(name, true)),
     ];

@@ -4,7 +4,7 @@
 //! storm is what `app.rs` does with 5,000 observations a second: batches into the tracker, and a snapshot of it as
 //! often as ten percent of the time allow. Times are milliseconds from the request to the last byte of the answer.
 
-mod shop;
+pub mod shop;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};

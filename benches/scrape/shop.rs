@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use knotmeter::image::{Digest, ImageRef};
 use knotmeter::observation::{
-    Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Pod, PodContainer, Revision, SCHEMA, Scope,
-    SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
+    self, Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Pod, PodContainer, Revision, SCHEMA,
+    Scope, SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 use knotmeter::tracker::{
     Destination, Event, Evidence, Journey, JourneyId, Outcome, Stage, StageState, Stages, Subject, Trigger,
@@ -38,12 +38,10 @@ impl Shop {
         for app in 0..self.apps {
             facts.push(Fact::WorkloadIs(Box::new(self.workload(app))));
             facts.push(Fact::RevisionIs(Box::new(self.revision(app))));
-            facts.extend((0..PODS_PER_APP).map(|pod| Fact::PodIs(Box::new(self.pod(app, pod, Some(now))))));
+            facts
+                .extend((0..PODS_PER_APP).map(|pod| Fact::PodIs(Box::new(self.pod(app, 1, pod, Some(now))))));
         }
-        for resource in ["deployments", "replicasets", "pods"] {
-            let scope = Scope::Resource { cluster: CLUSTER.into(), resource: resource.into() };
-            facts.push(Fact::LookCompleted { scope, started: now, finished: now, interval_seconds: 60.0 });
-        }
+        facts.extend(looks(now));
         for app in (0..self.apps).step_by(3) {
             self.versions[app] += 1;
             facts.push(Fact::WorkloadIs(Box::new(self.workload(app))));
@@ -62,9 +60,31 @@ impl Shop {
             Fact::WorkloadIs(Box::new(self.workload(app)))
         } else {
             let ready = (at / self.apps).is_multiple_of(2).then_some(now);
-            Fact::PodIs(Box::new(self.pod(app, at % PODS_PER_APP, ready)))
+            Fact::PodIs(Box::new(self.pod(app, 1, at % PODS_PER_APP, ready)))
         };
         self.observation(fact, now)
+    }
+
+    /// A whole rollout of an app: another template, its pods, the end of the old ones, and of the revision before.
+    pub fn rollout(&mut self, app: usize, now: Time) -> Vec<Observation> {
+        let before = self.versions[app];
+        let old = self.revision(app).uid;
+        self.versions[app] += 1;
+        let (begun, revision) = (self.workload(app), self.revision(app));
+        let mut facts = vec![Fact::WorkloadIs(Box::new(begun.clone())), Fact::RevisionIs(Box::new(revision))];
+        for pod in 0..PODS_PER_APP {
+            facts.push(Fact::PodIs(Box::new(self.pod(app, before + 1, pod, Some(now)))));
+            let uid = self.pod(app, before, pod, None).uid;
+            facts.push(Fact::Absent { subject: observation::Subject::Pod { uid } });
+        }
+        facts.push(Fact::WorkloadIs(Box::new(Workload { updated: begun.replicas, ..begun })));
+        facts.push(Fact::Absent { subject: observation::Subject::Revision { uid: old } });
+        facts.into_iter().map(|fact| self.observation(fact, now)).collect()
+    }
+
+    /// Word that nothing was missed.
+    pub fn bookmarks(&mut self, now: Time) -> Vec<Observation> {
+        looks(now).into_iter().map(|fact| self.observation(fact, now)).collect()
     }
 
     fn observation(&mut self, fact: Fact, now: Time) -> Observation {
@@ -123,7 +143,7 @@ impl Shop {
             update_revision: None,
             schedule: None,
             app: Some(format!("service-{app}").into()),
-            environment: Some(if app % 2 == 0 { "staging" } else { "production" }.into()),
+            environment: Some(if app.is_multiple_of(2) { "staging" } else { "production" }.into()),
             ignore: false,
             budget_live_seconds: None,
             config_maps: Vec::new(),
@@ -145,14 +165,14 @@ impl Shop {
         }
     }
 
-    /// A pod of the first template.
-    fn pod(&self, app: usize, pod: usize, ready: Option<Time>) -> Pod {
-        let template = (app as u64) << 32 | 1;
+    /// A pod of a version's template.
+    fn pod(&self, app: usize, version: usize, pod: usize, ready: Option<Time>) -> Pod {
+        let template = (app as u64) << 32 | version as u64;
         Pod {
-            uid: format!("90000000-0000-4000-8000-{app:06}{pod:06}").into(),
+            uid: format!("90000000-0000-4000-{version:04}-{app:06}{pod:06}").into(),
             namespace: format!("team-{}", app % TEAMS).into(),
             name: format!("service-{app}-{template:010x}-{pod:05}").into(),
-            owner: Some(format!("e0000000-0000-4000-8000-{app:06}{:06}", 1).into()),
+            owner: Some(format!("e0000000-0000-4000-8000-{app:06}{version:06}").into()),
             pod_hash: Some(format!("{template:010x}").into()),
             created: Some(Time(1_750_000_000_000)),
             deleting: false,
@@ -161,8 +181,9 @@ impl Shop {
             ready,
             containers: vec![PodContainer {
                 name: "app".into(),
-                image: format!("registry.example.com/team-{}/service-{app}:v1.1.0", app % TEAMS).into(),
-                running: Some(Digest::of(&app.to_le_bytes())),
+                image: format!("registry.example.com/team-{}/service-{app}:v1.{version}.0", app % TEAMS)
+                    .into(),
+                running: Some(Digest::of(&[app.to_le_bytes(), version.to_le_bytes()].concat())),
                 started: Some(Time(1_750_000_000_000)),
                 ready: ready.is_some(),
                 waiting: None,
@@ -170,6 +191,12 @@ impl Shop {
             }],
         }
     }
+}
+
+fn looks(now: Time) -> Vec<Fact> {
+    let resource = |name: &str| Scope::Resource { cluster: CLUSTER.into(), resource: name.into() };
+    let look = |scope| Fact::LookCompleted { scope, started: now, finished: now, interval_seconds: 60.0 };
+    ["deployments", "replicasets", "pods"].map(|name| look(resource(name))).into()
 }
 
 /// A journey of this destination that went live: what feeds histograms.
