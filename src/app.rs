@@ -30,6 +30,9 @@ const BATCH_MAX: usize = 512;
 /// The page and the gauges are at most this old. Publishing copies the state, so a large one is published less
 /// often: never more than a tenth of the time goes into it.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
+/// of the state after each would be most of what an idle program does.
+const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// The tracker is asked at least this often, whatever it says of deadlines.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// What is under way at the end gets this long.
@@ -175,10 +178,13 @@ impl Follower {
     async fn follow(mut self, mut reports: mpsc::Receiver<Report>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut publish_at = Instant::now();
-        let mut changed = true;
+        let mut looks_at = publish_at;
+        // When to publish; nothing is new where it is absent.
+        let mut due = Some(publish_at);
         self.ready.set(true);
         loop {
-            let wake = if changed { publish_at } else { self.deadline() };
+            let wake = due.unwrap_or_else(|| self.deadline());
+            let mut only_looks = true;
             tokio::select! {
                 count = reports.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 {
@@ -192,6 +198,7 @@ impl Follower {
                 match report {
                     Report::Measure(measure) => self.metrics.measure(&measure),
                     Report::Observation(observation) => {
+                        only_looks &= matches!(observation.fact, Fact::LookCompleted { .. });
                         self.metrics.observation(&observation);
                         events.extend(self.tracker.observe(&observation));
                     }
@@ -199,12 +206,16 @@ impl Follower {
             }
             events.extend(self.tracker.advance(now()));
             self.tell(&events);
-            changed = true;
-            if Instant::now() >= publish_at {
+            let news = !only_looks || !events.is_empty();
+            let next = if news { publish_at } else { publish_at.max(looks_at) };
+            let at = due.map_or(next, |due| due.min(next));
+            due = Some(at);
+            if Instant::now() >= at {
                 let started = Instant::now();
                 self.publish();
                 publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
-                changed = false;
+                looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
+                due = None;
             }
         }
     }

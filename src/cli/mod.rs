@@ -24,6 +24,10 @@ use clap::Parser;
 
 use self::args::{Command, Knotmeter};
 
+/// One task does the thinking and the others mostly wait: on a node of 64 cores a thread for each would cost memory
+/// and help nobody.
+const WORKERS_MAX: usize = 4;
+
 /// How a command ended, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -66,7 +70,9 @@ pub fn main() -> ExitCode {
         out::remark("error: another TLS provider is installed already");
         return ExitCode::from(Exit::Failed as u8);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(cores.min(WORKERS_MAX)).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             out::remark(format_args!("error: cannot start: {error}"));
