@@ -69,7 +69,7 @@ pub fn figure(name: &str, size: &Size) -> Value {
     let beside = Times::of((0..SCRAPES).map(|_| client.scrape().0).collect());
     drop(slow);
     let (storm, lag, told) = world.storm(|| {
-        std::thread::sleep(BETWEEN);
+        std::thread::park_timeout(BETWEEN);
         client.scrape().0
     });
     json!({
