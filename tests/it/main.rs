@@ -11,6 +11,7 @@ mod fleet;
 mod git;
 mod http;
 mod image;
+mod journal;
 mod journeys;
 mod licences;
 mod policy;
