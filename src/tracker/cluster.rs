@@ -1,7 +1,9 @@
 //! The clusters: their workloads, and who owns which revision, job and pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::config_map::ConfigMaps;
 use super::stage::Evidence;
@@ -13,15 +15,15 @@ use crate::observation::{ConfigMap, Interval, Job, LiveWhen, ObjectKey, Pod, Rev
 const ORPHANS_MAX: usize = 50_000;
 
 /// Something that waits for its owner.
-#[derive(Debug)]
-enum Orphan {
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Orphan {
     Revision(Revision),
     Pod(Pod, Interval),
     Job(Job, Interval),
 }
 
 /// What waits for one owner, by its own UID, with the epoch that told of it.
-type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
+pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 
 /// One cluster.
 #[derive(Debug, Default)]
@@ -29,12 +31,12 @@ pub struct ClusterState {
     pub name: Option<Arc<str>>,
     pub workloads: BTreeMap<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
-    owners: BTreeMap<Arc<str>, ObjectKey>,
+    pub(super) owners: HashMap<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.
-    orphans: BTreeMap<Arc<str>, Waiting>,
+    pub(super) orphans: BTreeMap<Arc<str>, Waiting>,
     /// From an orphan's UID to its owner's.
-    awaited: BTreeMap<Arc<str>, Arc<str>>,
-    pods: BTreeMap<Arc<str>, ObjectKey>,
+    pub(super) awaited: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) pods: HashMap<Arc<str>, ObjectKey>,
     pub config_maps: ConfigMaps,
 }
 

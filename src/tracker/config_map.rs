@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::merge;
 use super::stage::Evidence;
 use crate::observation::{Basis, ConfigMap, Interval};
@@ -16,13 +18,13 @@ const CONFIG_MAPS_MAX: usize = 100_000;
 type Place = (Arc<str>, Arc<str>);
 
 /// See the file's front line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ConfigMaps {
     known: BTreeMap<Place, Known>,
     places: BTreeMap<Arc<str>, Place>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Known {
     uid: Arc<str>,
     epoch: u64,

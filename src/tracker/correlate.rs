@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::destination::{DestinationKey, promotion_rank};
@@ -23,7 +24,7 @@ const FRESH_PUSH_SECONDS: f64 = 3600.0;
 pub type Seen = BTreeMap<String, BTreeMap<DestinationKey, SeenAt>>;
 
 /// See [`Seen`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenAt {
     pub desired: Time,
     /// Learned on our clock, so that clusters with other clocks compare.

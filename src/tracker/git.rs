@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::journey::CommitRef;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
@@ -13,7 +15,7 @@ use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, Objec
 const CHANGES_MAX: usize = 512;
 
 /// The place that a reference sets, without the file it stands in: moving a file adds nothing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Slot {
     /// A container in a manifest.
     Container { kind: Arc<str>, name: Arc<str>, namespace: Option<Arc<str>>, container: Option<Arc<str>> },
@@ -100,7 +102,7 @@ fn is_generated(used: &str, name: &str) -> bool {
 }
 
 /// A reference that became another one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Change {
     pub at: Evidence,
     pub commit: CommitRef,
@@ -117,7 +119,7 @@ pub struct Change {
 }
 
 /// One path of one branch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tree {
     references: BTreeMap<Slot, BTreeSet<ImageRef>>,
     markers: BTreeSet<(Slot, ImageRef)>,
@@ -132,7 +134,7 @@ pub struct Tree {
 pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 
 /// See the file's front line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Trees {
     pub trees: BTreeMap<TreeKey, Tree>,
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::correlate::Draft;
 use super::event::Event;
 use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
@@ -20,7 +22,7 @@ use crate::observation::{Interval, Rules, Time};
 const SETTLED_KEPT_MAX: usize = 50;
 
 /// One journey in the book.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub journey: Journey,
     causes: Vec<String>,
@@ -42,7 +44,7 @@ pub struct Entry {
     told: Told,
 }
 
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
     opened: bool,
     stage: Option<Stage>,
@@ -79,7 +81,7 @@ struct Inherited {
 const PODS_APPEAR_MILLIS: i64 = 10_000;
 
 /// See the file's front line.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ledger {
     pub destination: Destination,
     pub entries: Vec<Entry>,

@@ -7,6 +7,7 @@
 //! touches their destination, so the order between sources does not matter. A new rule is a case in
 //! `tests/journeys/` first.
 
+pub mod checkpoint;
 mod cluster;
 mod config_map;
 mod correlate;
@@ -31,6 +32,7 @@ mod stage;
 mod view;
 mod workload;
 
+pub use checkpoint::RestoreError;
 pub use event::{Deadline, Event, Wait};
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger,
@@ -42,6 +44,8 @@ pub use stage::{Evidence, Stage, StageState, Stages};
 pub use view::{HeldView, JourneyView, StageView, StuckView};
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use cluster::{ClusterState, plural};
 use correlate::{Seen, SeenAt, image_key};
@@ -69,7 +73,7 @@ const ROUNDS_MAX: usize = 8;
 const CLOCK_STEP_MILLIS: i64 = 60_000;
 
 /// See the folder's front page.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Tracker {
     now: Time,
     rules: Rules,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{merge, own_time};
 use super::journey::Hold;
 use super::registry::Registries;
@@ -19,7 +21,7 @@ const VERSIONS_MAX: usize = 64;
 const COMPLETES_MAX: usize = 8;
 
 /// One period during which the workload had this template.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Version {
     pub template: TemplateHash,
     pub generation: i64,
@@ -56,14 +58,14 @@ pub struct Version {
 pub type Firsts = BTreeMap<Arc<str>, Vec<First>>;
 
 /// The first time something was seen with a running digest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct First {
     pub digest: Option<Digest>,
     pub at: Evidence,
 }
 
 /// A moment at which a rollout was complete.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Complete {
     pub at: Evidence,
     /// When we learned of it, on our clock.
@@ -72,7 +74,7 @@ pub struct Complete {
 }
 
 /// A time during which somebody chose to wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct HoldSpan {
     pub hold: Hold,
     pub since: Time,
@@ -92,13 +94,14 @@ pub struct PodState {
 }
 
 /// See the file's front line.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct WorkloadState {
     pub now: Workload,
     pub learned: Interval,
     pub epoch: u64,
     pub versions: Vec<Version>,
     pub revisions: BTreeMap<Arc<str>, (Revision, u64)>,
+    #[serde(with = "super::checkpoint::pods")]
     pub pods: BTreeMap<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
