@@ -5,6 +5,7 @@
 //! slows both, and the medians are printed, one JSON object per line. The next bench is a module here and a line
 //! in `main`. `cargo bench -- NAME` runs those whose name contains NAME.
 
+mod checkpoint;
 mod cluster;
 mod policy;
 mod reference;
@@ -24,11 +25,13 @@ type Named = (&'static str, fn() -> Bench);
 fn main() {
     // Cargo adds `--bench`; the first word that is no flag is the filter.
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
-    let benches: [Named; 4] = [
+    let benches: [Named; 6] = [
         ("image_reference", reference::bench),
         ("tags_page", tags::bench),
         ("policy_semver", policy::bench),
         ("watch_event", cluster::bench),
+        ("checkpoint_write", checkpoint::write),
+        ("checkpoint_restore", checkpoint::restore),
     ];
     for (name, bench) in benches {
         if name.contains(&filter) {

@@ -5,9 +5,11 @@
 //! `docker.io`, a missing namespace there is `library`. This file does no I/O and knows nobody.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -337,15 +339,93 @@ macro_rules! as_text {
     ($($word:ty),*) => {$(
         impl Serialize for $word {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                to.serialize_str(self.as_str())
             }
         }
         impl<'de> Deserialize<'de> for $word {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
+                from.deserialize_str(Word(PhantomData))
             }
         }
     )*};
 }
-as_text!(Digest, Tag, Repository, ImageRef);
+as_text!(Tag, Repository);
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            _ if to.is_human_readable() => to.collect_str(self),
+            Self::Sha256(bytes) => to.serialize_bytes(bytes),
+            Self::Other(text) => to.serialize_bytes(&[&OTHER_ALGORITHM[..], text.as_bytes()].concat()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            from.deserialize_str(Word(PhantomData))
+        } else {
+            from.deserialize_bytes(DigestBytes)
+        }
+    }
+}
+
+impl Serialize for ImageRef {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            return to.collect_str(self);
+        }
+        (&self.repository, &self.tag, &self.digest).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageRef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return from.deserialize_str(Word(PhantomData));
+        }
+        let (repository, tag, digest) = Deserialize::deserialize(from)?;
+        match (&tag, &digest) {
+            (None, None) => Err(serde::de::Error::custom("a reference without tag and digest")),
+            _ => Ok(Self { repository, tag, digest }),
+        }
+    }
+}
+
+/// Stands before the text of a digest that is not sha256, in a binary format: with it the whole is longer than
+/// the 32 bytes of one that is.
+const OTHER_ALGORITHM: [u8; 32] = [0; 32];
+
+/// Reads a word from its text, without a copy in between.
+struct Word<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = ParseError>> Visitor<'_> for Word<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an image word")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+struct DigestBytes;
+
+impl Visitor<'_> for DigestBytes {
+    type Value = Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes of a digest")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Digest, E> {
+        if let Ok(sha256) = bytes.try_into() {
+            return Ok(Digest::Sha256(sha256));
+        }
+        let text = bytes.strip_prefix(&OTHER_ALGORITHM).and_then(|text| std::str::from_utf8(text).ok());
+        text.ok_or_else(|| E::custom("not a digest"))?.parse().map_err(E::custom)
+    }
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::matching::Question;
 use super::words;
 use crate::exporters::Snapshot;
-use crate::tracker::{Destination, DestinationStatus, Journey, Outcome};
+use crate::tracker::{Destination, DestinationStatus, Hold, Journey, Outcome};
 
 /// Sentences in one answer. A question that matches more is too wide to be read.
 const ANSWERS_MAX: usize = 50;
@@ -166,10 +166,32 @@ fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Ve
     newest_first.filter(|journey| question.matches(journey) && seen.insert(&journey.destination)).collect()
 }
 
+/// What else is to be said of a destination: it waits, or its pods run with an older ConfigMap.
+fn remarks(snapshot: &Snapshot, status: &DestinationStatus) -> String {
+    let mut remarks = String::new();
+    if let Some(since) = status.overridden_since {
+        let (since, why) = (words::clock(since, snapshot.at), words::hold(Hold::PolicyOverridden));
+        remarks.push_str(&format!("; since {since} it is held: {why}"));
+    }
+    if let Some(written) = status.config_not_rolled {
+        let (written, why) = (words::clock(written, snapshot.at), words::CONFIG_NOT_ROLLED);
+        remarks.push_str(&format!("; a ConfigMap was written at {written} and is not rolled: {why}"));
+    }
+    remarks
+}
+
 fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> Answer {
+    let mut sentence = sentence(snapshot, journey);
+    let mut reason = None;
+    if journey.outcome == Some(Outcome::Live)
+        && let Some(status) = snapshot.destinations.iter().find(|it| it.destination == journey.destination)
+    {
+        sentence.push_str(&remarks(snapshot, status));
+        reason = status.overridden_since.map(|_| Hold::PolicyOverridden.as_str());
+    }
     Answer {
         question: question.text.clone(),
-        sentence: sentence(snapshot, journey),
+        sentence,
         state: state(journey),
         journey: Some(journey.id.to_string()),
         destination: Some(journey.destination.to_string()),
@@ -179,7 +201,8 @@ fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> An
         reason: journey
             .stuck
             .map(|stuck| stuck.reason.as_str())
-            .or(journey.held.filter(|_| journey.is_open()).map(|held| held.hold.as_str())),
+            .or(journey.held.filter(|_| journey.is_open()).map(|held| held.hold.as_str()))
+            .or(reason),
     }
 }
 
@@ -212,6 +235,7 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         let behind = words::duration(status.behind_seconds);
         sentence.push_str(&format!("; it is {behind} behind what it should run"));
     }
+    sentence.push_str(&remarks(snapshot, status));
     let state = match &status.live {
         Some((image, digest, _)) if question.names_image(image, digest.as_ref()) => "live",
         Some(_) => "idle",
@@ -226,7 +250,7 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         app: Some(status.destination.app.to_string()),
         environment: Some(status.destination.environment.to_string()),
         stage: None,
-        reason: None,
+        reason: status.overridden_since.map(|_| Hold::PolicyOverridden.as_str()),
     })
 }
 

@@ -116,6 +116,15 @@ pub fn waits_for(journey: &Journey) -> &'static str {
     journey.stages.waiting_for().unwrap_or(Stage::Live).as_str()
 }
 
+/// What to do where pods run with what a ConfigMap held before.
+pub const CONFIG_NOT_ROLLED: &str = "its pods started before the ConfigMap was written, and read it only at their start: kubectl rollout restart";
+
+/// A hold in few words.
+#[must_use]
+pub fn label(hold: Hold) -> String {
+    hold.as_str().replace('_', " ")
+}
+
 /// Who chose to wait, and how it goes on.
 #[must_use]
 pub fn hold(hold: Hold) -> &'static str {

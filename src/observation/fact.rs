@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageDescribed, Job, ObjectKey, Pod, Revision, Rules, Time, TreeNames, Workload};
+use super::{ConfigMap, ImageDescribed, Job, ObjectKey, Pod, Revision, Rules, Time, TreeNames, Workload};
 use crate::image::{Digest, Repository, Tag};
 
 /// What is true now, said by a source. A reader skips a variant it does not know.
@@ -34,6 +34,7 @@ pub enum Fact {
     RevisionIs(Box<Revision>),
     PodIs(Box<Pod>),
     JobIs(Box<Job>),
+    ConfigMapIs(Box<ConfigMap>),
     /// The subject is gone: deleted under a watch, or missed by two complete looks (a tag: and a 404).
     Absent {
         subject: Subject,
@@ -81,6 +82,9 @@ pub enum Subject {
         uid: Arc<str>,
     },
     Job {
+        uid: Arc<str>,
+    },
+    ConfigMap {
         uid: Arc<str>,
     },
 }

@@ -19,6 +19,8 @@ pub struct TreeNames {
     /// The tip, as hex.
     pub commit: Arc<str>,
     pub references: Vec<GitReference>,
+    #[serde(default)]
+    pub config_maps: Vec<GitConfigMap>,
     /// Commits reachable from this tip and not from the one before, newest first, at most a few hundred.
     /// Empty at the first look and after history was rewritten beyond recognition.
     pub commits: Vec<Commit>,
@@ -46,6 +48,19 @@ pub struct GitReference {
     pub template: Option<u64>,
 }
 
+/// A ConfigMap that the tree writes: an object, or an entry of a kustomization's `configMapGenerator`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GitConfigMap {
+    pub file: Arc<str>,
+    pub name: Arc<str>,
+    /// If it is written.
+    pub namespace: Option<Arc<str>>,
+    /// A hash of its data: another one is a revision of every workload that names it. No value is kept.
+    pub data: u64,
+    /// By a generator: other data gets another name, so that the templates that name it change too.
+    pub generated: bool,
+}
+
 /// A commit, as far as a journey needs it. Times and names in it are claims of its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
@@ -59,4 +74,7 @@ pub struct Commit {
     pub reverts: Option<Arc<str>>,
     /// References that this commit's own diff brought in under the path (against its first parent).
     pub added: Vec<GitReference>,
+    /// ConfigMaps that it brought in or gave other data.
+    #[serde(default)]
+    pub config_maps: Vec<GitConfigMap>,
 }

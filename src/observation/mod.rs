@@ -14,7 +14,7 @@ mod time;
 mod workload;
 
 pub use fact::{Fact, LookFailure, Scope, Subject};
-pub use git::{Commit, GitReference, TreeNames};
+pub use git::{Commit, GitConfigMap, GitReference, TreeNames};
 pub use interests::{Interests, RepositoryInterest};
 pub use measure::{CacheResult, Measure, UpdateClass};
 pub use registry::{ImageDescribed, Node, NodeRole};
@@ -23,8 +23,8 @@ pub use rules::{
 };
 pub use time::{Basis, Interval, Time};
 pub use workload::{
-    ContainerSpec, Job, ObjectKey, Pod, PodContainer, Progress, Revision, Schedule, Strategy, TemplateHash,
-    Waiting, Workload, WorkloadKind,
+    ConfigMap, ConfigMapUse, ContainerSpec, Job, ObjectKey, Pod, PodContainer, Progress, Revision, Schedule,
+    Strategy, TemplateHash, Waiting, Workload, WorkloadKind,
 };
 
 use std::fmt;

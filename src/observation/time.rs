@@ -6,7 +6,8 @@ use std::ops::{Add, Sub};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An instant in milliseconds since the Unix epoch, in UTC. Written as RFC 3339 with milliseconds.
+/// An instant in milliseconds since the Unix epoch, in UTC. Written as RFC 3339 with milliseconds,
+/// in a binary format as the number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
@@ -80,13 +81,22 @@ impl fmt::Debug for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        if self.is_known() { to.collect_str(self) } else { to.serialize_none() }
+        if !to.is_human_readable() {
+            to.serialize_i64(self.0)
+        } else if self.is_known() {
+            to.collect_str(self)
+        } else {
+            to.serialize_none()
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Time {
     /// An absent instant reads as [`Time::MIN`]: only lower bounds are ever unknown in what is stored.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return Ok(Self(i64::deserialize(from)?).clamp(Self::MIN, Self::MAX));
+        }
         let Some(text) = Option::<std::borrow::Cow<'_, str>>::deserialize(from)? else {
             return Ok(Self::MIN);
         };

@@ -88,8 +88,8 @@ pub struct Workload {
     pub ignore: bool,
     /// Annotation `knotmeter.dev/budget-live`, in seconds.
     pub budget_live_seconds: Option<f64>,
-    /// ConfigMaps that the template names.
-    pub config_maps: Vec<Arc<str>>,
+    /// ConfigMaps that the template names, each once.
+    pub config_maps: Vec<ConfigMapUse>,
     /// Engine, namespace and name of the applier that the labels name: a hint, not proof.
     pub applier: Option<(Arc<str>, Arc<str>, Arc<str>)>,
 }
@@ -101,6 +101,25 @@ pub struct ContainerSpec {
     pub image: Arc<str>,
     /// `imagePullPolicy: Always`, written or defaulted.
     pub pull_always: bool,
+}
+
+/// How a template uses a ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConfigMapUse {
+    pub name: Arc<str>,
+    /// Read only when a container starts: an environment variable, or a mount with `subPath`. Other mounts follow
+    /// within about a minute.
+    pub at_start: bool,
+}
+
+/// A ConfigMap at one moment. Its content is never read, only when it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigMap {
+    pub uid: Arc<str>,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    /// When its data was last written, from `managedFields` (whole seconds).
+    pub written: Option<Interval>,
 }
 
 /// Condition `Progressing` of a Deployment.

@@ -1,26 +1,29 @@
 //! The clusters: their workloads, and who owns which revision, job and pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::config_map::ConfigMaps;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
-use crate::observation::{Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
+use crate::observation::{ConfigMap, Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
 
 /// Objects whose owner has not been seen yet. Watches of several kinds race; an owner nobody watches never
 /// comes, so what waits for it is bounded.
 const ORPHANS_MAX: usize = 50_000;
 
 /// Something that waits for its owner.
-#[derive(Debug)]
-enum Orphan {
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Orphan {
     Revision(Revision),
     Pod(Pod, Interval),
     Job(Job, Interval),
 }
 
 /// What waits for one owner, by its own UID, with the epoch that told of it.
-type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
+pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 
 /// One cluster.
 #[derive(Debug, Default)]
@@ -28,12 +31,13 @@ pub struct ClusterState {
     pub name: Option<Arc<str>>,
     pub workloads: BTreeMap<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
-    owners: BTreeMap<Arc<str>, ObjectKey>,
+    pub(super) owners: HashMap<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.
-    orphans: BTreeMap<Arc<str>, Waiting>,
+    pub(super) orphans: BTreeMap<Arc<str>, Waiting>,
     /// From an orphan's UID to its owner's.
-    awaited: BTreeMap<Arc<str>, Arc<str>>,
-    pods: BTreeMap<Arc<str>, ObjectKey>,
+    pub(super) awaited: BTreeMap<Arc<str>, Arc<str>>,
+    pub(super) pods: HashMap<Arc<str>, ObjectKey>,
+    pub config_maps: ConfigMaps,
 }
 
 impl ClusterState {
@@ -106,6 +110,22 @@ impl ClusterState {
         Some(key)
     }
 
+    /// A ConfigMap is so; answers the workloads that name it where its data was written.
+    pub fn config_map(
+        &mut self,
+        now: &ConfigMap,
+        at: Evidence,
+        backfill: bool,
+        epoch: u64,
+    ) -> Vec<ObjectKey> {
+        if !self.config_maps.take(now, at, backfill, epoch) {
+            return Vec::new();
+        }
+        let names = |state: &WorkloadState| state.now.config_maps.iter().any(|used| used.name == now.name);
+        let readers = self.workloads.iter().filter(|(key, _)| key.namespace == now.namespace);
+        readers.filter(|(_, state)| names(state)).map(|(key, _)| key.clone()).collect()
+    }
+
     /// A pod is gone.
     pub fn pod_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
         self.forget_orphan(uid);
@@ -144,6 +164,10 @@ impl ClusterState {
     /// A complete look of a new epoch is over: what it did not name is gone.
     pub fn sweep(&mut self, resource: &str, epoch: u64, at: Evidence) -> BTreeSet<ObjectKey> {
         let mut touched = BTreeSet::new();
+        if resource == "configmaps" {
+            self.config_maps.sweep(epoch);
+            return touched;
+        }
         for (key, state) in &mut self.workloads {
             let before = (state.pods.len(), state.revisions.len(), state.removed.is_some());
             match resource {

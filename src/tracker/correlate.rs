@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::destination::{DestinationKey, promotion_rank};
@@ -13,6 +14,7 @@ use super::legs::{Desires, Inputs};
 use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
+use crate::image::ImageRef;
 use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
 
 /// A commit or a template change this long after the push still counts as its consequence (`fresh_push`).
@@ -22,7 +24,7 @@ const FRESH_PUSH_SECONDS: f64 = 3600.0;
 pub type Seen = BTreeMap<String, BTreeMap<DestinationKey, SeenAt>>;
 
 /// See [`Seen`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenAt {
     pub desired: Time,
     /// Learned on our clock, so that clusters with other clocks compare.
@@ -41,6 +43,8 @@ pub struct Draft {
     pub previous: Option<usize>,
     /// First and last version that carry it.
     pub versions: Option<(usize, usize)>,
+    /// A write of a ConfigMap applies it.
+    pub by_config_map: bool,
 }
 
 /// Identity of an image across destinations: its digest, else its text.
@@ -75,6 +79,7 @@ pub fn derive(
         drafts.push(Draft {
             previous: leg.previous.and_then(|previous| index_of.get(&previous).copied()),
             versions: leg.version.map(|first| (first, leg.until)),
+            by_config_map: false,
             journey: Journey {
                 id: ids.first().copied().unwrap_or(JourneyId(0)),
                 aliases: ids.into_iter().skip(1).collect(),
@@ -115,20 +120,25 @@ pub fn add_revisions(
 ) {
     let mut previous = None;
     for leg in revisions {
-        let Some(image) = leg.change.after.clone() else { continue };
+        let Some(image) = leg.change.after.clone().or_else(|| ran(leg, inputs)) else { continue };
         let mut stages = Stages::default();
         for stage in [Stage::Built, Stage::Pushed, Stage::Detected, Stage::Fetched] {
             stages.set(stage, StageState::Skipped);
         }
         let known = [
             (Stage::Committed, Some(leg.change.at)),
-            (Stage::Applied, leg.version.map(|version| inputs.workload.versions[version].changed)),
+            (Stage::Applied, leg.applied(inputs)),
             (Stage::Started, leg.first(inputs, |version| &version.started)),
             (Stage::Ready, leg.first(inputs, |version| &version.ready)),
             (Stage::Live, leg.live(inputs)),
         ];
         for (stage, evidence) in known {
             stages.set(stage, evidence.map_or(StageState::Unknown, StageState::Known));
+        }
+        if leg.version.is_none() && leg.written.is_some() {
+            // No template changed: nothing had to start.
+            stages.set(Stage::Started, StageState::Skipped);
+            stages.set(Stage::Ready, StageState::Skipped);
         }
         let conflicts = narrow(&mut stages);
         let cause = format!("revision {} {}", leg.change.commit.id, leg.change.commit.branch);
@@ -139,6 +149,7 @@ pub fn add_revisions(
         drafts.push(Draft {
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
+            by_config_map: leg.config_only,
             journey: Journey {
                 id: id(key, &cause),
                 aliases: Vec::new(),
@@ -166,6 +177,15 @@ pub fn add_revisions(
             causes: vec![cause],
         });
     }
+}
+
+/// The image that the template named when a commit changed a ConfigMap.
+fn ran(leg: &RevisionLeg, inputs: &Inputs<'_>) -> Option<ImageRef> {
+    let versions = &inputs.workload.versions;
+    let before = |version: &&super::workload::Version| {
+        version.changed.interval.not_before <= leg.change.at.interval.not_after
+    };
+    versions.iter().rev().find(before).or(versions.first())?.image(inputs.container)
 }
 
 /// Contradictions between a cluster's clock and ours, in the versions that carry a leg.
@@ -362,6 +382,7 @@ fn causes(leg: &Leg, inputs: &Inputs<'_>) -> Vec<String> {
             Slot::Container { .. } => "manifest",
             Slot::Kustomize { .. } => "kustomize",
             Slot::Text { .. } => "text",
+            Slot::ConfigMap { .. } => "configmap",
         };
         causes.push(format!("commit {} {slot} {}", change.commit.id, leg.image));
     }

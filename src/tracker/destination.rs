@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::journey::Destination;
 use crate::observation::{ClusterUid, ObjectKey, Rules, Workload};
 
 /// Identity of a destination.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DestinationKey {
     pub cluster: ClusterUid,
     pub workload: ObjectKey,

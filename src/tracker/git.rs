@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::journey::CommitRef;
 use super::stage::Evidence;
+use super::workload::WorkloadState;
 use crate::image::{ImageRef, Repository};
-use crate::observation::{Commit, GitReference, ObjectKey, TreeNames};
+use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, TreeNames};
 
 /// Changes of one path that are remembered.
 const CHANGES_MAX: usize = 512;
 
 /// The place that a reference sets, without the file it stands in: moving a file adds nothing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Slot {
     /// A container in a manifest.
     Container { kind: Arc<str>, name: Arc<str>, namespace: Option<Arc<str>>, container: Option<Arc<str>> },
@@ -20,6 +23,8 @@ pub enum Slot {
     Kustomize { name: Arc<str> },
     /// Text without an object: joined by its repository.
     Text { repository: Repository, marker: Option<Arc<str>> },
+    /// A ConfigMap, or a generator of ones.
+    ConfigMap { name: Arc<str>, namespace: Option<Arc<str>>, generated: bool },
 }
 
 impl Slot {
@@ -49,13 +54,55 @@ impl Slot {
                     && namespace.as_ref().is_none_or(|n| *n == workload.namespace)
                     && named.as_deref().is_none_or(|named| named == container)
             }
-            Self::Kustomize { .. } | Self::Text { .. } => false,
+            Self::Kustomize { .. } | Self::Text { .. } | Self::ConfigMap { .. } => false,
         }
+    }
+
+    /// A ConfigMap, by object or by generator.
+    #[must_use]
+    pub fn is_config_map(&self) -> bool {
+        matches!(self, Self::ConfigMap { .. })
+    }
+
+    /// A ConfigMap that keeps its name: its own write tells when it was applied.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        matches!(self, Self::ConfigMap { generated: false, .. })
+    }
+
+    /// Whether a workload's template names this ConfigMap, now or before.
+    #[must_use]
+    pub fn is_named_by(&self, workload: &WorkloadState) -> bool {
+        self.uses(workload).next().is_some()
+    }
+
+    /// Whether its containers see another content only when they start anew.
+    #[must_use]
+    pub fn read_at_start(&self, workload: &WorkloadState) -> bool {
+        self.uses(workload).any(|named| named.at_start)
+    }
+
+    fn uses<'a>(&'a self, workload: &'a WorkloadState) -> impl Iterator<Item = &'a ConfigMapUse> {
+        let named = workload.versions.iter().flat_map(|version| &version.config_maps);
+        named.filter(|used| match self {
+            Self::ConfigMap { name, namespace, generated } => {
+                namespace.as_ref().is_none_or(|namespace| *namespace == workload.now.key.namespace)
+                    && if *generated { is_generated(&used.name, name) } else { used.name == *name }
+            }
+            _ => false,
+        })
     }
 }
 
+/// kustomize puts ten characters of a hash behind the name, of an alphabet without vowels.
+fn is_generated(used: &str, name: &str) -> bool {
+    let suffix = used.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    suffix
+        .is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|byte| b"2456789bcdfghkmt".contains(&byte)))
+}
+
 /// A reference that became another one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Change {
     pub at: Evidence,
     pub commit: CommitRef,
@@ -65,18 +112,20 @@ pub struct Change {
     pub before: Option<ImageRef>,
     pub after: Option<ImageRef>,
     pub marker: bool,
-    /// The manifest's pod template changed and its image did not.
+    /// The manifest's pod template, or a ConfigMap, changed, and no image did.
     pub revision: bool,
     /// False for a commit that was already overtaken when we looked: evidence, but no desire.
     pub at_tip: bool,
 }
 
 /// One path of one branch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tree {
     references: BTreeMap<Slot, BTreeSet<ImageRef>>,
     markers: BTreeSet<(Slot, ImageRef)>,
     templates: BTreeMap<Slot, u64>,
+    /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
+    config_maps: BTreeMap<Slot, BTreeSet<u64>>,
     known: bool,
     pub changes: Vec<Change>,
 }
@@ -85,7 +134,7 @@ pub struct Tree {
 pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 
 /// See the file's front line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Trees {
     pub trees: BTreeMap<TreeKey, Tree>,
 }
@@ -108,11 +157,17 @@ impl Trees {
             }
             references.entry(slot).or_default().insert(reference.image.clone());
         }
+        let mut config_maps: BTreeMap<Slot, BTreeSet<u64>> = BTreeMap::new();
+        for named in &names.config_maps {
+            config_maps.entry(config_slot(named)).or_default().insert(named.data);
+        }
+        let former_config_maps = std::mem::replace(&mut tree.config_maps, config_maps);
         let former = std::mem::replace(&mut tree.references, references);
         let former_templates = std::mem::replace(&mut tree.templates, templates);
         tree.markers = markers;
         if std::mem::replace(&mut tree.known, true) && !backfill {
-            tree.compare(&former, &former_templates, names, at)
+            let configured = tree.compare_config_maps(&former_config_maps, names, at);
+            tree.compare(&former, &former_templates, configured, names, at)
         } else {
             true
         }
@@ -129,6 +184,7 @@ impl Tree {
         &mut self,
         former: &BTreeMap<Slot, BTreeSet<ImageRef>>,
         former_templates: &BTreeMap<Slot, u64>,
+        configured: Vec<Change>,
         names: &TreeNames,
         at: Evidence,
     ) -> bool {
@@ -155,6 +211,7 @@ impl Tree {
                 changes.push(self.change(slot, Some(before.clone()), None, names, at));
             }
         }
+        changes.extend(configured);
         let tip: BTreeSet<(Slot, ImageRef)> =
             changes.iter().filter_map(|change| Some((change.slot.clone(), change.after.clone()?))).collect();
         // What only passed between two of our looks: oldest first, so that it reads as history.
@@ -182,6 +239,35 @@ impl Tree {
         let surplus = self.changes.len().saturating_sub(CHANGES_MAX);
         self.changes.drain(..surplus);
         changed
+    }
+
+    /// ConfigMaps with other data than before. One that comes or goes changes nothing that a container read.
+    fn compare_config_maps(
+        &self,
+        former: &BTreeMap<Slot, BTreeSet<u64>>,
+        names: &TreeNames,
+        at: Evidence,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (slot, data) in &self.config_maps {
+            let certain = former.get(slot).is_some_and(|former| former.len() == 1 && former != data);
+            if !certain || data.len() != 1 {
+                continue;
+            }
+            let brought = |commit: &&Commit| {
+                let mut config_maps = commit.config_maps.iter();
+                config_maps.any(|named| data.contains(&named.data) && config_slot(named) == *slot)
+            };
+            let commit = names.commits.iter().rev().find(brought);
+            let change = self.change(slot, None, None, names, at);
+            changes.push(Change {
+                commit: commit.map_or(change.commit, |commit| commit_ref(names, commit)),
+                reverts: commit.is_some_and(|commit| commit.reverts.is_some()),
+                revision: true,
+                ..change
+            });
+        }
+        changes
     }
 
     fn change(
@@ -223,6 +309,11 @@ impl Tree {
             at_tip: true,
         }
     }
+}
+
+fn config_slot(named: &GitConfigMap) -> Slot {
+    let GitConfigMap { name, namespace, generated, .. } = named;
+    Slot::ConfigMap { name: name.clone(), namespace: namespace.clone(), generated: *generated }
 }
 
 fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::sample::Sample;
 use super::stage::{Stage, Stages};
@@ -21,13 +21,26 @@ impl fmt::Display for JourneyId {
 }
 
 impl Serialize for JourneyId {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.collect_str(self) } else { to.serialize_u64(self.0) }
     }
 }
 
+impl<'de> Deserialize<'de> for JourneyId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return u64::deserialize(from).map(Self);
+        }
+        let text = String::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One of a closed set of words.
+pub type Engine = &'static str;
+
 /// One container of one workload template in one cluster, and the names that people call it by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Destination {
     pub cluster_uid: ClusterUid,
     /// Configured name of the cluster.
@@ -37,7 +50,8 @@ pub struct Destination {
     pub app: Arc<str>,
     pub environment: Arc<str>,
     /// `plain`, later `flux` and `argocd`.
-    pub engine: &'static str,
+    #[serde(with = "super::checkpoint::engine")]
+    pub engine: Engine,
 }
 
 impl fmt::Display for Destination {
@@ -49,7 +63,7 @@ impl fmt::Display for Destination {
 }
 
 /// What travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     Image,
@@ -68,7 +82,7 @@ impl Subject {
 }
 
 /// What caused a journey, in this precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     Rollback,
@@ -96,7 +110,7 @@ impl Trigger {
 }
 
 /// How a journey ended. Final, counted once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Live,
@@ -136,7 +150,7 @@ impl Outcome {
 }
 
 /// Somebody or something chose to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// The Deployment is paused.
@@ -172,7 +186,7 @@ impl Hold {
 }
 
 /// Why a journey is stuck, as a coarse closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Pushed and selected, but no commit names it.
@@ -264,7 +278,7 @@ impl Reason {
 }
 
 /// A journey over its budget with every needed source fresh and nothing held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stuck {
     /// When the budget ran out.
     pub since: Time,
@@ -274,7 +288,7 @@ pub struct Stuck {
 }
 
 /// A time of waiting that somebody chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub hold: Hold,
     pub since: Time,
@@ -283,7 +297,7 @@ pub struct Held {
 }
 
 /// The commit that brought a journey, as its author claims it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRef {
     pub repository: Arc<str>,
     pub branch: Arc<str>,
@@ -293,7 +307,7 @@ pub struct CommitRef {
 }
 
 /// One subject on its way to one destination.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Journey {
     pub id: JourneyId,
     /// Ids it had before an earlier cause was found.

@@ -1,5 +1,7 @@
 //! Judging a journey at a moment: held, blind, stuck, and since when.
 
+use serde::{Deserialize, Serialize};
+
 use super::journey::{Held, Hold, Journey, Reason, Stuck};
 use super::source::{ScopeKey, ScopeStatus, Sources};
 use super::stage::Stage;
@@ -7,7 +9,7 @@ use super::workload::{HoldSpan, WorkloadState};
 use crate::observation::{Budgets, Time, Waiting, WorkloadKind};
 
 /// What one open journey waits for, and which budget counts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Waits {
     pub stage: Stage,
     /// When the stage before was reached; the budget runs from here.

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::correlate::Draft;
 use super::event::Event;
 use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
@@ -20,7 +22,7 @@ use crate::observation::{Interval, Rules, Time};
 const SETTLED_KEPT_MAX: usize = 50;
 
 /// One journey in the book.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub journey: Journey,
     causes: Vec<String>,
@@ -29,6 +31,8 @@ pub struct Entry {
     born: Option<(Arc<str>, i64)>,
     /// Versions of the template that carry it, as last derived.
     versions: Option<(usize, usize)>,
+    /// A write of a ConfigMap applies it.
+    by_config_map: bool,
     /// Since when it waits at its stage, predecessors included.
     waits: Option<Waits>,
     /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
@@ -40,7 +44,7 @@ pub struct Entry {
     told: Told,
 }
 
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Told {
     opened: bool,
     stage: Option<Stage>,
@@ -62,6 +66,8 @@ pub struct Bench<'a> {
     pub git: Vec<ScopeKey>,
     /// The repository it pulls from.
     pub registry: Vec<ScopeKey>,
+    /// ConfigMaps of its cluster.
+    pub config_maps: ScopeKey,
 }
 
 /// What a journey leaves to its successor.
@@ -75,7 +81,7 @@ struct Inherited {
 const PODS_APPEAR_MILLIS: i64 = 10_000;
 
 /// See the file's front line.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ledger {
     pub destination: Destination,
     pub entries: Vec<Entry>,
@@ -83,6 +89,10 @@ pub struct Ledger {
     pub behind_since: Option<Time>,
     /// What was last live.
     pub live: Option<(ImageRef, Option<Digest>, Time)>,
+    /// When ConfigMaps that containers read only at their start were last written for a commit.
+    pub config_written: Option<Interval>,
+    /// Since when a commit disagrees with what the policy last selected.
+    pub overridden_since: Option<Time>,
     /// Restarts by generation, until they are told.
     pub restarts: BTreeMap<i64, Option<Time>>,
 }
@@ -91,7 +101,15 @@ impl Ledger {
     /// An empty book.
     #[must_use]
     pub fn new(destination: Destination) -> Self {
-        Self { destination, entries: Vec::new(), behind_since: None, live: None, restarts: BTreeMap::new() }
+        Self {
+            destination,
+            entries: Vec::new(),
+            behind_since: None,
+            live: None,
+            config_written: None,
+            overridden_since: None,
+            restarts: BTreeMap::new(),
+        }
     }
 
     /// Whether anything here still depends on time.
@@ -202,7 +220,8 @@ impl Ledger {
             if let Some(until) = entry.journey.held.and_then(|held| held.until) {
                 at_least(until, Wait::Schedule);
             }
-            for key in bench.cluster.iter().chain(&bench.git).chain(&bench.registry) {
+            let config_maps = Some(&bench.config_maps).filter(|_| entry.by_config_map);
+            for key in bench.cluster.iter().chain(&bench.git).chain(&bench.registry).chain(config_maps) {
                 if let Some(status) = bench.sources.scopes.get(key) {
                     if let Some(stale) = status.stale_at() {
                         at_least(stale, Wait::Freshness);
@@ -230,6 +249,7 @@ impl Entry {
             previous,
             born: None,
             versions: draft.versions,
+            by_config_map: draft.by_config_map,
             waits: None,
             last_reason: None,
             paused_seconds: 0.0,
@@ -317,9 +337,10 @@ impl Entry {
             (journey.stuck, journey.held, journey.blind) = (None, None, None);
             return;
         }
+        let config_maps = Some(&bench.config_maps).filter(|_| self.by_config_map);
         let needs: Vec<ScopeKey> = match phase(waits.stage) {
             Phase::Commit => bench.git.iter().chain(&bench.registry).cloned().collect(),
-            Phase::Apply => bench.git.iter().chain(&bench.cluster).cloned().collect(),
+            Phase::Apply => bench.git.iter().chain(&bench.cluster).chain(config_maps).cloned().collect(),
             Phase::Roll => bench.cluster.clone(),
         };
         journey.blind = judge::blind(bench.sources, &needs, bench.now);

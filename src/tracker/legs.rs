@@ -4,6 +4,7 @@
 //! selections in the order in which they happened; where intervals overlap, a commit or a selection that
 //! names what a template already took is its cause, not a new desire.
 
+use super::config_map::ConfigMaps;
 use super::git::Change;
 use super::history::History;
 use super::journey::Outcome;
@@ -26,6 +27,8 @@ pub struct Inputs<'a> {
     pub selections: Vec<&'a Selection>,
     /// No other destination of the environment uses the same repository.
     pub alone: bool,
+    /// Of its cluster.
+    pub config_maps: Option<&'a ConfigMaps>,
 }
 
 /// The fold's result.
@@ -309,6 +312,20 @@ impl Desires {
         used && (change.before.as_ref().is_some_and(|before| desired == Some(before))
             || inputs.alone
             || self.legs.iter().any(|leg| leg.image == *after && leg.version.is_some()))
+    }
+
+    /// Since when what is desired is not what the policy last selected, though it was said later: the policy's
+    /// unchanged word never outranks a commit. Unknown for what was there at the first look.
+    #[must_use]
+    pub fn overridden_since(&self, inputs: &Inputs<'_>) -> Option<Time> {
+        let last = inputs.selections.iter().max_by_key(|selection| selection.at.interval.not_after)?;
+        let leg = self.current.map(|at| &self.legs[at]).filter(|leg| !leg.baseline)?;
+        let agrees = match (&leg.digest, &last.digest) {
+            (Some(desired), Some(selected)) => desired == selected || leg.image == last.image,
+            _ => leg.image == last.image,
+        };
+        let later = leg.opened.not_before >= last.at.interval.not_after || last.backfill;
+        (!agrees && later && leg.image.repository == last.image.repository).then_some(leg.opened.not_after)
     }
 
     fn take(&mut self, at: usize, version: usize, digest: Option<Digest>) {

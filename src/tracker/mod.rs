@@ -7,7 +7,9 @@
 //! touches their destination, so the order between sources does not matter. A new rule is a case in
 //! `tests/journeys/` first.
 
+pub mod checkpoint;
 mod cluster;
+mod config_map;
 mod correlate;
 mod destination;
 mod event;
@@ -30,6 +32,7 @@ mod stage;
 mod view;
 mod workload;
 
+pub use checkpoint::RestoreError;
 pub use event::{Deadline, Event, Wait};
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger,
@@ -42,6 +45,8 @@ pub use view::{HeldView, JourneyView, StageView, StuckView};
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use cluster::{ClusterState, plural};
 use correlate::{Seen, SeenAt, image_key};
 use destination::{DestinationKey, describe, promotion_rank};
@@ -53,8 +58,8 @@ use source::{ScopeKey, Sources};
 
 use crate::image::Repository;
 use crate::observation::{
-    ClusterUid, Fact, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
-    WorkloadKind,
+    ClusterUid, Fact, Interests, Interval, ObjectKey, Observation, RepositoryInterest, Rules, Scope,
+    SourceId, Time, WorkloadKind,
 };
 
 /// A workload in a cluster.
@@ -68,7 +73,7 @@ const ROUNDS_MAX: usize = 8;
 const CLOCK_STEP_MILLIS: i64 = 60_000;
 
 /// See the folder's front page.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Tracker {
     now: Time,
     rules: Rules,
@@ -229,7 +234,9 @@ impl Tracker {
             let revisions = revisions::fold(&inputs);
             correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
             let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
-            let status = Standing::of(&desires, &inputs);
+            let mut status = Standing::of(&desires, &inputs);
+            let at_start = revisions.iter().rev().filter(|leg| leg.at_start);
+            status.config_written = at_start.filter_map(|leg| Some(leg.written?.interval)).next();
             let restarts = if Some(&key.container) == first.as_ref() {
                 // A template that a revision's commit changed is no mere restart.
                 let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
@@ -246,6 +253,8 @@ impl Tracker {
             let mut ledger = self.ledgers.remove(&key).unwrap_or_else(|| Ledger::new(destination.clone()));
             ledger.destination = destination;
             (ledger.behind_since, ledger.live) = (status.behind_since, status.live);
+            (ledger.config_written, ledger.overridden_since) =
+                (status.config_written, status.overridden_since);
             let settle = (self.rules.settle.min * 1000.0) as i64;
             ledger.restarts.retain(|generation, due| due.is_none() || restarts.contains(generation));
             for generation in restarts {
@@ -306,6 +315,7 @@ impl Tracker {
                         || change.after.as_ref().is_some_and(|after| after.repository == image.repository)
                 }),
                 git::Slot::Text { .. } => change.after.is_some(),
+                git::Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
             }));
         }
         let selections = self
@@ -335,6 +345,7 @@ impl Tracker {
             elsewhere,
             selections,
             alone,
+            config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
         }
     }
 
@@ -383,7 +394,16 @@ impl Tracker {
             .map(|image| ScopeKey::new(&Scope::Repository(image.repository)))
             .into_iter()
             .collect();
-        Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, cluster, git, registry }
+        Bench {
+            now: self.now,
+            rules: &self.rules,
+            sources: &self.sources,
+            workload,
+            cluster,
+            git,
+            registry,
+            config_maps: resource("configmaps"),
+        }
     }
 }
 
@@ -413,6 +433,8 @@ fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTree
 struct Standing {
     behind_since: Option<Time>,
     live: Option<(crate::image::ImageRef, Option<crate::image::Digest>, Time)>,
+    config_written: Option<Interval>,
+    overridden_since: Option<Time>,
 }
 
 impl Standing {
@@ -444,6 +466,7 @@ impl Standing {
             behind_since = Some(leg.opened.not_after);
             next = leg.previous;
         }
-        Self { behind_since, live }
+        let overridden_since = desires.overridden_since(inputs);
+        Self { behind_since, live, config_written: None, overridden_since }
     }
 }

@@ -52,7 +52,11 @@ impl Tracker {
             }
             Fact::ImageDescribed(image) => self.describe(image),
             Fact::TreeNames(names) => self.names(observation, names),
-            Fact::WorkloadIs(_) | Fact::RevisionIs(_) | Fact::PodIs(_) | Fact::JobIs(_) => {
+            Fact::WorkloadIs(_)
+            | Fact::RevisionIs(_)
+            | Fact::PodIs(_)
+            | Fact::JobIs(_)
+            | Fact::ConfigMapIs(_) => {
                 self.cluster_fact(observation);
             }
             Fact::Absent { subject } => self.absent(observation, subject),
@@ -149,6 +153,7 @@ impl Tracker {
             Fact::WorkloadIs(workload) => super::cluster::plural(&workload.key),
             Fact::RevisionIs(_) => "replicasets",
             Fact::PodIs(_) => "pods",
+            Fact::ConfigMapIs(_) => "configmaps",
             _ => "jobs",
         };
         let scope = Scope::Resource { cluster: uid.clone(), resource: resource.into() };
@@ -170,6 +175,11 @@ impl Tracker {
             Fact::RevisionIs(revision) => cluster.revision((**revision).clone(), epoch),
             Fact::PodIs(pod) => cluster.pod((**pod).clone(), at.interval, epoch),
             Fact::JobIs(job) => cluster.job(job, at.interval, epoch),
+            Fact::ConfigMapIs(config_map) => {
+                let readers = cluster.config_map(config_map, at, backfill, epoch).into_iter();
+                self.dirty.extend(readers.map(|key| (uid.clone(), key)));
+                None
+            }
             _ => None,
         };
         self.dirty.extend(touched.map(|key| (uid, key)));
@@ -188,6 +198,10 @@ impl Tracker {
             Subject::Revision { uid } => cluster.revision_gone(uid),
             Subject::Pod { uid } => cluster.pod_gone(uid),
             Subject::Job { uid } => cluster.job_gone(uid),
+            Subject::ConfigMap { uid } => {
+                cluster.config_maps.gone(uid);
+                None
+            }
             Subject::Tag { .. } | Subject::Branch { .. } => None,
         };
         self.dirty.extend(touched.map(|key| (uid, key)));

@@ -19,8 +19,13 @@ pub struct DestinationStatus {
     pub behind_seconds: f64,
     /// Pods of one template run different digests.
     pub mixed_digests: bool,
+    /// When a ConfigMap was last written for a commit that changed it, where pods run from before and read it only
+    /// at their start.
+    pub config_not_rolled: Option<Time>,
     /// It waits by somebody's choice, journey or not.
     pub hold: Option<Hold>,
+    /// Since when a later commit disagrees with what the policy last selected: the policy waits.
+    pub overridden_since: Option<Time>,
 }
 
 impl Tracker {
@@ -77,13 +82,19 @@ impl Tracker {
                     );
                     (now.seconds_since(since) - held).max(0.0)
                 });
+                let hold = version.holds.last().filter(|span| span.until.is_none()).map(|span| span.hold);
                 Some(DestinationStatus {
                     destination: ledger.destination.clone(),
                     image: version.image(&key.container),
                     live: ledger.live.clone(),
                     behind_seconds,
                     mixed_digests: workload.mixed_digests(&key.container, &self.registries),
-                    hold: version.holds.last().filter(|span| span.until.is_none()).map(|span| span.hold),
+                    config_not_rolled: ledger
+                        .config_written
+                        .filter(|written| workload.runs_from_before(*written))
+                        .map(|written| written.not_after),
+                    overridden_since: ledger.overridden_since,
+                    hold: hold.or(ledger.overridden_since.map(|_| Hold::PolicyOverridden)),
                 })
             })
             .collect()

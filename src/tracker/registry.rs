@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{Basis, ExpectRule, ImageDescribed, Interval, Time};
@@ -14,14 +16,14 @@ const MOVES_PER_TAG_MAX: usize = 16;
 const SELECTIONS_MAX: usize = 64;
 
 /// From when on a tag pointed to a digest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TagPoint {
     /// Absent while the tag is listed but not resolved.
     pub digest: Option<Digest>,
     pub since: Evidence,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct RepositoryState {
     tags: BTreeMap<Tag, Vec<TagPoint>>,
     /// Tags that were seen to go.
@@ -33,7 +35,7 @@ struct RepositoryState {
 }
 
 /// What an image claims of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {
     pub created: Option<Time>,
     pub revision: Option<Arc<str>>,
@@ -41,7 +43,7 @@ pub struct Claims {
 }
 
 /// A tag that a rule began to select.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Selection {
     pub image: ImageRef,
     pub digest: Option<Digest>,
@@ -51,9 +53,11 @@ pub struct Selection {
 }
 
 /// One `expect` rule and what it selected so far.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RuleState {
     pub rule: ExpectRule,
+    /// Made of the rule.
+    #[serde(skip)]
     selector: Option<Selector>,
     /// Since when it is in force: what was pushed before is selected only from then on.
     in_force: Time,
@@ -70,7 +74,7 @@ pub enum Confirm {
 }
 
 /// See the file's front line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Registries {
     repositories: BTreeMap<Repository, RepositoryState>,
     claims: BTreeMap<Digest, Claims>,
@@ -86,12 +90,17 @@ impl Registries {
         for rule in rules {
             let kept = old.iter().position(|state| state.rule == *rule).map(|at| old.swap_remove(at));
             self.rules.push(kept.unwrap_or_else(|| RuleState {
-                selector: Selector::new(rule.filter.as_ref(), &rule.policy).ok(),
+                selector: selector(rule),
                 rule: rule.clone(),
                 in_force: now,
                 selections: Vec::new(),
             }));
         }
+    }
+
+    /// Makes what is derived of the rules, after a restart.
+    pub fn ready(&mut self) {
+        self.rules.iter_mut().for_each(|state| state.selector = selector(&state.rule));
     }
 
     /// A tag points to a digest.
@@ -251,4 +260,9 @@ impl Registries {
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {
         self.roots.get(node).is_some_and(|roots| roots.contains(root))
     }
+}
+
+/// A rule that cannot be used selects nothing; the configuration's own check says so.
+fn selector(rule: &ExpectRule) -> Option<Selector> {
+    Selector::new(rule.filter.as_ref(), &rule.policy).ok()
 }

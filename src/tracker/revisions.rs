@@ -1,9 +1,10 @@
-//! Revisions of one workload: a commit changed its manifest's pod template and no image.
+//! Revisions of one workload: a commit changed its manifest's pod template, or a ConfigMap that it names, and no
+//! image.
 //!
-//! The text cannot tell which container a template's change is for, so a revision travels to the workload's
-//! first container: one journey, never one per sidecar.
+//! The text cannot tell which container a change is for, so a revision travels to the workload's first container:
+//! one journey, never one per sidecar.
 
-use super::git::Change;
+use super::git::{Change, Slot};
 use super::history::History;
 use super::journey::Outcome;
 use super::legs::Inputs;
@@ -11,10 +12,20 @@ use super::stage::Evidence;
 use super::workload::{Firsts, Version};
 use crate::observation::Interval;
 
+/// Whatever restarts pods because a ConfigMap was written does so within this time: an applier's next step, or a
+/// controller that reloads.
+const ROLL_FOLLOWS_MILLIS: i64 = 120_000;
+
 /// One revision on its way.
 #[derive(Debug, Clone)]
 pub struct RevisionLeg {
     pub change: Change,
+    /// Only ConfigMaps changed, and none of them gets another name by it: nothing has to roll.
+    pub config_only: bool,
+    /// Such a ConfigMap, or several, were written: the last of them.
+    pub written: Option<Evidence>,
+    /// A container reads one of them only when it starts.
+    pub at_start: bool,
     /// Index of the template version that brought it.
     pub version: Option<usize>,
     pub ended: Option<(Outcome, Interval)>,
@@ -28,32 +39,39 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
     if first != Some(inputs.container) {
         return Vec::new();
     }
-    let history = History::of(inputs);
-    let changes: Vec<&Change> = inputs
-        .changes
-        .iter()
-        .copied()
-        .filter(|change| change.revision && history.covers_commit(change))
-        .collect();
+    let commits = commits(inputs);
     let mut legs: Vec<RevisionLeg> = Vec::new();
     let mut taken = 0;
-    for (at, change) in changes.iter().enumerate() {
-        let next = changes.get(at + 1).map(|next| next.at.interval);
+    for (at, changes) in commits.iter().enumerate() {
+        let next = commits.get(at + 1).map(|next| next[0].at.interval);
+        let config_only = changes.iter().all(|change| change.slot.is_followed());
+        let committed = changes[0].at.interval;
+        let written = config_only.then(|| written(changes, next, inputs)).flatten();
         let carries = |version: &&(usize, &Version)| {
             let changed = version.1.changed.interval;
+            let begins = match (config_only, written) {
+                (true, None) => return false,
+                (true, Some(written)) => written.interval,
+                (false, _) => committed,
+            };
             !version.1.backfill
                 && !version.1.horizon
                 && version.0 >= taken
-                && changed.not_after >= change.at.interval.not_before
+                && changed.not_after >= begins.not_before
+                && (!config_only || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
                 && next.is_none_or(|next| changed.not_after <= next.not_after)
         };
         let versions: Vec<(usize, &Version)> = inputs.workload.versions.iter().enumerate().collect();
         let version = versions.iter().find(carries).map(|(index, _)| *index);
         taken = version.map_or(taken, |version| version + 1);
-        let mut leg = RevisionLeg { change: (*change).clone(), version, ended: None };
+        let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
+        let change =
+            (*changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0])).clone();
+        let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
         if let Some(next) = next {
             let live = leg.live(inputs).is_some_and(|live| live.interval.not_after <= next.not_after);
-            let outcome = if changes[at + 1].reverts { Outcome::RolledBack } else { Outcome::Superseded };
+            let reverts = commits[at + 1].iter().any(|change| change.reverts);
+            let outcome = if reverts { Outcome::RolledBack } else { Outcome::Superseded };
             leg.ended = (!live).then_some((outcome, next));
         }
         legs.push(leg);
@@ -61,14 +79,59 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
     legs
 }
 
+/// The changes of each commit that brought a revision, oldest first. One that also brings another image to the
+/// container is that image's.
+fn commits<'a>(inputs: &Inputs<'a>) -> Vec<Vec<&'a Change>> {
+    let history = History::of(inputs);
+    let same = |left: &Change, right: &Change| left.commit == right.commit && left.at == right.at;
+    let of_an_image = |change: &Change| {
+        inputs.changes.iter().any(|other| !other.revision && other.at_tip && same(other, change))
+    };
+    let mut commits: Vec<Vec<&Change>> = Vec::new();
+    for change in inputs.changes.iter().copied().filter(|change| change.revision) {
+        if !history.covers_commit(change) || (change.slot.is_config_map() && of_an_image(change)) {
+            continue;
+        }
+        match commits.last_mut().filter(|last| same(last[0], change)) {
+            Some(last) => last.push(change),
+            None => commits.push(vec![change]),
+        }
+    }
+    commits
+}
+
+/// When the last of the ConfigMaps was written after their commit; `None` while one is not.
+fn written(changes: &[&Change], next: Option<Interval>, inputs: &Inputs<'_>) -> Option<Evidence> {
+    let namespace = &inputs.workload.now.key.namespace;
+    let mut last: Option<Evidence> = None;
+    for change in changes {
+        let Slot::ConfigMap { name, .. } = &change.slot else { continue };
+        let write = inputs.config_maps?.written(namespace, name, change.at.interval, next)?;
+        if last.is_none_or(|last| last.interval.not_after < write.interval.not_after) {
+            last = Some(write);
+        }
+    }
+    last
+}
+
 impl RevisionLeg {
     fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
         self.version.map_or(&[], |first| &inputs.workload.versions[first..])
     }
 
-    /// The first complete rollout of a template that carries it.
+    /// When it was applied: a template carries it, or its ConfigMaps were written.
+    #[must_use]
+    pub fn applied(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        self.written.or_else(|| self.version.map(|version| inputs.workload.versions[version].changed))
+    }
+
+    /// The first complete rollout of a template that carries it. Where no template changed with it, applied is all
+    /// that happens.
     #[must_use]
     pub fn live(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        if self.version.is_none() {
+            return self.written;
+        }
         self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.at))
     }
 

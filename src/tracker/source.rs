@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::observation::{Interests, LookFailure, Scope, SourceId, SourceKind, Time};
 
@@ -15,7 +15,7 @@ const FAILING_GRACE_SECONDS: f64 = 5.0;
 const LATE_FLOOR_SECONDS: f64 = 5.0;
 
 /// What is known of one scope of one source: a repository, a branch, a resource of a cluster.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScopeStatus {
     pub source: SourceId,
     /// Start of the first complete look ever: what was so then is `backfill`.
@@ -115,13 +115,13 @@ pub struct SourceStatus {
 const FAILING_SHOWN_MAX: usize = 10;
 
 /// All scopes of all sources.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sources {
     pub scopes: BTreeMap<ScopeKey, ScopeStatus>,
 }
 
 /// A scope as an ordered key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ScopeKey(pub String);
 
 impl ScopeKey {

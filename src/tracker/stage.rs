@@ -1,11 +1,12 @@
 //! The stages of a journey, and the evidence for each.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::observation::{Basis, Interval};
 
 /// Where an image can be on its way, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     Built,
     /// Present where the destination pulls from.
@@ -56,21 +57,15 @@ impl Stage {
     }
 }
 
-impl Serialize for Stage {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
-    }
-}
-
 /// When a stage was reached, and how we know. The lower bound of what was there at start-up is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub interval: Interval,
     pub basis: Basis,
 }
 
 /// What is known of one stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum StageState {
     /// Not seen yet, or not visible to us.
     #[default]
@@ -81,7 +76,7 @@ pub enum StageState {
 }
 
 /// The nine stages of one journey.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stages([StageState; 9]);
 
 impl Stages {

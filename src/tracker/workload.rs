@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{merge, own_time};
 use super::journey::Hold;
 use super::registry::Registries;
@@ -10,7 +12,7 @@ use super::rollout;
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef};
 use crate::observation::{
-    Basis, Interval, Job, LiveWhen, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
+    Basis, ConfigMapUse, Interval, Job, LiveWhen, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
 };
 
 /// Template changes of one workload that are remembered.
@@ -19,12 +21,14 @@ const VERSIONS_MAX: usize = 64;
 const COMPLETES_MAX: usize = 8;
 
 /// One period during which the workload had this template.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Version {
     pub template: TemplateHash,
     pub generation: i64,
     /// Container name and image text, in the template's order.
     pub images: Vec<(Arc<str>, Arc<str>)>,
+    /// ConfigMaps that it names.
+    pub config_maps: Vec<ConfigMapUse>,
     pub changed: Evidence,
     /// When we learned of it, on our clock.
     pub learned: Time,
@@ -54,14 +58,14 @@ pub struct Version {
 pub type Firsts = BTreeMap<Arc<str>, Vec<First>>;
 
 /// The first time something was seen with a running digest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct First {
     pub digest: Option<Digest>,
     pub at: Evidence,
 }
 
 /// A moment at which a rollout was complete.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Complete {
     pub at: Evidence,
     /// When we learned of it, on our clock.
@@ -70,7 +74,7 @@ pub struct Complete {
 }
 
 /// A time during which somebody chose to wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct HoldSpan {
     pub hold: Hold,
     pub since: Time,
@@ -90,13 +94,14 @@ pub struct PodState {
 }
 
 /// See the file's front line.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct WorkloadState {
     pub now: Workload,
     pub learned: Interval,
     pub epoch: u64,
     pub versions: Vec<Version>,
     pub revisions: BTreeMap<Arc<str>, (Revision, u64)>,
+    #[serde(with = "super::checkpoint::pods")]
     pub pods: BTreeMap<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
@@ -165,6 +170,7 @@ impl WorkloadState {
             template: self.now.template,
             generation: self.now.generation,
             images: self.now.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
+            config_maps: self.now.config_maps.clone(),
             changed,
             learned,
             backfill,
@@ -362,6 +368,17 @@ impl WorkloadState {
                 version.completes.push(Complete { at, learned: learned.not_after, digests });
             }
         }
+    }
+
+    /// A container of a pod that stays started before a moment of whole seconds. A CronJob's next pod is new anyway.
+    #[must_use]
+    pub fn runs_from_before(&self, at: Interval) -> bool {
+        let mut pods =
+            self.pods.values().map(|state| &state.pod).filter(|pod| !pod.deleting && !pod.finished);
+        self.now.key.kind != WorkloadKind::CronJob
+            && pods.any(|pod| {
+                pod.containers.iter().any(|c| c.started.is_some_and(|since| since < at.not_before))
+            })
     }
 
     /// Pods of one template, not being deleted, run different images in a container. One image has several digests:

@@ -1,6 +1,7 @@
 //! What leaves the program as numbers: the exposition, its two formats, and what it remembers.
-//! `exports/` holds what needs other programs (`tools`), written files (`files`), or a collector (`traces`).
+//! `exports/` holds what goes on over a restart (`checkpoint`), what needs other programs (`tools`), written files (`files`), or a collector (`traces`).
 
+mod checkpoint;
 mod files;
 mod tools;
 mod traces;
@@ -202,12 +203,12 @@ fn beyond_the_cap_apps_fold_and_the_fold_is_counted() {
 fn journey_totals_go_on_after_a_restart() {
     let before = Metrics::new();
     before.event(&Event::Settled(Box::new(arrived("web", "v1", "prod"))));
-    let stored = serde_json::to_string(&before.totals()).unwrap();
     let after = Metrics::new();
-    after.restore(&serde_json::from_str::<Vec<_>>(&stored).unwrap());
+    after.restore(&before.checkpoint()).unwrap();
     after.event(&Event::Settled(Box::new(arrived("web", "v2", "prod"))));
-    let total: u64 = after.totals().iter().map(|total| total.count).sum();
-    assert_eq!(total, 2);
+    let text = after.encode(&snapshot(fleet::now(), vec![]), Format::Classic);
+    let total = r#"knotmeter_journeys_total{cluster="lab",environment="prod",namespace="prod",app="web",outcome="live",trigger="push",subject="image",synthetic="false"}"#;
+    assert_eq!(value(&text, total), Some(2.0), "{text}");
 }
 
 #[test]

@@ -148,6 +148,8 @@ pub fn running(app: &str, tag: &str, environment: &str, since: &str) -> Destinat
         behind_seconds: 0.0,
         hold: None,
         mixed_digests: false,
+        config_not_rolled: None,
+        overridden_since: None,
     }
 }
 

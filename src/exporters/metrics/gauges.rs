@@ -46,6 +46,12 @@ impl Gauges {
             rows.add(&BEHIND, &[cluster, environment, namespace, app], status.behind_seconds);
             let mixed = f64::from(u8::from(status.mixed_digests));
             rows.add(&IMAGE_MISMATCH, &[cluster, environment, namespace, app, "mixed_digests"], mixed);
+            let not_rolled = f64::from(u8::from(status.config_not_rolled.is_some()));
+            rows.add(
+                &IMAGE_MISMATCH,
+                &[cluster, environment, namespace, app, "config_not_rolled"],
+                not_rolled,
+            );
             let Some((image, _, since)) = &status.live else { continue };
             let tag = image.tag.as_ref().map_or("", |tag| tag.as_str());
             let revision = revisions.get(&status.destination).map_or("", |revision| &**revision);

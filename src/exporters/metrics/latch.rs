@@ -1,11 +1,11 @@
 //! Memory of what was stuck, held or blind, so that an alert ends with a 0 and keeps its labels meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::series::Labels;
 use super::table::{BLIND, Family, HELD, STUCK};
 use crate::observation::Time;
-use crate::tracker::{Journey, JourneyId, Stage};
+use crate::tracker::{DestinationStatus, Hold, Journey, JourneyId, Stage, Subject};
 
 /// How long a series stays 0 after clearing: longer than any sensible scrape interval and alert delay.
 const CLEARED_KEPT_MILLIS: i64 = 15 * 60 * 1000;
@@ -22,6 +22,8 @@ pub struct Latch {
     why: Why,
     /// The labels that a journey had when it began, by its id. The reason may change; the alert stays the same.
     active: HashMap<JourneyId, Labels>,
+    /// Destinations that wait without a journey under way.
+    waiting: BTreeSet<Labels>,
     cleared: BTreeMap<Labels, Time>,
 }
 
@@ -29,12 +31,18 @@ impl Latch {
     /// The three states that wait.
     #[must_use]
     pub fn all() -> [Self; 3] {
-        let new = |family, why| Self { family, why, active: HashMap::new(), cleared: BTreeMap::new() };
+        let new = |family, why| Self {
+            family,
+            why,
+            active: HashMap::new(),
+            waiting: BTreeSet::new(),
+            cleared: BTreeMap::new(),
+        };
         [new(&STUCK, stuck), new(&HELD, held), new(&BLIND, blind)]
     }
 
     /// Takes in what is so now.
-    pub fn update(&mut self, now: Time, journeys: &[Journey]) {
+    pub fn update(&mut self, now: Time, journeys: &[Journey], destinations: &[DestinationStatus]) {
         let mut before = std::mem::take(&mut self.active);
         for journey in journeys.iter().filter(|journey| journey.is_open()) {
             let Some((stage, why)) = (self.why)(journey) else { continue };
@@ -42,8 +50,14 @@ impl Latch {
             let labels = known.unwrap_or_else(|| labels(self.family, journey, stage, why));
             self.active.insert(journey.id, labels);
         }
-        self.cleared.extend(before.into_values().map(|labels| (labels, now)));
-        for labels in self.active.values() {
+        let waiting = match self.family.name == HELD.name {
+            true => destinations.iter().filter_map(overridden).collect(),
+            false => BTreeSet::new(),
+        };
+        let waited = std::mem::replace(&mut self.waiting, waiting);
+        let gone = waited.into_iter().filter(|labels| !self.waiting.contains(labels));
+        self.cleared.extend(before.into_values().chain(gone).map(|labels| (labels, now)));
+        for labels in self.active.values().chain(&self.waiting) {
             self.cleared.remove(labels);
         }
         self.cleared.retain(|_, at| now.0 - at.0 < CLEARED_KEPT_MILLIS);
@@ -56,7 +70,7 @@ impl Latch {
 
     /// Every series with its 0 or 1.
     pub fn rows(&self) -> impl Iterator<Item = (Labels, f64)> {
-        let active = self.active.values().map(|labels| (labels.clone(), 1.0));
+        let active = self.active.values().chain(&self.waiting).map(|labels| (labels.clone(), 1.0));
         active.chain(self.cleared.keys().map(|labels| (labels.clone(), 0.0)))
     }
 }
@@ -67,6 +81,16 @@ fn stuck(journey: &Journey) -> Option<(Stage, &str)> {
 
 fn held(journey: &Journey) -> Option<(Stage, &str)> {
     journey.held.map(|held| (waiting(journey), held.hold.as_str()))
+}
+
+/// The policy's image waits to be committed, since a later commit wants another one.
+fn overridden(status: &DestinationStatus) -> Option<Labels> {
+    status.overridden_since?;
+    let [cluster, environment, namespace, app] = super::place(&status.destination);
+    let (subject, stage, hold) = (Subject::Image, Stage::Committed, Hold::PolicyOverridden);
+    let why = [subject.as_str(), stage.as_str(), hold.as_str(), super::flag(false)];
+    let [subject, stage, hold, synthetic] = why;
+    Some(Labels::new(&HELD, &[cluster, environment, namespace, app, subject, stage, hold, synthetic]))
 }
 
 fn blind(journey: &Journey) -> Option<(Stage, &str)> {

@@ -4,9 +4,11 @@
 //! settled journeys feed histograms and counters, so that no number given is ever taken back. Nothing here
 //! waits for the tracker; an encode takes one short lock of its own.
 
+mod checkpoint;
 mod document;
 mod format;
 mod gauges;
+mod histogram;
 mod latch;
 mod seen;
 mod series;
@@ -16,7 +18,7 @@ mod work;
 
 pub use document::document;
 pub use format::{Format, from_openmetrics};
-pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX, Total};
+pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,7 +27,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use self::seen::{Place, Pull, Seen};
-use self::series::{Labels, Series};
+use self::series::Series;
 use self::settled::Settled;
 use self::work::Work;
 use crate::exporters::Snapshot;
@@ -140,6 +142,7 @@ impl Metrics {
         of_snapshot.register_collector(Box::new(gauges));
         let mut text = String::with_capacity(last_size + last_size / 8);
         encode_registry(&mut text, &self.registry)
+            .map(|()| self.settled.write(&mut text))
             .and_then(|()| encode_registry(&mut text, &of_snapshot))
             .and_then(|()| encode_eof(&mut text))
             .expect("a String takes every text, and no family has native buckets only");
@@ -147,23 +150,6 @@ impl Metrics {
         match format {
             Format::OpenMetrics => text,
             Format::Classic => from_openmetrics(&text),
-        }
-    }
-
-    /// The journey totals for a checkpoint: counters must not fall back when the program restarts.
-    #[must_use]
-    pub fn totals(&self) -> Vec<Total> {
-        let values = |labels: &Labels| labels.values().iter().map(|value| value.to_string()).collect();
-        let all = self.settled.journeys.each().into_iter();
-        let counted = all.map(|(labels, counter)| Total { values: values(&labels), count: counter.get() });
-        counted.filter(|total| total.count > 0).collect()
-    }
-
-    /// Goes on from the totals of a checkpoint. Entries of another shape, from another version, are left out.
-    pub fn restore(&self, totals: &[Total]) {
-        for total in totals.iter().filter(|total| total.values.len() == table::JOURNEYS.labels.len()) {
-            let values: Vec<&str> = total.values.iter().map(String::as_str).collect();
-            self.settled.journeys.with(&values).inc_by(total.count);
         }
     }
 

@@ -58,7 +58,7 @@ impl Seen {
     /// Remembers a snapshot; answers with the apps that were not in the one before.
     pub fn take_in(&mut self, snapshot: &Snapshot) -> Vec<Place> {
         for latch in &mut self.latches {
-            latch.update(snapshot.at, &snapshot.journeys);
+            latch.update(snapshot.at, &snapshot.journeys, &snapshot.destinations);
         }
         remember_revisions(&mut self.revisions, snapshot);
         self.workloads.clear();

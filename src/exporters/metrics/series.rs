@@ -8,7 +8,6 @@ use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, EncodeMetric, Lab
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::{TypedMetric, family};
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
 
 use super::table::{Cap, Family, Kind};
 
@@ -65,14 +64,7 @@ impl EncodeLabelSet for Labels {
     }
 }
 
-/// One label set of a counter with its value, as a checkpoint stores it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Total {
-    pub values: Vec<String>,
-    pub count: u64,
-}
-
-/// A registered family that takes new label sets up to its cap.
+/// A family that takes new label sets up to its cap.
 #[derive(Debug)]
 pub struct Series<M> {
     family: &'static Family,
@@ -95,12 +87,26 @@ where
         make: fn() -> M,
         refused: &Counter,
     ) -> Self {
-        let metrics = family::Family::new_with_constructor(make);
+        let series = Self::new(family, make, refused);
+        let metrics = series.metrics.clone();
         match family.unit() {
-            Some(unit) => registry.register_with_unit(family.stem(), family.help, unit, metrics.clone()),
-            None => registry.register(family.stem(), family.help, metrics.clone()),
+            Some(unit) => registry.register_with_unit(family.stem(), family.help, unit, metrics),
+            None => registry.register(family.stem(), family.help, metrics),
         }
+        series
+    }
+}
+
+impl<M: Clone> Series<M> {
+    /// A family that somebody else writes down.
+    pub fn new(family: &'static Family, make: fn() -> M, refused: &Counter) -> Self {
+        let metrics = family::Family::new_with_constructor(make);
         Self { family, metrics, known: Mutex::default(), make, refused: refused.clone() }
+    }
+
+    /// Its entry in the table.
+    pub fn family(&self) -> &'static Family {
+        self.family
     }
 
     /// The metric of these label values. Beyond the cap that of the overflow, or one that nobody reads.

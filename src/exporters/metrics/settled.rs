@@ -1,13 +1,11 @@
 //! What a settled journey adds, once.
 
 use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::HistogramWithExemplars;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::histogram::{self, Histogram};
 use super::series::Series;
 use super::table::{self, Buckets};
 use super::{flag, place};
@@ -15,17 +13,15 @@ use crate::exporters::traces::trace_id;
 use crate::observation::Basis;
 use crate::tracker::{Evidence, Journey, Sample, Stage};
 
-type Exemplar = Vec<(&'static str, String)>;
-
 /// The families of journeys.
 #[derive(Debug)]
 pub struct Settled {
     pub journeys: Series<Counter>,
     /// Name the trace that tells the story behind a number.
     pub exemplars: bool,
-    image_to_live: Series<HistogramWithExemplars<Exemplar>>,
-    change_to_live: Series<HistogramWithExemplars<Exemplar>>,
-    stage_duration: Series<HistogramWithExemplars<Exemplar>>,
+    image_to_live: Series<Histogram>,
+    change_to_live: Series<Histogram>,
+    stage_duration: Series<Histogram>,
     stage_uncertainty: Series<Histogram>,
     stage_evidence: Series<Counter>,
     stage_uncertain: Series<Counter>,
@@ -36,15 +32,15 @@ pub struct Settled {
 
 impl Settled {
     pub fn register(to: &mut Registry, refused: &Counter) -> Self {
-        let deploys = || HistogramWithExemplars::new(Buckets::Deploys.bounds().iter().copied());
-        let operations = || Histogram::new(Buckets::Operations.bounds().iter().copied());
+        let deploys = || Histogram::new(Buckets::Deploys.bounds());
+        let operations = || Histogram::new(Buckets::Operations.bounds());
         Self {
             journeys: Series::register(to, &table::JOURNEYS, Counter::default, refused),
             exemplars: false,
-            image_to_live: Series::register(to, &table::IMAGE_TO_LIVE, deploys, refused),
-            change_to_live: Series::register(to, &table::CHANGE_TO_LIVE, deploys, refused),
-            stage_duration: Series::register(to, &table::STAGE_DURATION, deploys, refused),
-            stage_uncertainty: Series::register(to, &table::STAGE_UNCERTAINTY, operations, refused),
+            image_to_live: Series::new(&table::IMAGE_TO_LIVE, deploys, refused),
+            change_to_live: Series::new(&table::CHANGE_TO_LIVE, deploys, refused),
+            stage_duration: Series::new(&table::STAGE_DURATION, deploys, refused),
+            stage_uncertainty: Series::new(&table::STAGE_UNCERTAINTY, operations, refused),
             stage_evidence: Series::register(to, &table::STAGE_EVIDENCE, Counter::default, refused),
             stage_uncertain: Series::register(to, &table::STAGE_UNCERTAIN, Counter::default, refused),
             held_seconds: Series::register(to, &table::HELD_SECONDS, Counter::default, refused),
@@ -84,11 +80,28 @@ impl Settled {
         self.journeys.with(&labels).inc();
     }
 
+    /// Writes the histograms, which are not in the registry.
+    pub fn write(&self, to: &mut String) {
+        self.histograms().iter().for_each(|series| histogram::write(series, to));
+    }
+
+    pub fn histograms(&self) -> [&Series<Histogram>; 4] {
+        [&self.image_to_live, &self.change_to_live, &self.stage_duration, &self.stage_uncertainty]
+    }
+
+    pub fn counters(&self) -> [&Series<Counter>; 5] {
+        [&self.journeys, &self.stage_evidence, &self.stage_uncertain, &self.negative, &self.conflicts]
+    }
+
+    pub fn held(&self) -> &Series<Counter<f64, AtomicU64>> {
+        &self.held_seconds
+    }
+
     fn stage(&self, journey: &Journey, stage: Stage, evidence: Evidence) {
         let labels = [stage.as_str(), evidence.basis.as_str()];
         self.stage_evidence.with(&labels).inc();
         if evidence.interval.is_bounded() {
-            self.stage_uncertainty.with(&labels).observe(evidence.interval.half_width_seconds());
+            self.stage_uncertainty.with(&labels).observe(evidence.interval.half_width_seconds(), None);
         }
         let Some(sample) = journey.stage_duration(stage) else { return };
         if sample.negative {
@@ -114,15 +127,8 @@ impl Settled {
         Some(sample)
     }
 
-    fn observe(
-        &self,
-        series: &Series<HistogramWithExemplars<Exemplar>>,
-        labels: &[&str],
-        sample: Sample,
-        journey: &Journey,
-    ) {
-        let exemplar = self.exemplars.then(|| vec![("trace_id", trace_id(journey))]);
-        let at = self.exemplars.then(SystemTime::now);
-        series.with(labels).observe(sample.seconds, exemplar, at);
+    fn observe(&self, series: &Series<Histogram>, labels: &[&str], sample: Sample, journey: &Journey) {
+        let trace = self.exemplars.then(|| trace_id(journey));
+        series.with(labels).observe(sample.seconds, trace);
     }
 }

@@ -196,6 +196,12 @@ fn cell(status: &DestinationStatus, snapshot: &Snapshot) -> Markup {
                 span.chip.behind { (words::duration(status.behind_seconds)) " behind" }
             }
             @if status.mixed_digests { span.chip.stuck { "mixed digests" } }
+            @if status.config_not_rolled.is_some() {
+                span.chip.behind title=(words::CONFIG_NOT_ROLLED) { "config not rolled" }
+            }
+            @if let Some(hold) = status.hold {
+                span.chip.held title=(words::hold(hold)) { (words::label(hold)) }
+            }
         }
     }
 }

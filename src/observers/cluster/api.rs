@@ -17,6 +17,7 @@ use kube::client::Body;
 use tokio::time::{Instant, timeout};
 
 use super::refusal::Refusal;
+use super::resource::Accept;
 use crate::observation::{LookFailure, Measure, Time};
 use crate::observers::{Reporter, now};
 
@@ -87,26 +88,31 @@ impl Api {
     }
 
     /// Gets a whole body, decompressed and capped.
-    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn get(&self, path: &str, accept: Accept) -> Result<Vec<u8>, Failure> {
         let page = async {
-            let answer = self.send(path, None).await?;
+            let answer = self.send(path, accept.list, None).await?;
             self.collect(path, answer, PAGE_BYTES_MAX).await
         };
         timeout(PAGE_TIME_MAX, page).await.unwrap_or_else(|_| Err(self.late(path, PAGE_TIME_MAX)))
     }
 
     /// Opens a watch. Compression is refused: a server that packs each event on its own would break the stream.
-    pub(super) async fn open(&self, path: &str) -> Result<Watched, Failure> {
-        Ok(self.send(path, Some("identity")).await?.into_body().into_data_stream().boxed())
+    pub(super) async fn open(&self, path: &str, accept: Accept) -> Result<Watched, Failure> {
+        Ok(self.send(path, accept.watch, Some("identity")).await?.into_body().into_data_stream().boxed())
     }
 
     pub(super) fn malformed(&self, why: &impl ToString) -> Failure {
         Failure::Malformed { cluster: self.cluster.clone(), why: why.to_string() }
     }
 
-    async fn send(&self, path: &str, encoding: Option<&str>) -> Result<Response<Body>, Failure> {
+    async fn send(
+        &self,
+        path: &str,
+        accept: &str,
+        encoding: Option<&str>,
+    ) -> Result<Response<Body>, Failure> {
         let mut request = Request::get(path)
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, accept)
             .header(USER_AGENT, concat!("knotmeter/", env!("CARGO_PKG_VERSION")));
         if let Some(encoding) = encoding {
             request = request.header(ACCEPT_ENCODING, encoding);

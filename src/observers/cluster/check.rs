@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::api::{Api, Failure};
 use super::connect::{Error, connect, identity};
-use super::resource::Resource;
+use super::resource::{Resource, WHOLE};
 use crate::config::Cluster;
 use crate::observation::{ClusterUid, LookFailure};
 
@@ -51,7 +51,7 @@ pub async fn check(config: &Cluster) -> Result<CheckReport, Error> {
 pub async fn check_with(config: &Cluster, client: kube::Client) -> Result<CheckReport, Error> {
     let api = Api::new(client, config.name.as_str().into(), None);
     let ask = |failure: Failure| Error::Ask(failure.to_string());
-    let version = api.get("/version").await.map_err(ask)?;
+    let version = api.get("/version", WHOLE).await.map_err(ask)?;
     let version: Version = serde_json::from_slice(&version).map_err(|why| ask(api.malformed(&why)))?;
     let uid = identity(&api).await.map_err(ask)?;
     let mut resources = Vec::new();
@@ -63,9 +63,10 @@ pub async fn check_with(config: &Cluster, client: kube::Client) -> Result<CheckR
 
 async fn access(api: &Api, resource: Resource) -> Access {
     let path = resource.path();
-    let listed = api.get(&format!("{path}?limit=1")).await.map(drop);
+    let listed = api.get(&format!("{path}?limit=1"), resource.accept()).await.map(drop);
+    let watch = format!("{path}?watch=1&timeoutSeconds=1&resourceVersion=0");
     let watched = match listed {
-        Ok(()) => api.open(&format!("{path}?watch=1&timeoutSeconds=1&resourceVersion=0")).await.map(drop),
+        Ok(()) => api.open(&watch, resource.accept()).await.map(drop),
         failed => failed,
     };
     match watched {

@@ -7,6 +7,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 
 use super::api::{Api, Failure, with_sources};
+use super::resource::WHOLE;
 use crate::config::Cluster;
 use crate::observation::ClusterUid;
 
@@ -94,7 +95,7 @@ fn is_refusal(failure: &Failure) -> bool {
 }
 
 async fn uid_of(api: &Api, path: &str) -> Result<ClusterUid, Failure> {
-    let body = api.get(path).await?;
+    let body = api.get(path, WHOLE).await?;
     let object: Identified = serde_json::from_slice(&body).map_err(|why| api.malformed(&why))?;
     Ok(object.metadata.uid)
 }

@@ -173,6 +173,7 @@ pub(super) fn subject(resource: super::Resource, uid: Arc<str>, key: Option<Obje
         Resource::ReplicaSets | Resource::ControllerRevisions => Some(Subject::Revision { uid }),
         Resource::Jobs => Some(Subject::Job { uid }),
         Resource::Pods => Some(Subject::Pod { uid }),
+        Resource::ConfigMaps => Some(Subject::ConfigMap { uid }),
         Resource::Events => None,
     }
 }

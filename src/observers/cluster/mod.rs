@@ -2,11 +2,12 @@
 //!
 //! `stream.rs` is the pure core: bytes and times in, facts out, the same for a live server and a recording.
 //! `watch.rs` moves the bytes, `refusal.rs` decides what an error means, `object.rs` and its kinds decode.
-//! Nothing is written to a cluster, no Secret is read, and nothing here knows what a journey is. A new kind is a
+//! Nothing is written to a cluster, no Secret and no content of a ConfigMap is read, and nothing here knows what a journey is. A new kind is a
 //! row in `resource.rs` and a decoder beside `pods.rs`; a kind of an engine such as Flux gets a file of its own.
 
 mod api;
 mod check;
+mod config_maps;
 mod connect;
 mod events;
 mod jobs;

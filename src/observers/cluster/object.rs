@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::events::ImageEvent;
 use super::resource::Resource;
-use super::{events, jobs, pods, revisions, workloads};
-use crate::observation::{Job, Pod, Revision, Time, Workload, WorkloadKind};
+use super::{config_maps, events, jobs, pods, revisions, workloads};
+use crate::observation::{ConfigMap, Job, Pod, Revision, Time, Workload, WorkloadKind};
 
 /// Reads `null` as the default: a bookmark has `containers: null`, and Go writes nil lists that way.
 pub(super) fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
@@ -130,6 +130,7 @@ pub(super) enum Decoded {
     Revision(Box<Revision>),
     Job(Box<Job>),
     Pod(Box<Pod>),
+    ConfigMap(Box<ConfigMap>),
     ImageEvent(ImageEvent),
     /// Of a watched resource, and of no interest: a bare ReplicaSet, an event about something else.
     Nothing,
@@ -153,6 +154,7 @@ pub(super) fn decode(
         Resource::ControllerRevisions => revisions::controller_revision(object).map(revision),
         Resource::Jobs => Ok(Decoded::Job(Box::new(jobs::decode(object)?))),
         Resource::Pods => Ok(Decoded::Pod(Box::new(pods::decode(object)?))),
+        Resource::ConfigMaps => Ok(Decoded::ConfigMap(Box::new(config_maps::decode(object)?))),
         Resource::Events => Ok(events::decode(raw)?.map_or(Decoded::Nothing, Decoded::ImageEvent)),
     }
 }

@@ -15,13 +15,15 @@ pub enum Resource {
     ControllerRevisions,
     Jobs,
     Pods,
+    /// Only their metadata: what they hold is nobody's business here.
+    ConfigMaps,
     /// Core v1 events, of which only the kubelet's words about images are read.
     Events,
 }
 
 impl Resource {
     /// Every resource, owners before what they own.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Deployments,
         Self::StatefulSets,
         Self::DaemonSets,
@@ -30,6 +32,7 @@ impl Resource {
         Self::ControllerRevisions,
         Self::Jobs,
         Self::Pods,
+        Self::ConfigMaps,
         Self::Events,
     ];
 
@@ -45,6 +48,7 @@ impl Resource {
             Self::ControllerRevisions => "controllerrevisions",
             Self::Jobs => "jobs",
             Self::Pods => "pods",
+            Self::ConfigMaps => "configmaps",
             Self::Events => "events",
         }
     }
@@ -70,7 +74,12 @@ impl Resource {
             Self::StatefulSets => Some(WorkloadKind::StatefulSet),
             Self::DaemonSets => Some(WorkloadKind::DaemonSet),
             Self::CronJobs => Some(WorkloadKind::CronJob),
-            Self::ReplicaSets | Self::ControllerRevisions | Self::Jobs | Self::Pods | Self::Events => None,
+            Self::ReplicaSets
+            | Self::ControllerRevisions
+            | Self::Jobs
+            | Self::Pods
+            | Self::ConfigMaps
+            | Self::Events => None,
         }
     }
 
@@ -78,7 +87,7 @@ impl Resource {
     #[must_use]
     pub fn group(self) -> &'static str {
         match self {
-            Self::Pods | Self::Events => "",
+            Self::Pods | Self::ConfigMaps | Self::Events => "",
             Self::Jobs | Self::CronJobs => "batch",
             Self::Deployments
             | Self::StatefulSets
@@ -104,7 +113,20 @@ impl Resource {
                 "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started,reason!=Killing,\
                  reason!=Unhealthy,reason!=BackOff,reason!=Pulling,reason!=FailedScheduling",
             ),
+            // Every namespace has these, and no manifest writes them.
+            Self::ConfigMaps => Some(
+                "metadata.name!=kube-root-ca.crt,metadata.name!=openshift-service-ca.crt,\
+                 metadata.name!=istio-ca-root-cert",
+            ),
             _ => None,
+        }
+    }
+
+    /// The media types that a list, and a watch, ask for.
+    pub(super) fn accept(self) -> Accept {
+        match self {
+            Self::ConfigMaps => METADATA_ONLY,
+            _ => WHOLE,
         }
     }
 
@@ -122,6 +144,21 @@ impl Resource {
     }
 }
 
+/// What is asked for, in a list and in a watch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accept {
+    pub list: &'static str,
+    pub watch: &'static str,
+}
+
+/// Whole objects.
+pub(super) const WHOLE: Accept = Accept { list: "application/json", watch: "application/json" };
+/// Objects without spec, data and status. Every API server since 1.15 makes them of every kind; what stands in
+/// front of one and does not know them may answer with whole objects.
+const METADATA_ONLY: Accept = Accept {
+    list: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    watch: "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+};
 /// The API server's own period of bookmarks.
 pub const LOOK_INTERVAL_SECONDS: f64 = 60.0;
 /// A watch of events may be silent until it is opened again: the longest `timeoutSeconds` we ask for.

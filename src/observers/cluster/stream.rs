@@ -242,7 +242,7 @@ impl Stream {
         }
         if let Novelty::Changed(Some(class)) = novelty
             && basis == Basis::Watch
-            && self.resource != Resource::Events
+            && !matches!(self.resource, Resource::Events | Resource::ConfigMaps)
         {
             let (cluster, kind) = (self.place.name.clone(), self.resource.kind());
             said.push(Said::Measure(Measure::ObjectUpdate { cluster, kind, class }));
@@ -263,6 +263,7 @@ impl Stream {
             Decoded::Revision(revision) => Fact::RevisionIs(revision),
             Decoded::Job(job) => Fact::JobIs(job),
             Decoded::Pod(pod) => Fact::PodIs(pod),
+            Decoded::ConfigMap(config_map) => Fact::ConfigMapIs(config_map),
             Decoded::ImageEvent(event) => {
                 self.image_event(&object.metadata.uid, event, basis, said);
                 return Some(version);

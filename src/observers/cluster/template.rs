@@ -1,6 +1,6 @@
 //! A pod template: its hash, its containers and the ConfigMaps it names.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::object::or_default;
-use crate::observation::{ContainerSpec, TemplateHash};
+use crate::observation::{ConfigMapUse, ContainerSpec, TemplateHash};
 
 /// Labels that controllers put on the template or on a copy of it: they tell copies apart, not contents.
 const CONTROLLER_LABELS: [&str; 7] = [
@@ -115,6 +115,19 @@ struct Container {
     env: Vec<Env>,
     #[serde(default, deserialize_with = "or_default")]
     env_from: Vec<EnvFrom>,
+    #[serde(default, deserialize_with = "or_default")]
+    volume_mounts: Vec<VolumeMount>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeMount {
+    #[serde(default, deserialize_with = "or_default")]
+    name: Arc<str>,
+    #[serde(default, deserialize_with = "or_default")]
+    sub_path: String,
+    #[serde(default, deserialize_with = "or_default")]
+    sub_path_expr: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,6 +152,8 @@ struct EnvFrom {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Volume {
+    #[serde(default, deserialize_with = "or_default")]
+    name: Arc<str>,
     config_map: Option<Named>,
     #[serde(default, deserialize_with = "or_default")]
     projected: Projected,
@@ -178,18 +193,26 @@ impl Template {
     }
 
     /// Every ConfigMap that a container or a volume names, once, sorted.
-    pub(super) fn config_maps(&self) -> Vec<Arc<str>> {
-        let containers = self.spec.containers.iter().chain(&self.spec.init_containers);
-        let from_containers = containers.flat_map(|container| {
+    pub(super) fn config_maps(&self) -> Vec<ConfigMapUse> {
+        let containers = || self.spec.containers.iter().chain(&self.spec.init_containers);
+        let in_environment = containers().flat_map(|container| {
             let keys = container.env.iter().filter_map(|env| env.value_from.config_map_key_ref.as_ref());
             keys.chain(container.env_from.iter().filter_map(|from| from.config_map_ref.as_ref()))
         });
-        let from_volumes = self.spec.volumes.iter().flat_map(|volume| {
+        let mut uses: BTreeMap<Arc<str>, bool> =
+            in_environment.map(|named| (named.name.clone(), true)).collect();
+        for volume in &self.spec.volumes {
+            // The kubelet renews a mounted volume, but not a single file that was mounted out of it.
+            let by_file = |mount: &VolumeMount| {
+                mount.name == volume.name && !(mount.sub_path.is_empty() && mount.sub_path_expr.is_empty())
+            };
+            let at_start = containers().any(|container| container.volume_mounts.iter().any(by_file));
             let projected = volume.projected.sources.iter().filter_map(|source| source.config_map.as_ref());
-            volume.config_map.iter().chain(projected)
-        });
-        let names: BTreeSet<_> =
-            from_containers.chain(from_volumes).map(|named| named.name.clone()).collect();
-        names.into_iter().filter(|name| !name.is_empty()).collect()
+            for named in volume.config_map.iter().chain(projected) {
+                *uses.entry(named.name.clone()).or_default() |= at_start;
+            }
+        }
+        uses.remove("");
+        uses.into_iter().map(|(name, at_start)| ConfigMapUse { name, at_start }).collect()
     }
 }

@@ -168,7 +168,7 @@ impl Watcher {
         let mut token = None;
         for _ in 0..PAGES_MAX {
             let path = self.list_path(token.as_deref());
-            let body = match self.api.get(&path).await {
+            let body = match self.api.get(&path, self.resource.accept()).await {
                 Ok(body) => body,
                 Err(failure) => return failed(failure),
             };
@@ -194,7 +194,7 @@ impl Watcher {
         let seconds = (WATCH_SECONDS_MIN + WATCH_SECONDS_SPREAD * chance()).floor();
         let path = self.watch_path(step, seconds);
         let asked_at = now();
-        let mut body = match self.api.open(&path).await {
+        let mut body = match self.api.open(&path, self.resource.accept()).await {
             Ok(body) => body,
             Err(failure) => return End::Failed { step, failure },
         };

@@ -10,6 +10,7 @@ use gix::revision::walk::Sorting;
 use gix::traverse::commit::simple::CommitTimeOrder;
 use regex::bytes::Regex;
 
+use super::names::Names;
 use super::tree::{Reader, root};
 use crate::observation::{Commit, Time};
 
@@ -96,7 +97,7 @@ pub fn describe(
     let message = commit.message;
     let reverts = REVERTS.captures(&message[..message.len().min(MESSAGE_BYTES_MAX)]).and_then(|it| it.get(1));
     let added = if boundary.contains(&id) {
-        Vec::new()
+        Names::default()
     } else {
         let parent = match commit.parents().next() {
             Some(parent) => root(repository, parent, path)?,
@@ -110,7 +111,8 @@ pub fn describe(
         committed_at: Time(commit.committer()?.seconds().saturating_mul(1000)),
         subject: shown(message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()),
         reverts: reverts.map(|hex| String::from_utf8_lossy(hex.as_bytes()).into()),
-        added,
+        added: added.references,
+        config_maps: added.config_maps,
     })
 }
 

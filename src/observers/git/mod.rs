@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod history;
 mod mirror;
+mod names;
 mod poller;
 mod tree;
 mod worker;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
 
-use super::extract::{Dropped, FILE_BYTES_MAX, extract, is_candidate};
+use super::extract::{Dropped, Extracted, FILE_BYTES_MAX, extract, is_candidate};
+use super::names::{Content, Names, Slot, content, resolve, slot};
 use crate::config::Marker;
-use crate::image::{ImageRef, Repository};
-use crate::observation::GitReference;
+use crate::observation::GitConfigMap;
 
 /// Files read under one path. A monorepo of a few thousand services has about this many manifests.
 const FILES_PER_TREE_MAX: usize = 50_000;
@@ -35,6 +35,13 @@ pub struct Root {
     is_tree: bool,
 }
 
+impl Root {
+    /// Its id, if it is a directory.
+    pub fn tree(self) -> Option<ObjectId> {
+        self.is_tree.then_some(self.id)
+    }
+}
+
 /// A file that differs between two trees.
 struct Change {
     file: Arc<str>,
@@ -42,7 +49,7 @@ struct Change {
     after: Option<ObjectId>,
 }
 
-type Cache = HashMap<(ObjectId, Arc<str>), Arc<[GitReference]>>;
+type Cache = HashMap<(ObjectId, Arc<str>), Arc<Extracted>>;
 
 /// Reads trees and remembers what it parsed.
 pub struct Reader {
@@ -82,31 +89,36 @@ impl Reader {
         std::mem::take(&mut self.dropped)
     }
 
-    /// All references at a root, by file and line. Not all of them where `stop` was set meanwhile.
+    /// All names at a root, by file and line. Not all of them where `stop` was set meanwhile.
     pub fn level(
         &mut self,
         repository: &gix::Repository,
         path: &str,
         root: Option<Root>,
         stop: &AtomicBool,
-    ) -> gix::Result<Vec<GitReference>> {
-        let mut references = Vec::new();
+    ) -> gix::Result<Names> {
+        let mut names = Names::default();
         for change in self.changes(repository, path, None, root, stop)? {
             let Some(blob) = change.after else { continue };
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            references.extend_from_slice(&self.file(repository, &change.file, blob)?);
-            if references.len() > REFERENCES_PER_TREE_MAX {
-                references.truncate(REFERENCES_PER_TREE_MAX);
+            let file = self.file(repository, &change.file, blob)?;
+            names.references.extend_from_slice(&file.references);
+            for written in &file.config_maps {
+                names.config_maps.push(resolve(repository, trimmed(path), root, written)?);
+            }
+            if names.references.len().max(names.config_maps.len()) > REFERENCES_PER_TREE_MAX {
+                names.references.truncate(REFERENCES_PER_TREE_MAX);
+                names.config_maps.truncate(REFERENCES_PER_TREE_MAX);
                 self.dropped.push("git_too_many_references");
                 break;
             }
         }
-        Ok(references)
+        Ok(names)
     }
 
-    /// The references that come with the step from one root to the next. A move brings nothing.
+    /// The names that come with the step from one root to the next. A move brings nothing.
     pub fn added(
         &mut self,
         repository: &gix::Repository,
@@ -114,9 +126,11 @@ impl Reader {
         before: Option<Root>,
         after: Option<Root>,
         stop: &AtomicBool,
-    ) -> gix::Result<Vec<GitReference>> {
+    ) -> gix::Result<Names> {
+        let mut config_maps = Vec::new();
         let mut added = Vec::new();
         let mut gone = Vec::new();
+        let roots = (before, after);
         for change in self.changes(repository, path, before, after, stop)? {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -126,6 +140,13 @@ impl Reader {
                 None => Ok(Arc::default()),
             };
             let (before, after) = (read(change.before)?, read(change.after)?);
+            let resolved = |root, file: &Extracted| -> gix::Result<Vec<GitConfigMap>> {
+                let all = file.config_maps.iter();
+                all.map(|written| resolve(repository, trimmed(path), root, written)).collect()
+            };
+            let known = resolved(roots.0, &before)?;
+            config_maps.extend(resolved(roots.1, &after)?.into_iter().filter(|it| !known.contains(it)));
+            let (before, after) = (&before.references, &after.references);
             let named_before: HashSet<Content<'_>> = before.iter().map(content).collect();
             let slots_after: HashSet<Slot<'_>> = after.iter().map(slot).collect();
             added.extend(after.iter().filter(|it| !named_before.contains(&content(it))).cloned());
@@ -143,11 +164,12 @@ impl Reader {
                 Some(0) | None => kept.push(reference.clone()),
             }
         }
-        if kept.len() > ADDED_PER_COMMIT_MAX {
+        if kept.len().max(config_maps.len()) > ADDED_PER_COMMIT_MAX {
             kept.truncate(ADDED_PER_COMMIT_MAX);
+            config_maps.truncate(ADDED_PER_COMMIT_MAX);
             self.dropped.push("git_too_many_references");
         }
-        Ok(kept)
+        Ok(Names { references: kept, config_maps })
     }
 
     fn changes(
@@ -174,26 +196,24 @@ impl Reader {
         repository: &gix::Repository,
         file: &Arc<str>,
         blob: ObjectId,
-    ) -> gix::Result<Arc<[GitReference]>> {
+    ) -> gix::Result<Arc<Extracted>> {
         let key = (blob, file.clone());
         if let Some(known) = self.cache.get(&key) {
             return Ok(known.clone());
         }
         // The size is asked first: what is too large is not even unpacked.
-        let references: Arc<[GitReference]> = if repository.find_header(blob)?.size() > FILE_BYTES_MAX as u64
-        {
-            self.dropped.push(Dropped::TooLarge.as_str());
-            Arc::default()
+        let extracted = if repository.find_header(blob)?.size() > FILE_BYTES_MAX as u64 {
+            Extracted { dropped: Some(Dropped::TooLarge), ..Extracted::default() }
         } else {
-            let extracted = extract(file, &repository.find_blob(blob)?.data, &self.markers);
-            self.dropped.extend(extracted.dropped.map(Dropped::as_str));
-            extracted.references.into()
+            extract(file, &repository.find_blob(blob)?.data, &self.markers)
         };
+        self.dropped.extend(extracted.dropped.map(Dropped::as_str));
+        let extracted = Arc::new(extracted);
         if self.cache.len() >= CACHED_FILES_MAX {
             self.cache.clear();
         }
-        self.cache.insert(key, references.clone());
-        Ok(references)
+        self.cache.insert(key, extracted.clone());
+        Ok(extracted)
     }
 }
 
@@ -290,19 +310,4 @@ impl Comparison<'_> {
         }
         Ok(entries)
     }
-}
-
-/// What is filled by an image: the container of an object, or a repository's name in a values file.
-type Slot<'a> = ([Option<&'a str>; 4], &'a Repository);
-/// Everything but the place in the text: lines shift and files are renamed without meaning.
-type Content<'a> = (Slot<'a>, &'a ImageRef, Option<&'a str>, Option<u64>);
-
-fn slot(reference: &GitReference) -> Slot<'_> {
-    let GitReference { kind, name, namespace, container, image, .. } = reference;
-    let object = [kind, name, namespace, container].map(Option::as_deref);
-    (object, &image.repository)
-}
-
-fn content(reference: &GitReference) -> Content<'_> {
-    (slot(reference), &reference.image, reference.marker.as_deref(), reference.template)
 }

@@ -175,7 +175,7 @@ fn read(
             continue;
         }
         reader.begin();
-        let references = reader.level(repository, path, root, stop)?;
+        let names = reader.level(repository, path, root, stop)?;
         reader.begin();
         let mut commits = Vec::new();
         let mut added = 0;
@@ -184,9 +184,10 @@ fn read(
                 break;
             }
             let mut commit = history::describe(repository, reader, &boundary, *id, path, stop)?;
-            added += commit.added.len();
+            added += commit.added.len() + commit.config_maps.len();
             if added > ADDED_PER_LEVEL_MAX {
                 commit.added.clear();
+                commit.config_maps.clear();
                 reader.drop_some("git_too_many_references");
             }
             commits.push(commit);
@@ -196,7 +197,8 @@ fn read(
             branch: branch.clone(),
             path: path.clone(),
             commit: tip.to_string().into(),
-            references,
+            references: names.references,
+            config_maps: names.config_maps,
             commits,
             forced: history.forced,
         });

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use knotmeter::observation::Time;
-use knotmeter::tracker::{Destination, Journey, JourneyId, StageState};
+use knotmeter::tracker::{Destination, DestinationStatus, Hold, Journey, JourneyId, StageState};
 
 use super::case::{Case, Line};
 use super::run::Run;
@@ -48,6 +48,23 @@ impl Check<'_> {
                         .find(|status| is_at(&status.destination, environment, place));
                     let actual = found.map(|status| status.behind_seconds);
                     self.behind(line, range, actual);
+                }
+                ["hold" | "no-hold", environment, place, rest @ ..] => {
+                    let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
+                    let found = run.destinations(now).into_iter().find(here).and_then(|status| status.hold);
+                    if found.map(Hold::as_str) != rest.first().copied() {
+                        self.fail(line, &line.words.join(" "), &format!("hold is {found:?}"));
+                    }
+                }
+                ["mismatch" | "no-mismatch", environment, place, "config_not_rolled"] => {
+                    let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
+                    let found = run
+                        .destinations(now)
+                        .iter()
+                        .any(|status| here(status) && status.config_not_rolled.is_some());
+                    if found != (words[0] == "mismatch") {
+                        self.fail(line, &line.words.join(" "), &format!("config_not_rolled is {found}"));
+                    }
                 }
                 ["mismatch" | "no-mismatch", environment, place, "mixed_digests"] => {
                     let found = run

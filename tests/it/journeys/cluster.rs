@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use knotmeter::observation::{Basis, Fact, Interval, ObjectKey, Scope, SourceKind, Subject, Time};
+use knotmeter::observation::{Basis, ConfigMap, Fact, Interval, ObjectKey, Scope, SourceKind, Subject, Time};
 
 use super::record::{Recorder, Speaker, since};
 use super::text::{Read, START};
 use super::workload::Running;
 
 /// What is watched, by plural name.
-const RESOURCES: [&str; 8] = [
+const RESOURCES: [&str; 9] = [
     "deployments",
     "replicasets",
     "pods",
@@ -19,6 +19,7 @@ const RESOURCES: [&str; 8] = [
     "controllerrevisions",
     "cronjobs",
     "jobs",
+    "configmaps",
 ];
 /// What was there at `0s` is an hour old.
 const BEFORE: i64 = -3_600_000;
@@ -31,6 +32,8 @@ pub struct Cluster {
     pub name: String,
     pub uid: Arc<str>,
     pub workloads: BTreeMap<ObjectKey, Running>,
+    /// By namespace and name.
+    pub config_maps: BTreeMap<(Arc<str>, Arc<str>), ConfigMap>,
     /// Milliseconds that its own clock is ahead of ours.
     pub clock: i64,
     up: bool,
@@ -47,6 +50,7 @@ enum Object {
     Revision(Arc<str>),
     Job(Arc<str>),
     Pod(Arc<str>),
+    ConfigMap(Arc<str>),
 }
 
 impl Cluster {
@@ -55,6 +59,7 @@ impl Cluster {
             name: name.into(),
             uid: uid.into(),
             workloads: BTreeMap::new(),
+            config_maps: BTreeMap::new(),
             clock: 0,
             up: true,
             looked: false,
@@ -163,6 +168,7 @@ impl Cluster {
                 Object::Revision(uid) => Subject::Revision { uid },
                 Object::Job(uid) => Subject::Job { uid },
                 Object::Pod(uid) => Subject::Pod { uid },
+                Object::ConfigMap(uid) => Subject::ConfigMap { uid },
             };
             self.last_message = now;
             to.say(&who, now, how.0, how.1, Fact::Absent { subject });
@@ -172,6 +178,9 @@ impl Cluster {
 
     fn levels(&self) -> BTreeMap<Object, Fact> {
         let mut levels = BTreeMap::new();
+        for known in self.config_maps.values() {
+            levels.insert(Object::ConfigMap(known.uid.clone()), Fact::ConfigMapIs(Box::new(known.clone())));
+        }
         for running in self.workloads.values() {
             let is = &running.is;
             let object = Object::Workload(is.key.clone(), is.uid.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use knotmeter::image::ImageRef;
 use knotmeter::observation::{
-    Basis, Commit, Fact, GitReference, Interval, LookFailure, Scope, SourceKind, TreeNames,
+    Basis, Commit, Fact, GitConfigMap, GitReference, Interval, LookFailure, Scope, SourceKind, TreeNames,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -16,7 +16,14 @@ pub const URL: &str = "fleet";
 /// What was there at `0s` was committed an hour before.
 const BEFORE: i64 = -3_600_000;
 
-type Tree = BTreeMap<String, Vec<GitReference>>;
+/// What a file holds.
+#[derive(Debug, Clone, Default)]
+struct File {
+    lines: Vec<GitReference>,
+    config_maps: Vec<GitConfigMap>,
+}
+
+type Tree = BTreeMap<String, File>;
 
 /// The repository, and what its observer has seen.
 #[derive(Debug)]
@@ -94,9 +101,9 @@ impl Git {
     pub fn rename(&mut self, now: i64, words: &[String]) -> Read<()> {
         let [id, from, _, to] = words else { return Err("write `rename ID FILE to FILE`".into()) };
         let mut tree = self.tip("main")?.tree.clone();
-        let mut references = tree.remove(from).ok_or(format!("no file {from:?}"))?;
-        references.iter_mut().for_each(|reference| reference.file = to.as_str().into());
-        tree.insert(to.clone(), references);
+        let mut file = tree.remove(from).ok_or(format!("no file {from:?}"))?;
+        file.lines.iter_mut().for_each(|reference| reference.file = to.as_str().into());
+        tree.insert(to.clone(), file);
         self.add(now, id, "main", tree, &[])
     }
 
@@ -197,15 +204,20 @@ fn change_file(
     let mut set: Vec<(String, String)> = Vec::new();
     let mut marker = None;
     let mut manifest = None;
+    let (mut config_map, mut data, mut generated) = (None, None, false);
+    let sum = |text: &str| text.bytes().fold(7, |sum: u64, b| sum * 31 + u64::from(b));
     for word in words {
         match pair(word) {
             Some(("by" | "reverts", _)) => {}
             Some(("marker", name)) => marker = Some(Arc::from(name)),
-            Some(("manifest", text)) => {
-                manifest = Some(text.bytes().fold(7, |sum: u64, b| sum * 31 + u64::from(b)))
-            }
+            Some(("manifest", text)) => manifest = Some(sum(text)),
+            Some(("data", text)) => data = Some(sum(text)),
             Some(("ns", namespace)) => object.2 = Some(namespace.into()),
             Some((container, image)) => set.push((container.to_owned(), image.to_owned())),
+            None if word == "generated" => generated = true,
+            None if word.starts_with("configmap/") => {
+                config_map = word.split_once('/').map(|(_, n)| n.into())
+            }
             None => match kind_and_name(word) {
                 Some((kind, name)) => (object.0, object.1) = (Some(kind), Some(name)),
                 None => *file = Some(word.clone()),
@@ -213,7 +225,12 @@ fn change_file(
         }
     }
     let file = file.as_deref().ok_or("a commit names its file")?;
-    let lines = tree.entry(file.to_owned()).or_default();
+    let File { lines, config_maps } = tree.entry(file.to_owned()).or_default();
+    if let (Some(name), Some(data)) = (config_map, data) {
+        config_maps.retain(|known| known.name != name);
+        let namespace = object.2.clone();
+        config_maps.push(GitConfigMap { file: file.into(), name, namespace, data, generated });
+    }
     for (place, text) in set {
         let (kind, name, container) = if place == "text" {
             (None, None, None)
@@ -269,6 +286,7 @@ fn tree_names(branch: &str, path: &str, history: &[Made], seen: &Seen) -> TreeNa
         path: path.into(),
         commit: tip.id.clone(),
         references: under(&tip.tree, path),
+        config_maps: config_maps_under(&tip.tree, path),
         commits: new.map(|made| describe(made, path)).collect(),
         forced: seen.tip.as_ref().is_some_and(|tip| !history.iter().any(|made| made.id == *tip)),
     }
@@ -294,9 +312,22 @@ fn describe(made: &Made, path: &str) -> Commit {
         subject: subject.into(),
         reverts: made.reverts.clone(),
         added,
+        config_maps: {
+            let before = config_maps_under(&made.before, path);
+            let after = config_maps_under(&made.tree, path).into_iter();
+            after.filter(|known| !before.contains(known)).collect()
+        },
     }
 }
 
 fn under(tree: &Tree, path: &str) -> Vec<GitReference> {
-    tree.iter().filter(|(file, _)| file.starts_with(path)).flat_map(|(_, lines)| lines.clone()).collect()
+    files(tree, path).flat_map(|file| file.lines.clone()).collect()
+}
+
+fn config_maps_under(tree: &Tree, path: &str) -> Vec<GitConfigMap> {
+    files(tree, path).flat_map(|file| file.config_maps.clone()).collect()
+}
+
+fn files<'a>(tree: &'a Tree, path: &'a str) -> impl Iterator<Item = &'a File> {
+    tree.iter().filter(move |(name, _)| name.starts_with(path)).map(|(_, file)| file)
 }

@@ -1,4 +1,5 @@
-//! What holds for every case unasked: one settling, equal journeys for a replay, for repeats, and for any order
+//! What holds for every case unasked: one settling, equal journeys for a replay, for repeats,
+//! after checkpoints, and for any order
 //! between sources.
 
 use std::collections::BTreeMap;
@@ -23,6 +24,16 @@ pub fn broken(deliveries: &[Delivery], end: Time, plain: &Run, names: &Names) ->
     let in_order: Vec<_> = deliveries.iter().map(timed).collect();
     let replay = Run::over(&in_order, end, Ask::FactsOnly);
     broken.extend(difference("a replay of the same observations", plain, &replay, names));
+    let restored = Run::over(&in_order, end, Ask::Restored);
+    broken.extend(difference("a restart from a checkpoint after every fact", plain, &restored, names));
+    if let Some(at) = (0..plain.told.len().max(restored.told.len()))
+        .find(|at| plain.told.get(*at) != restored.told.get(*at))
+    {
+        let (plain, then) = (plain.told.get(at), restored.told.get(at));
+        broken.push(format!(
+            "with checkpoints event {at} differs\n       plain: {plain:?}\n        then: {then:?}"
+        ));
+    }
     let twice: Vec<_> = deliveries
         .iter()
         .flat_map(|delivery| {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use knotmeter::observation::Time;
+use knotmeter::observation::{Fact, Time};
 use knotmeter::tracker::{Destination, DestinationStatus, Event, Journey, JourneyId, Tracker};
 
 use super::record::Delivery;
 
 /// Deadlines between two facts. More means a deadline that never passes.
 const DEADLINES_MAX: usize = 100_000;
+
+/// Most of what is said is that a look completed. A restart after each of them would take minutes.
+const LOOKS_PER_RESTART: usize = 31;
 
 /// A tracker under way, and all it ever said.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub struct Run {
     /// Settled again in the replay after a restart, which is no second settling.
     replayed: Vec<JourneyId>,
     pub restarted: Vec<Destination>,
+    /// Every event, in order.
+    pub told: Vec<Event>,
     /// Promises the tracker broke, whatever the case expects.
     pub broken: Vec<String>,
 }
@@ -33,17 +38,22 @@ pub enum Ask {
     AtDeadlines,
     /// Facts only, as a replay may: time passes by their stamps.
     FactsOnly,
+    /// As `AtDeadlines`, and after every fact and many looks the tracker goes on from its own checkpoint.
+    Restored,
 }
 
 impl Run {
     /// Feeds deliveries and lets time pass to `end`.
     pub fn over(deliveries: &[(Time, Delivery)], end: Time, ask: Ask) -> Self {
         let mut run = Self::default();
-        for (now, delivery) in deliveries {
-            if ask == Ask::AtDeadlines {
+        for (number, (now, delivery)) in deliveries.iter().enumerate() {
+            if ask != Ask::FactsOnly {
                 run.advance(*now);
             }
             run.deliver(*now, delivery);
+            if ask == Ask::Restored && (number % LOOKS_PER_RESTART == 0 || !is_look(delivery)) {
+                run.restore();
+            }
         }
         run.finish(end);
         run
@@ -87,6 +97,18 @@ impl Run {
         self.tracker.destinations(now)
     }
 
+    /// Our process is gone; another one goes on from a checkpoint of this moment.
+    fn restore(&mut self) {
+        let bytes = self.tracker.checkpoint();
+        match Tracker::restore(&bytes) {
+            Ok(tracker) => self.tracker = tracker,
+            Err(error) => return self.broken.push(error.to_string()),
+        }
+        if self.tracker.checkpoint() != bytes {
+            self.broken.push("the checkpoint of a restored tracker differs from its own".to_owned());
+        }
+    }
+
     /// Our process is gone; another one replays what was kept.
     fn restart(&mut self, now: Time) {
         self.tracker = Tracker::default();
@@ -106,6 +128,7 @@ impl Run {
 
     fn take(&mut self, events: Vec<Event>, now: Time) {
         self.now = Some(self.now.map_or(now, |before| before.max(now)));
+        self.told.extend(events.iter().cloned());
         for event in events {
             match event {
                 Event::Settled(journey) => {
@@ -130,4 +153,9 @@ impl Run {
             self.journeys.insert(journey.id, journey.clone());
         }
     }
+}
+
+fn is_look(delivery: &Delivery) -> bool {
+    let Delivery::Observation(observation) = delivery else { return false };
+    matches!(observation.fact, Fact::LookCompleted { .. })
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use knotmeter::observation::{ContainerSpec, Job, ObjectKey, Strategy, Time, Waiting, WorkloadKind};
+use knotmeter::observation::{
+    ConfigMap, ConfigMapUse, ContainerSpec, Interval, Job, ObjectKey, Strategy, Time, Waiting, WorkloadKind,
+};
 
 use super::cluster::Cluster;
 use super::record::Recorder;
@@ -30,8 +32,19 @@ pub fn act(
     to: &mut Recorder,
 ) -> Read<Option<Roll>> {
     let [key, rest @ ..] = words else { return Err(format!("`{verb}` of what?")) };
-    let key = object_key(key)?;
     let clock = cluster.clock(now);
+    if verb == "configmap" {
+        let (namespace, name) = key.split_once('/').ok_or("write `configmap NAMESPACE/NAME`")?;
+        let place = (namespace.into(), name.into());
+        let uid = cluster.config_maps.get(&place).map(|known: &ConfigMap| known.uid.clone());
+        let uid = uid.unwrap_or_else(|| cluster.uid("config"));
+        let written = Some(Interval::second(clock));
+        let config_map = ConfigMap { uid, namespace: namespace.into(), name: name.into(), written };
+        cluster.config_maps.insert(place, config_map);
+        cluster.tell(now, to);
+        return Ok(None);
+    }
+    let key = object_key(key)?;
     match verb {
         "rolls" => return Roll::read(key, rest).map(Some),
         "template" => {
@@ -147,12 +160,16 @@ fn template(
     }
     let running = cluster.workload(key)?;
     let (mut containers, mut salt, mut by, mut always) = (Vec::new(), "", "applier", false);
+    let mut config_maps = Vec::new();
     for word in words {
         match pair(word) {
             Some(("salt", value)) => salt = value,
             Some(("by", value)) => by = value,
             Some(("pull", value)) => always = value == "always",
             Some(("app", value)) => running.is.app = Some(value.into()),
+            Some((word @ ("config" | "mounts"), value)) => {
+                config_maps.push(ConfigMapUse { name: value.into(), at_start: word == "config" });
+            }
             Some(("env", value)) => running.is.environment = Some(value.into()),
             Some(("budget", value)) => {
                 running.is.budget_live_seconds = Some(super::text::millis(value)? as f64 / 1000.0);
@@ -167,6 +184,7 @@ fn template(
         }
     }
     containers.iter_mut().for_each(|spec| spec.pull_always |= always);
+    running.is.config_maps = config_maps;
     running.write_template(containers, salt, by, clock);
     running.count(clock);
     // The spec is written; the controller sees it a moment later.

@@ -5,6 +5,7 @@
 //! a scenario's truth goes into the file of its theme in `truth/`, what holds for every recording into
 //! `promises.rs`.
 
+mod checkpoint;
 mod drive;
 mod expected;
 mod promises;

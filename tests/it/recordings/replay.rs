@@ -108,6 +108,23 @@ impl Recording {
         self.watch(end + wait, |_, _| ())
     }
 
+    /// Plays on from a checkpoint after every so many observations.
+    pub fn play_restored(self, every: usize) -> Played {
+        let until = self.end() + (2.0 * SETTLE_SECONDS_MAX * 1000.0) as i64;
+        let mut tracker = Tracker::default();
+        let mut events = Vec::new();
+        for (number, observation) in self.said.iter().enumerate() {
+            advance(&mut tracker, observation.observed_at, &mut events);
+            events.extend(tracker.observe(observation));
+            if number % every == 0 {
+                tracker = Tracker::restore(&tracker.checkpoint()).expect("its own checkpoint");
+            }
+        }
+        advance(&mut tracker, until, &mut events);
+        events.extend(tracker.advance(until));
+        Played { drive: self.drive, tracker, events, until }
+    }
+
     pub fn play_until(self, until: &str) -> Played {
         self.watch(clock(until), |_, _| ())
     }

@@ -4,6 +4,7 @@
 //! what does not parse, such as Helm templates, is read line by line (`lines`). A new way to write an image
 //! is a new rule in `walk`. Nothing here does I/O, and no input may make it panic or run long.
 
+mod config_map;
 mod lines;
 mod markers;
 mod template;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::config::Marker;
 use crate::observation::GitReference;
+pub use config_map::Written;
 use lines::Dialect;
 use markers::Source;
 
@@ -33,6 +35,7 @@ const LINE_BYTES_MAX: usize = 4096;
 pub struct Extracted {
     /// In the order of their lines.
     pub references: Vec<GitReference>,
+    pub config_maps: Vec<Written>,
     /// Set where something was left out.
     pub dropped: Option<Dropped>,
 }
@@ -77,7 +80,7 @@ pub fn is_candidate(file: &str) -> bool {
 /// ```
 #[must_use]
 pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
-    let dropped = |why| Extracted { references: Vec::new(), dropped: Some(why) };
+    let dropped = |why| Extracted { dropped: Some(why), ..Extracted::default() };
     if bytes.len() > FILE_BYTES_MAX {
         return dropped(Dropped::TooLarge);
     }
@@ -88,19 +91,25 @@ pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
     };
     let name: Arc<str> = file.into();
     let source = Source::new(&name, text, markers);
+    let mut config_maps = Vec::new();
     let mut references = match Language::of(file).unwrap_or(Language::Yaml) {
         Language::Jsonnet => lines::scan(&source, Dialect::Jsonnet),
         Language::Yaml => match yaml::parse(text) {
-            Some(documents) => walk::references(&source, &documents),
+            Some(documents) => {
+                config_maps = config_map::all(&name, &documents);
+                walk::references(&source, &documents)
+            }
             None => lines::scan(&source, Dialect::Yaml),
         },
     };
     references.sort_by_key(|reference| reference.line);
     let mut seen = HashSet::new();
     references.retain(|reference| seen.insert(reference.clone()));
-    let dropped = (references.len() > REFERENCES_PER_FILE_MAX).then_some(Dropped::TooManyReferences);
+    let most = references.len().max(config_maps.len());
+    let dropped = (most > REFERENCES_PER_FILE_MAX).then_some(Dropped::TooManyReferences);
     references.truncate(REFERENCES_PER_FILE_MAX);
-    Extracted { references, dropped }
+    config_maps.truncate(REFERENCES_PER_FILE_MAX);
+    Extracted { references, config_maps, dropped }
 }
 
 /// How a file is written. JSON is read as the YAML that it is.

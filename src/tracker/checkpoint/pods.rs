@@ -1,0 +1,182 @@
+//! The pods of one workload. There are more of them than of anything else, and they say the same words, so words
+//! and digests are stored once per workload, and the words are one in memory again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::image::Digest;
+use crate::observation::{Interval, Pod, PodContainer, Time, Waiting};
+use crate::tracker::workload::PodState;
+
+type Pods = BTreeMap<Arc<str>, PodState>;
+
+pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
+    let mut words = Numbers(HashMap::new(), Vec::new());
+    let mut digests = Numbers(HashMap::new(), Vec::new());
+    let mut forms = Vec::with_capacity(pods.len());
+    for state in pods.values() {
+        let PodState { pod, learned, since, epoch, digests: first } = state;
+        let Pod { uid, namespace, name, owner, pod_hash, created, deleting, finished, .. } = pod;
+        let Pod { unschedulable, ready, containers, .. } = pod;
+        forms.push(PodForm {
+            uid,
+            name,
+            namespace: words.of(&**namespace),
+            owner: owner.as_deref().map(|word| words.of(word)),
+            pod_hash: pod_hash.as_deref().map(|word| words.of(word)),
+            created: *created,
+            deleting: *deleting,
+            finished: *finished,
+            unschedulable: *unschedulable,
+            ready: *ready,
+            containers: containers
+                .iter()
+                .map(|container| {
+                    let PodContainer { name, image, running, started, ready, waiting, restarts } = container;
+                    ContainerForm {
+                        name: words.of(name),
+                        image: words.of(image),
+                        running: running.as_ref().map(|digest| digests.of(digest)),
+                        started: *started,
+                        ready: *ready,
+                        waiting: *waiting,
+                        restarts: *restarts,
+                    }
+                })
+                .collect(),
+            learned: *learned,
+            since: *since,
+            epoch: *epoch,
+            digests: first
+                .iter()
+                .map(|(name, (at, digest))| {
+                    (words.of(name), *at, digest.as_ref().map(|digest| digests.of(digest)))
+                })
+                .collect(),
+        });
+    }
+    let digests = digests.1.into_iter().cloned().collect();
+    Form { words: words.1, digests, pods: forms }.serialize(to)
+}
+
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Pods, D::Error> {
+    let Form { words, digests, pods } = Form::deserialize(from)?;
+    let words: Vec<Arc<str>> = words.into_iter().map(Arc::from).collect();
+    let read = Read { words, digests };
+    let states = pods.into_iter().map(|form| read.pod(form).map(|state| (state.pod.uid.clone(), state)));
+    states.collect::<Option<_>>().ok_or_else(|| serde::de::Error::custom("a number without its word"))
+}
+
+/// Words and digests are numbers into the two lists.
+#[derive(Default, Serialize, Deserialize)]
+struct Form<'a> {
+    #[serde(borrow)]
+    words: Vec<&'a str>,
+    digests: Vec<Digest>,
+    pods: Vec<PodForm<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PodForm<'a> {
+    uid: &'a str,
+    name: &'a str,
+    namespace: u32,
+    owner: Option<u32>,
+    pod_hash: Option<u32>,
+    created: Option<Time>,
+    deleting: bool,
+    finished: bool,
+    unschedulable: bool,
+    ready: Option<Time>,
+    containers: Vec<ContainerForm>,
+    learned: Interval,
+    since: Time,
+    epoch: u64,
+    digests: Vec<(u32, Option<Time>, Option<u32>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ContainerForm {
+    name: u32,
+    image: u32,
+    running: Option<u32>,
+    started: Option<Time>,
+    ready: bool,
+    waiting: Option<Waiting>,
+    restarts: i64,
+}
+
+/// Numbers things in the order they come.
+struct Numbers<T>(HashMap<T, u32>, Vec<T>);
+
+impl<T: Copy + Eq + std::hash::Hash> Numbers<T> {
+    fn of(&mut self, thing: T) -> u32 {
+        *self.0.entry(thing).or_insert_with(|| {
+            self.1.push(thing);
+            u32::try_from(self.1.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+struct Read {
+    words: Vec<Arc<str>>,
+    digests: Vec<Digest>,
+}
+
+impl Read {
+    fn pod(&self, form: PodForm<'_>) -> Option<PodState> {
+        let pod = Pod {
+            uid: form.uid.into(),
+            namespace: self.word(form.namespace)?,
+            name: form.name.into(),
+            owner: self.maybe(form.owner, Self::word)?,
+            pod_hash: self.maybe(form.pod_hash, Self::word)?,
+            created: form.created,
+            deleting: form.deleting,
+            finished: form.finished,
+            unschedulable: form.unschedulable,
+            ready: form.ready,
+            containers: form
+                .containers
+                .into_iter()
+                .map(|form| self.container(&form))
+                .collect::<Option<_>>()?,
+        };
+        let digests = form
+            .digests
+            .into_iter()
+            .map(|(name, at, digest)| Some((self.word(name)?, (at, self.maybe(digest, Self::digest)?))));
+        let digests = digests.collect::<Option<_>>()?;
+        Some(PodState { pod, learned: form.learned, since: form.since, epoch: form.epoch, digests })
+    }
+
+    fn container(&self, form: &ContainerForm) -> Option<PodContainer> {
+        Some(PodContainer {
+            name: self.word(form.name)?,
+            image: self.word(form.image)?,
+            running: self.maybe(form.running, Self::digest)?,
+            started: form.started,
+            ready: form.ready,
+            waiting: form.waiting,
+            restarts: form.restarts,
+        })
+    }
+
+    fn word(&self, number: u32) -> Option<Arc<str>> {
+        self.words.get(number as usize).cloned()
+    }
+
+    fn digest(&self, number: u32) -> Option<Digest> {
+        self.digests.get(number as usize).cloned()
+    }
+
+    /// `None` where a number is given and means nothing.
+    fn maybe<T>(&self, number: Option<u32>, of: fn(&Self, u32) -> Option<T>) -> Option<Option<T>> {
+        match number {
+            None => Some(None),
+            Some(number) => of(self, number).map(Some),
+        }
+    }
+}
