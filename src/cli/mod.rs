@@ -5,10 +5,13 @@
 
 mod args;
 mod ask;
+mod bundle;
 mod check;
 mod configure;
 mod demo;
+mod journal;
 mod output;
+mod replay;
 mod run;
 mod scan;
 mod smoke;
@@ -93,5 +96,8 @@ async fn run(typed: Knotmeter) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(args).await,
         Command::Config(args) => configure::run(&args),
         Command::Smoketest(args) => smoke::run(args).await,
+        Command::Replay(args) => replay::run(&args),
+        Command::Bundle(args) => bundle::run(args).await,
+        Command::Journal(args) => journal::run(&args),
     }
 }

@@ -60,7 +60,8 @@ async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Valu
     Ok(instance.get("/api/v1/journeys", &query).await?["journeys"].take())
 }
 
-fn print(journeys: &[&Value], output: Output, head: bool) {
+/// Prints journeys as a table, or one JSON object per line.
+pub(super) fn print(journeys: &[&Value], output: Output, head: bool) {
     if matches!(output, Output::Json | Output::Yaml) {
         journeys.iter().for_each(|journey| println!("{journey}"));
         return;

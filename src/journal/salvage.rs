@@ -21,6 +21,7 @@ pub struct Salvaged {
     /// Where the new journal begins.
     pub base: Position,
     pub told: Position,
+    pub advanced: i64,
     pub checkpoint: Option<Checkpoint>,
     pub rows: Vec<Row>,
 }
@@ -54,7 +55,8 @@ fn try_read(path: &Path) -> Result<Salvaged, Fault> {
     }
     let head = rows.last().map_or(position, |row| row.end);
     let told = journal.stored().told.min(head);
-    Ok(Salvaged { base: position, told, checkpoint: Some(checkpoint), rows })
+    let advanced = journal.stored().advanced;
+    Ok(Salvaged { base: position, told, advanced, checkpoint: Some(checkpoint), rows })
 }
 
 fn collect(mut from: Rows, position: Position, rows: &mut Vec<Row>) {

@@ -49,6 +49,16 @@ pub struct Stored {
     pub bytes: u64,
     /// How many observations the last compaction left: another one of the same would drop nothing.
     pub thinned: u64,
+    /// Milliseconds since the epoch up to which time passed after the last observation, and that led to something.
+    pub advanced: i64,
+}
+
+/// How far whoever writes has told what came of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    pub position: Position,
+    /// Up to when time alone led to something: milliseconds since the epoch.
+    pub at: i64,
 }
 
 /// An open journal. Dropping it closes the file.
@@ -70,6 +80,8 @@ pub struct Opened {
     pub checkpoint: Option<Checkpoint>,
     /// What observations before this led to was told before: it may be later than the checkpoint's.
     pub told: Position,
+    /// Time passed up to here after the last observation, and that led to something: milliseconds since the epoch.
+    pub advanced: i64,
     /// The observations after the checkpoint.
     pub tail: Tail,
     /// What was wrong with the file, and what became of it.
@@ -96,6 +108,15 @@ impl Journal {
         Ok(Opened { notes, ..opened })
     }
 
+    /// Opens a journal that must be there, to read it: a damaged one is refused and left where it is.
+    ///
+    /// # Errors
+    /// As [`Journal::open`], and where there is none, or it is damaged.
+    pub fn open_existing(path: &Path) -> Result<Opened, Error> {
+        std::fs::metadata(path).map_err(|error| Fault::Disk(error).at(path))?;
+        Self::try_open(path, Limits::default()).map_err(|fault| fault.at(path))
+    }
+
     /// Opens without mending anything.
     pub(super) fn try_open(path: &Path, limits: Limits) -> Result<Opened, Fault> {
         let (database, new) = file::open(path)?;
@@ -114,7 +135,14 @@ impl Journal {
         let from = journal.checkpoint.unwrap_or(journal.stored.base);
         journal.rows(from)?.verify()?;
         let tail = Tail::new(journal.rows(from)?, from);
-        Ok(Opened { told: journal.stored.told, journal, checkpoint, tail, notes: Vec::new() })
+        Ok(Opened {
+            told: journal.stored.told,
+            advanced: journal.stored.advanced,
+            journal,
+            checkpoint,
+            tail,
+            notes: Vec::new(),
+        })
     }
 
     pub(super) fn over(path: &Path, limits: Limits, database: Database) -> Self {
@@ -137,7 +165,8 @@ impl Journal {
     pub(super) fn begin(path: &Path, limits: Limits, saved: &Salvaged) -> Result<Opened, Fault> {
         let mut journal = Self::try_open(path, limits)?.journal;
         journal.stored = Stored { base: saved.base, head: saved.base, told: saved.told, ..Stored::default() };
-        journal.write(&saved.rows, saved.told, saved.checkpoint.as_ref())?;
+        let told = Told { position: saved.told, at: saved.advanced };
+        journal.write(&saved.rows, told, saved.checkpoint.as_ref())?;
         drop(journal);
         Self::try_open(path, limits)
     }
@@ -197,7 +226,8 @@ impl Journal {
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Position, Error> {
         let rows = row::rows(self.stored.head, lines);
-        let told = checkpoint.map_or(self.stored.told, |checkpoint| checkpoint.settled);
+        let position = checkpoint.map_or(self.stored.told, |checkpoint| checkpoint.settled);
+        let told = Told { position, at: self.stored.advanced };
         self.write(&rows, told, checkpoint).map_err(|fault| fault.at(&self.path))?;
         Ok(self.stored.head)
     }
@@ -228,11 +258,12 @@ impl Journal {
     pub(super) fn write(
         &mut self,
         rows: &[Row],
-        told: Position,
+        told: Told,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<(), Fault> {
         let mut stored = self.stored;
-        stored.told = stored.told.max(told);
+        stored.told = stored.told.max(told.position);
+        stored.advanced = stored.advanced.max(told.at);
         for row in rows {
             debug_assert_eq!(row.start, stored.head, "rows follow each other");
             stored.head = row.end;
@@ -417,12 +448,14 @@ impl CheckpointHead {
 
 impl Stored {
     fn encode(self) -> Vec<u8> {
-        summed(&numbers(&[self.base.0, self.head.0, self.told.0, self.lines, self.bytes, self.thinned]))
+        let Self { base, head, told, lines, bytes, thinned, advanced } = self;
+        summed(&numbers(&[base.0, head.0, told.0, lines, bytes, thinned, advanced.cast_unsigned()]))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let [base, head, told, lines, bytes, thinned] = read_numbers(checked(bytes)?)?;
-        Some(Self { base: Position(base), head: Position(head), told: Position(told), lines, bytes, thinned })
+        let [base, head, told, lines, bytes, thinned, advanced] = read_numbers(checked(bytes)?)?;
+        let [base, head, told] = [base, head, told].map(Position);
+        Some(Self { base, head, told, lines, bytes, thinned, advanced: advanced.cast_signed() })
     }
 }
 

@@ -29,7 +29,8 @@ pub fn is_over(observation: &Observation) -> bool {
             Subject::Workload { .. }
             | Subject::Revision { .. }
             | Subject::Pod { .. }
-            | Subject::Job { .. } => true,
+            | Subject::Job { .. }
+            | Subject::ConfigMap { .. } => true,
         },
         _ => false,
     }
@@ -48,6 +49,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
         Fact::RevisionIs(revision) => ("revision", cluster, &revision.uid).hash(to),
         Fact::PodIs(pod) => ("pod", cluster, &pod.uid).hash(to),
         Fact::JobIs(job) => ("job", cluster, &job.uid).hash(to),
+        Fact::ConfigMapIs(map) => ("configmap", cluster, &map.uid).hash(to),
         Fact::Absent { subject } => match subject {
             Subject::Tag { repository, tag } => ("tag", repository, tag).hash(to),
             Subject::Branch { url, branch } => ("branch", url, branch).hash(to),
@@ -55,6 +57,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
             Subject::Revision { uid } => ("revision", cluster, uid).hash(to),
             Subject::Pod { uid } => ("pod", cluster, uid).hash(to),
             Subject::Job { uid } => ("job", cluster, uid).hash(to),
+            Subject::ConfigMap { uid } => ("configmap", cluster, uid).hash(to),
         },
         Fact::LookCompleted { scope, .. } => ("look", cluster, scope).hash(to),
         Fact::LookFailed { scope, .. } => ("failed", cluster, scope).hash(to),

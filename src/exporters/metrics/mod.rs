@@ -9,6 +9,7 @@ mod document;
 mod format;
 mod gauges;
 mod histogram;
+mod journal;
 mod latch;
 mod seen;
 mod series;
@@ -18,6 +19,7 @@ mod work;
 
 pub use document::document;
 pub use format::{Format, from_openmetrics};
+pub use journal::JournalNumbers;
 pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,6 +45,7 @@ pub struct Metrics {
     work: Work,
     observations: Series<Counter>,
     dropped: Series<Counter>,
+    journal: journal::Journal,
     seen: Mutex<Seen>,
 }
 
@@ -67,6 +70,7 @@ impl Metrics {
             restarts: Series::register(to, &table::RESTARTS, Counter::default, &refused),
             work: Work::register(to, &refused),
             observations: Series::register(to, &table::OBSERVATIONS, Counter::default, &refused),
+            journal: journal::Journal::register(to, &refused),
             dropped,
             seen: Mutex::new(Seen::new()),
             registry,
@@ -126,6 +130,11 @@ impl Metrics {
     /// Counts an observation that was taken in.
     pub fn observation(&self, observation: &Observation) {
         self.observations.with(&[&observation.source.to_string()]).inc();
+    }
+
+    /// Takes the present state of the journal.
+    pub fn journal(&self, numbers: &JournalNumbers) {
+        self.journal.take(numbers);
     }
 
     /// The whole exposition: what was counted so far, and the snapshot's gauges.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::super::compact::{Keep, Pass};
 use super::super::error::Fault;
 use super::super::row::Line;
+use super::super::store::Told;
 use super::super::{Error, Journal, Limits, Position, State};
 use super::Progress;
 use super::pending::Pending;
@@ -34,6 +35,10 @@ pub struct Keeper {
     progress: watch::Sender<Progress>,
     pending: Pending,
     told: Position,
+    /// The tracker's time that is to be written with the next commit.
+    advanced: i64,
+    /// The one that was.
+    advanced_written: i64,
     keep: Option<Keep>,
     pass: Option<Pass>,
     limits_checked: Option<Instant>,
@@ -82,6 +87,8 @@ impl Keeper {
             progress,
             pending: Pending::new(at, limits.waiting_bytes_max),
             told: at,
+            advanced: i64::MIN,
+            advanced_written: i64::MIN,
             keep: None,
             pass: None,
             limits_checked: None,
@@ -92,8 +99,8 @@ impl Keeper {
 
     pub fn run(mut self) {
         loop {
-            let Taken { commands, told, closing } = self.shared.take(self.wait());
-            self.told = told;
+            let Taken { commands, told, advanced, closing } = self.shared.take(self.wait(), self.advanced);
+            (self.told, self.advanced) = (told, advanced);
             for command in commands {
                 self.take(command);
             }
@@ -142,7 +149,8 @@ impl Keeper {
     }
 
     fn commit(&mut self) {
-        if self.pending.is_empty() && self.retry.is_none() {
+        let nothing = self.pending.is_empty() && self.advanced <= self.advanced_written;
+        if nothing && self.retry.is_none() {
             return;
         }
         if let Some(last) = self.last_commit {
@@ -172,7 +180,11 @@ impl Keeper {
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let checkpoint = self.pending.checkpoint.take();
-        let written = journal.write(self.pending.rows(), self.told, checkpoint.as_ref());
+        let written = journal.write(
+            self.pending.rows(),
+            Told { position: self.told, at: self.advanced },
+            checkpoint.as_ref(),
+        );
         self.pending.checkpoint = checkpoint;
         written
     }
@@ -202,7 +214,8 @@ impl Keeper {
             status.commits += 1;
         });
         self.say_stored();
-        self.progress.send_replace(Progress { durable: head, degraded: false });
+        self.advanced_written = self.advanced;
+        self.progress.send_replace(Progress { durable: head, advanced: self.advanced, degraded: false });
     }
 
     fn refused(&mut self, why: String) {

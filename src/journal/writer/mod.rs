@@ -9,8 +9,8 @@ mod pending;
 mod queue;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub const SLOW_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     durable: Position,
+    /// The tracker's time that was written, in milliseconds since the epoch.
+    advanced: i64,
     /// Waiting would be in vain for now.
     degraded: bool,
 }
@@ -39,7 +41,7 @@ pub struct Writer {
     progress: watch::Receiver<Progress>,
     /// Somebody waited in vain; nobody does again before there is progress.
     late: AtomicBool,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -78,10 +80,10 @@ impl Writer {
         keeper: impl FnOnce(Arc<Shared>, watch::Sender<Progress>) -> Keeper,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(at, waiting_max));
-        let (send, progress) = watch::channel(Progress { durable: at, degraded: false });
+        let (send, progress) = watch::channel(Progress { durable: at, advanced: i64::MIN, degraded: false });
         let keeper = keeper(shared.clone(), send);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || keeper.run())?;
-        Ok(Self { shared, progress, late: AtomicBool::new(false), thread: Some(thread) })
+        Ok(Self { shared, progress, late: AtomicBool::new(false), thread: Mutex::new(Some(thread)) })
     }
 
     /// Hands observations over and says where the next will stand. Never waits. `told`: what observations before
@@ -93,6 +95,12 @@ impl Writer {
     /// Hands a checkpoint over, of the state after everything that was handed over so far.
     pub fn checkpoint(&self, bytes: Vec<u8>, told: Position) {
         self.shared.checkpoint(bytes, told);
+    }
+
+    /// Notes that time alone led to something: the tracker was at `at` (milliseconds since the epoch). A start
+    /// lets time pass up to there after the last observation.
+    pub fn advanced(&self, at: i64) {
+        self.shared.advanced(at);
     }
 
     /// Says what compaction must leave alone from now on. Before this was said nothing is compacted.
@@ -113,18 +121,27 @@ impl Writer {
     /// Waits until everything before a position is durable, but no longer than `at_most`, and not at all while
     /// the disk is known to refuse or to be late. True if it is durable.
     pub async fn durable(&self, position: Position, at_most: Duration) -> bool {
+        self.reached(at_most, |progress| progress.durable >= position).await
+    }
+
+    /// The same for [`Writer::advanced`].
+    pub async fn durable_advance(&self, at: i64, at_most: Duration) -> bool {
+        self.reached(at_most, |progress| progress.advanced >= at).await
+    }
+
+    async fn reached(&self, at_most: Duration, is: impl Fn(&Progress) -> bool) -> bool {
         let mut progress = self.progress.clone();
         let now = *progress.borrow_and_update();
-        if now.durable >= position {
+        if is(&now) {
             self.late.store(false, Ordering::Relaxed);
             return true;
         }
         if now.degraded || self.late.load(Ordering::Relaxed) {
             return false;
         }
-        let enough = |progress: &Progress| progress.durable >= position || progress.degraded;
+        let enough = |progress: &Progress| is(progress) || progress.degraded;
         let waited = tokio::time::timeout(at_most, progress.wait_for(enough)).await;
-        let durable = matches!(&waited, Ok(Ok(progress)) if progress.durable >= position);
+        let durable = matches!(&waited, Ok(Ok(progress)) if is(progress));
         self.late.store(!durable, Ordering::Relaxed);
         durable
     }
@@ -133,7 +150,7 @@ impl Writer {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = self.shared.status(Instant::now());
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+        if self.thread().as_ref().is_none_or(JoinHandle::is_finished) {
             status.state = State::Degraded("the journal's thread has ended".into());
         }
         status
@@ -146,13 +163,18 @@ impl Writer {
     }
 
     /// Writes what it has, tries once where the disk refuses, and closes the file. Blocks for as long.
-    pub fn finish(mut self) {
+    pub fn finish(&self) {
         self.shared.close();
-        if let Some(thread) = self.thread.take()
+        let thread = self.thread().take();
+        if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::error!("the journal's thread broke; what it had not written is lost");
         }
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

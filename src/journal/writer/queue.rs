@@ -48,6 +48,7 @@ struct Queue {
     /// Where the next observation will stand.
     head: Position,
     told: Position,
+    advanced: i64,
     dropped: u64,
     closing: bool,
 }
@@ -71,6 +72,7 @@ struct Known {
 pub struct Taken {
     pub commands: VecDeque<Command>,
     pub told: Position,
+    pub advanced: i64,
     pub closing: bool,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
             observations: 0,
             head: at,
             told: at,
+            advanced: i64::MIN,
             dropped: 0,
             closing: false,
         };
@@ -131,19 +134,32 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    pub fn advanced(&self, at: i64) {
+        let mut queue = self.queue();
+        queue.advanced = queue.advanced.max(at);
+        drop(queue);
+        self.wake.notify_one();
+    }
+
     pub fn close(&self) {
         self.queue().closing = true;
         self.wake.notify_one();
     }
 
-    /// Takes everything, waiting for something to come for at most `wait`.
-    pub fn take(&self, wait: Duration) -> Taken {
+    /// Takes everything, waiting for something to come for at most `wait`; also for a later time than `advanced`.
+    pub fn take(&self, wait: Duration, advanced: i64) -> Taken {
         let queue = self.queue();
-        let idle = |queue: &mut Queue| queue.commands.is_empty() && !queue.closing;
+        let idle =
+            |queue: &mut Queue| queue.commands.is_empty() && queue.advanced <= advanced && !queue.closing;
         let (mut queue, _) =
             self.wake.wait_timeout_while(queue, wait, idle).unwrap_or_else(PoisonError::into_inner);
         queue.observations = 0;
-        Taken { commands: std::mem::take(&mut queue.commands), told: queue.told, closing: queue.closing }
+        Taken {
+            commands: std::mem::take(&mut queue.commands),
+            told: queue.told,
+            advanced: queue.advanced,
+            closing: queue.closing,
+        }
     }
 
     /// Waits, but not once the program is ending.

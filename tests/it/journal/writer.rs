@@ -50,7 +50,7 @@ async fn what_was_handed_over_is_durable_and_found_again() {
     writer.append(some(1000..1010), Position(1000));
     let tail = writer.since(observation(500).observed_at.0).await.expect("a tail");
     assert!(read(tail).iter().any(|(position, _)| *position == Position(500)));
-    tokio::task::spawn_blocking(|| writer.finish()).await.expect("it ends");
+    tokio::task::spawn_blocking(move || writer.finish()).await.expect("it ends");
     let opened = open(&path);
     assert_eq!(opened.checkpoint.expect("a checkpoint").bytes, b"state");
     assert_eq!(opened.told, Position(1000));
@@ -78,7 +78,7 @@ async fn without_a_disk_it_keeps_observing_and_recovers() {
     assert!(known.wants_checkpoint, "what is on disk does not lead to the present state");
     writer.checkpoint(b"present".to_vec(), at);
     status(&writer, |status| !status.wants_checkpoint).await;
-    tokio::task::spawn_blocking(|| writer.finish()).await.expect("it ends");
+    tokio::task::spawn_blocking(move || writer.finish()).await.expect("it ends");
     let opened = open(&path);
     let checkpoint = opened.checkpoint.expect("a checkpoint");
     assert_eq!((checkpoint.position, &checkpoint.bytes[..]), (Position(5100), &b"present"[..]));
@@ -121,7 +121,9 @@ async fn a_file_that_breaks_while_it_is_open_is_begun_anew() {
     let path = folder.path().join("journal");
     let limits = Limits { observations_max: 3000, ..Limits::default() };
     let mut journal = Journal::open(&path, limits).expect("a journal").journal;
-    (0..40).for_each(|n| drop(journal.append(&observations(n * 100..n * 100 + 100)).expect("append")));
+    for start in (0..4000).step_by(100) {
+        journal.append(&observations(start..start + 100)).expect("append");
+    }
     drop(journal);
     harm_rows(&path);
     // Whether opening notices or the first compaction does, depends on where the harm is.
