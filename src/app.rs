@@ -3,39 +3,34 @@
 //! One task owns the tracker; everything else talks to it through bounded channels. Nobody waits for a
 //! scrape, and a slow source slows nobody but itself.
 
+pub mod bundle;
+mod follower;
+mod memory;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
+use self::follower::Follower;
 use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, EVENTS_KEPT, EventRecord, HttpState, Ready};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, HttpState, Ready};
 use crate::image::Repository;
+use crate::journal;
 use crate::observation::{
     Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interests, Interval, LiveWhen,
     LookFailure, Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
 };
-use crate::observers::{self, REPORT_QUEUE_SIZE, Report, Reporter, now};
-use crate::tracker::{Event, Tracker};
+use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
 
-/// Reports taken in one go before events are handed on.
-const BATCH_MAX: usize = 512;
-/// The page and the gauges are at most this old. Publishing copies the state, so a large one is published less
-/// often: never more than a tenth of the time goes into it.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-/// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
-/// of the state after each would be most of what an idle program does.
-const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// The tracker is asked at least this often, whatever it says of deadlines.
-const IDLE_MAX: Duration = Duration::from_secs(5);
-/// What is under way at the end gets this long.
+/// What is under way at the end gets this long, the last commit of the journal included.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until a kubeconfig that could not be used is read again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(30);
@@ -49,6 +44,12 @@ pub enum Error {
     /// The collector's address in `traces.endpoint` cannot be used.
     #[error("traces.endpoint: {0}")]
     Traces(String),
+    /// The journal is in use, of a newer program, or no journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The system has no thread for the journal.
+    #[error("cannot start the journal's thread: {0}")]
+    Thread(std::io::Error),
     /// The folder for copies of git repositories cannot be made.
     #[error("cannot make the folder {}: {source}; name another with --cache", path.display())]
     Cache { path: PathBuf, source: std::io::Error },
@@ -62,6 +63,8 @@ pub struct Running {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub events: broadcast::Sender<EventRecord>,
     tasks: JoinSet<()>,
+    /// Tells the follower to write what it knows and end; it answers when it has.
+    end: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 impl Running {
@@ -74,8 +77,13 @@ impl Running {
         }
     }
 
-    /// Ends every task and waits until they have ended, but not for ever: one may be stuck in a blocking call.
+    /// Writes a last checkpoint, ends every task and waits until they have ended, but not for ever: one may be
+    /// stuck in a blocking call.
     pub async fn stop(mut self) {
+        let (done, written) = oneshot::channel();
+        if self.end.send(done).is_ok() && tokio::time::timeout(STOP_TIMEOUT, written).await.is_err() {
+            tracing::warn!("the journal was not written in time; the next start replays more");
+        }
         if tokio::time::timeout(STOP_TIMEOUT, self.tasks.shutdown()).await.is_err() {
             tracing::warn!("some work did not end in time; it ends with the process");
         }
@@ -108,7 +116,9 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         }
     };
     let ready = Ready::default();
-    let epoch = now().0.unsigned_abs();
+    let recalled = memory::recall(&config.journal, metrics.clone()).await?;
+    // Larger than any before, even if the clock was set back meanwhile.
+    let epoch = now().0.unsigned_abs().max(recalled.epoch + 1);
     let reporter = |kind, name: &str| Reporter::new(SourceId::new(kind, name), epoch, to.clone());
 
     let rules = Fact::ConfigInForce(Box::new(rules(&config)));
@@ -126,19 +136,21 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
     };
     tasks.spawn(observers::registry::run(config.registries.clone(), interests, registries));
-    let follower = Follower {
-        tracker: Tracker::default(),
-        metrics: metrics.clone(),
-        traces,
-        publish,
-        interested,
-        events: events.clone(),
-        ready: ready.clone(),
+    let bundles = match &recalled.writer {
+        Some(writer) => {
+            let (bundles, asked) = Bundles::new();
+            tasks.spawn(bundle::serve(asked, Arc::downgrade(writer)));
+            bundles
+        }
+        None => Bundles::default(),
     };
-    tasks.spawn(follower.follow(reports));
-    let state = HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready };
+    let (end, ending) = oneshot::channel();
+    let follower =
+        Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
+    tasks.spawn(follower.follow(reports, ending, ready.clone()));
+    let state = HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready, bundles };
     tasks.spawn(http::serve(listener, state, std::future::pending()));
-    Ok(Running { address, snapshots, events, tasks })
+    Ok(Running { address, snapshots, events, tasks, end })
 }
 
 /// Keeps trying to get a client: a kubeconfig may be mounted late, and other sources go on meanwhile.
@@ -160,127 +172,6 @@ async fn watch_cluster(cluster: config::Cluster, reporter: Reporter) {
                 sleep(CONNECT_AGAIN).await;
             }
         }
-    }
-}
-
-/// The task that owns the tracker.
-struct Follower {
-    tracker: Tracker,
-    metrics: Arc<Metrics>,
-    traces: Option<Traces>,
-    publish: watch::Sender<Arc<Snapshot>>,
-    interested: watch::Sender<Arc<Interests>>,
-    events: broadcast::Sender<EventRecord>,
-    ready: Ready,
-}
-
-impl Follower {
-    async fn follow(mut self, mut reports: mpsc::Receiver<Report>) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        let mut publish_at = Instant::now();
-        let mut looks_at = publish_at;
-        // When to publish; nothing is new where it is absent.
-        let mut due = Some(publish_at);
-        self.ready.set(true);
-        loop {
-            let wake = due.unwrap_or_else(|| self.deadline());
-            let mut only_looks = true;
-            tokio::select! {
-                count = reports.recv_many(&mut batch, BATCH_MAX) => {
-                    if count == 0 {
-                        return;
-                    }
-                }
-                () = sleep_until(wake) => {}
-            }
-            let mut events = Vec::new();
-            for report in batch.drain(..) {
-                match report {
-                    Report::Measure(measure) => self.metrics.measure(&measure),
-                    Report::Observation(observation) => {
-                        only_looks &= matches!(observation.fact, Fact::LookCompleted { .. });
-                        self.metrics.observation(&observation);
-                        events.extend(self.tracker.observe(&observation));
-                    }
-                }
-            }
-            events.extend(self.tracker.advance(now()));
-            self.tell(&events);
-            let news = !only_looks || !events.is_empty();
-            let next = if news { publish_at } else { publish_at.max(looks_at) };
-            let at = due.map_or(next, |due| due.min(next));
-            due = Some(at);
-            if Instant::now() >= at {
-                let started = Instant::now();
-                self.publish();
-                publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
-                looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
-                due = None;
-            }
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        let wait = self.tracker.next_deadline().map_or(IDLE_MAX, |deadline| {
-            let millis = (deadline.at.0 - now().0).max(0);
-            Duration::from_millis(millis.unsigned_abs()).clamp(PUBLISH_EVERY, IDLE_MAX)
-        });
-        Instant::now() + wait
-    }
-
-    fn tell(&self, events: &[Event]) {
-        for event in events {
-            self.metrics.event(event);
-            // Nobody listening is no error.
-            let _ = self.events.send(EventRecord::from(event));
-            log(event);
-            let snapshot = self.publish.borrow().clone();
-            match (&self.traces, event) {
-                (Some(traces), Event::Settled(journey)) => traces.settled(journey, &snapshot),
-                (Some(traces), Event::Stuck { id, .. }) => {
-                    if let Some(journey) = self.tracker.journey(*id) {
-                        traces.stuck(journey, &snapshot);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn publish(&self) {
-        let at = now();
-        self.publish.send_replace(Arc::new(Snapshot {
-            at,
-            journeys: self.tracker.journeys().cloned().collect(),
-            destinations: self.tracker.destinations(at),
-            sources: self.tracker.sources(at),
-        }));
-        let interests = self.tracker.interests();
-        self.interested.send_if_modified(|known| {
-            let changed = **known != interests;
-            if changed {
-                *known = Arc::new(interests);
-            }
-            changed
-        });
-    }
-}
-
-/// One structured record per journey event.
-fn log(event: &Event) {
-    let record = EventRecord::from(event);
-    match event {
-        Event::Settled(journey) => tracing::info!(
-            journey = %journey.id,
-            image = %journey.image,
-            destination = %journey.destination,
-            outcome = journey.outcome.map(crate::tracker::Outcome::as_str),
-            "settled"
-        ),
-        Event::Stuck { id, stuck } => {
-            tracing::warn!(journey = %id, stage = stuck.stage.as_str(), reason = stuck.reason.as_str(), "stuck");
-        }
-        _ => tracing::debug!(event = record.name, json = %record.json, "event"),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exporters;
 pub mod http;
 pub mod image;
+pub mod journal;
 pub mod observation;
 pub mod observers;
 pub mod policy;

@@ -41,6 +41,12 @@ pub enum Command {
     Config(ConfigureArgs),
     /// Send a synthetic image down the real path
     Smoketest(SmoketestArgs),
+    /// Print the journeys that come of a journal, an export or a bundle
+    Replay(ReplayArgs),
+    /// Write what was observed of one journey into a file that anybody can replay
+    Bundle(BundleArgs),
+    /// Take observations out of a journal, or into one
+    Journal(JournalArgs),
 }
 
 /// Where the configuration comes from.
@@ -55,6 +61,9 @@ pub struct ConfigArgs {
     /// OTLP collector, such as http://127.0.0.1:4318/v1/traces; overrides the file
     #[arg(long, env = "KNOTMETER_TRACES_ENDPOINT", value_name = "URL")]
     pub traces_endpoint: Option<String>,
+    /// File that remembers what was observed over a restart; overrides the file
+    #[arg(long, env = "KNOTMETER_JOURNAL", value_name = "FILE")]
+    pub journal: Option<PathBuf>,
 }
 
 /// `knotmeter run`
@@ -277,6 +286,57 @@ pub struct SmoketestRunArgs {
     pub server: String,
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+/// `knotmeter replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A journal that no running instance has open, or JSON lines; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only this journey
+    #[arg(long, value_name = "ID")]
+    pub journey: Option<String>,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `knotmeter bundle`
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// Its id, as `status -o wide` and the page show it
+    #[arg(value_name = "JOURNEY")]
+    pub journey: String,
+    /// Replace the names of hosts and people by made-up ones, and leave out what they wrote
+    #[arg(long)]
+    pub redact: bool,
+    /// Folder for the two files, JSON lines and Markdown
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub into: PathBuf,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `knotmeter journal`
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    #[command(subcommand)]
+    pub command: JournalCommand,
+}
+
+/// The commands of `knotmeter journal`. The journal must not be open elsewhere.
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Print every observation as a line of JSON
+    Export {
+        #[arg(value_name = "JOURNAL")]
+        journal: PathBuf,
+    },
+    /// Append observations from JSON lines on standard input
+    Import {
+        #[arg(value_name = "JOURNAL")]
+        journal: PathBuf,
+    },
 }
 
 /// How answers are printed, as kubectl has it.

@@ -59,13 +59,28 @@ impl Instance {
 
     /// The JSON at a path with a query.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let (status, body) = self.ask(path, query).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| self.cannot(format!("it answers {status} and no JSON: {error}")).into())
+    }
+
+    /// What is at a path with a query, as it comes.
+    pub async fn get_bytes(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
+        Ok(self.ask(path, query).await?.1)
+    }
+
+    fn cannot(&self, why: String) -> CannotAsk {
+        CannotAsk { server: self.server.clone(), why }
+    }
+
+    async fn ask(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<(http::StatusCode, Vec<u8>)> {
         let query: String = query
             .iter()
             .map(|(key, value)| format!("{key}={}", encoded(value)))
             .collect::<Vec<_>>()
             .join("&");
         let address = format!("{}{path}?{query}", self.server);
-        let cannot = |why: String| CannotAsk { server: self.server.clone(), why };
+        let cannot = |why: String| self.cannot(why);
         let (status, body) = match &self.way {
             Way::Http(client) => {
                 let answer = client.get(&address).send().await.map_err(|error| cannot(root_cause(&error)))?;
@@ -84,16 +99,16 @@ impl Instance {
         if body.len() > ANSWER_BYTES_MAX {
             return Err(cannot(format!("an answer of {} bytes", body.len())).into());
         }
-        let value: Value = serde_json::from_slice(&body)
-            .map_err(|error| cannot(format!("it answers {status} and no JSON: {error}")))?;
         if !status.is_success() {
+            let value: Value = serde_json::from_slice(&body)
+                .map_err(|error| cannot(format!("it answers {status} and no JSON: {error}")))?;
             let said = value["error"].as_str().unwrap_or("no reason given").to_owned();
             if status == http::StatusCode::BAD_REQUEST {
                 return Err(Usage(said).into());
             }
             return Err(cannot(format!("{status}: {said}")).into());
         }
-        Ok(value)
+        Ok((status, body))
     }
 }
 

@@ -19,6 +19,9 @@ pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
     if let Some(endpoint) = &args.traces_endpoint {
         config.traces.endpoint = Some(endpoint.clone());
     }
+    if let Some(journal) = &args.journal {
+        config.journal.path = Some(journal.clone());
+    }
     Ok(config)
 }
 

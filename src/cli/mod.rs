@@ -6,10 +6,13 @@
 
 mod args;
 mod ask;
+mod bundle;
 mod check;
 mod configure;
 mod demo;
+mod journal;
 mod out;
+mod replay;
 mod run;
 mod scan;
 mod smoke;
@@ -109,5 +112,8 @@ async fn run(typed: Knotmeter) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(args).await,
         Command::Config(args) => configure::run(&args),
         Command::Smoketest(args) => smoke::run(args).await,
+        Command::Replay(args) => replay::run(&args),
+        Command::Bundle(args) => bundle::run(args).await,
+        Command::Journal(args) => journal::run(&args),
     }
 }

@@ -60,7 +60,8 @@ async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Valu
     Ok(instance.get("/api/v1/journeys", &query).await?["journeys"].take())
 }
 
-fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(), out::Error> {
+/// Prints journeys as a table, or one JSON object per line.
+pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(), out::Error> {
     if matches!(output, Output::Json | Output::Yaml) {
         return journeys.iter().try_for_each(out::line);
     }

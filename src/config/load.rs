@@ -46,7 +46,7 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let kubeconfigs = config.clusters.iter_mut().filter_map(|cluster| cluster.kubeconfig.as_mut());
     let docker_configs = config.registries.iter_mut().filter_map(|registry| registry.docker_config.as_mut());
-    for path in kubeconfigs.chain(docker_configs) {
+    for path in kubeconfigs.chain(docker_configs).chain(config.journal.path.as_mut()) {
         // An absolute path replaces the folder: that is what `join` does with one.
         *path = folder.join(&*path);
     }

@@ -44,6 +44,8 @@ pub struct Config {
     pub settle: Settle,
     /// Where traces go.
     pub traces: Traces,
+    /// What is remembered over a restart.
+    pub journal: Journal,
 }
 
 /// An address to listen on.
@@ -256,4 +258,24 @@ impl Default for Settle {
 pub struct Traces {
     /// Full address, such as `http://127.0.0.1:4318/v1/traces`. No traces where absent.
     pub endpoint: Option<String>,
+}
+
+/// The journal: what was observed, so that a restart goes on where it ended.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    /// The file, on a disk of its own to this process, relative to the configuration file. Made where it is missing. Without it a restart begins anew.
+    pub path: Option<PathBuf>,
+    /// Observations that are older and no longer needed are dropped.
+    pub keep: Seconds,
+    /// As many mebibytes of observations at most; the file itself may take twice that.
+    pub max_mebibytes: u64,
+    /// As many observations at most.
+    pub max_observations: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { path: None, keep: Seconds(14.0 * 86400.0), max_mebibytes: 1024, max_observations: 10_000_000 }
+    }
 }

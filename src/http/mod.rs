@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod bundle;
 mod events;
 mod matching;
 mod page;
@@ -16,13 +17,14 @@ mod why;
 mod words;
 
 pub use api::OPENAPI;
+pub use bundle::{BundleRequest, Bundles};
 pub use events::{EVENTS_KEPT, EventRecord};
 pub use matching::Question;
 pub use serve::{serve, serve_with};
 pub use why::{Answer, why};
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -32,7 +34,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -55,9 +57,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/style.css", "how the page looks"),
     ("/metrics", "Prometheus metrics"),
     ("/healthz", "the process answers"),
-    ("/readyz", "ready to serve, with the state of the sources"),
+    ("/readyz", "ready to serve, with the state of the journal and the sources"),
     ("/api/v1/journeys", "journeys, newest first: app, environment, namespace, image, open, limit"),
     ("/api/v1/journeys/{id}", "one journey"),
+    ("/api/v1/journeys/{id}/bundle", "what was observed of one journey, as JSON lines: redact"),
     ("/api/v1/why", "where something is and why: q, namespace"),
     ("/api/v1/sources", "how fresh each source is"),
     ("/api/v1/events", "journey events as they come (server-sent events)"),
@@ -72,22 +75,35 @@ pub struct HttpState {
     /// Made with room for [`EVENTS_KEPT`].
     pub events: broadcast::Sender<EventRecord>,
     pub ready: Ready,
+    pub bundles: Bundles,
 }
 
 /// Whether the journal is open and answers are true. Starts as not ready.
 #[derive(Debug, Clone, Default)]
-pub struct Ready(Arc<AtomicBool>);
+pub struct Ready {
+    ready: Arc<AtomicBool>,
+    journal: Arc<Mutex<Value>>,
+}
 
 impl Ready {
     /// Ready from now on, or no longer.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.ready.store(ready, Ordering::Relaxed);
     }
 
     /// What was set last.
     #[must_use]
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// How the journal is, for the body.
+    pub fn set_journal(&self, journal: Value) {
+        *self.journal.lock().unwrap_or_else(PoisonError::into_inner) = journal;
+    }
+
+    fn journal(&self) -> Value {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -120,6 +136,7 @@ fn handler(path: &str) -> MethodRouter<ServiceState> {
         "/readyz" => get(probe::ready),
         "/api/v1/journeys" => get(api::journeys),
         "/api/v1/journeys/{id}" => get(api::journey),
+        "/api/v1/journeys/{id}/bundle" => get(bundle::bundle),
         "/api/v1/why" => get(api::ask),
         "/api/v1/sources" => get(api::sources),
         "/api/v1/events" => get(events::events),

@@ -70,10 +70,12 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the journal is open and serving; the state of the sources is in the body only.
+/// `GET /readyz`: the journal was read and answers are true; the state of journal and sources is in the body
+/// only, since no restart would mend it.
 pub(super) async fn ready(State(state): State<ServiceState>) -> Response {
     let ready = state.http.ready.get();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let sources = &state.snapshot().sources;
-    (status, Json(json!({ "ready": ready, "sources": sources }))).into_response()
+    (status, Json(json!({ "ready": ready, "journal": state.http.ready.journal(), "sources": sources })))
+        .into_response()
 }

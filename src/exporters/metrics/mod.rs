@@ -10,6 +10,7 @@ mod document;
 mod format;
 mod gauges;
 mod histogram;
+mod journal;
 mod latch;
 mod pulls;
 mod seen;
@@ -21,6 +22,7 @@ mod work;
 
 pub use document::document;
 pub use format::Format;
+pub use journal::JournalNumbers;
 pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,6 +49,7 @@ pub struct Metrics {
     work: Work,
     observations: Series<Counter>,
     dropped: Series<Counter>,
+    journal: journal::Journal,
     seen: Mutex<Seen>,
     pulls: Mutex<Pulls>,
     /// Bytes of the last exposition: the next is about as long.
@@ -74,6 +77,7 @@ impl Metrics {
             restarts: Series::register(to, &table::RESTARTS, Counter::default, &refused),
             work: Work::register(to, &refused),
             observations: Series::register(to, &table::OBSERVATIONS, Counter::default, &refused),
+            journal: journal::Journal::register(to, &refused),
             dropped,
             seen: Mutex::new(Seen::new()),
             pulls: Mutex::default(),
@@ -134,6 +138,11 @@ impl Metrics {
     /// Counts an observation that was taken in.
     pub fn observation(&self, observation: &Observation) {
         self.observations.with(&[&observation.source.to_string()]).inc();
+    }
+
+    /// Takes the present state of the journal.
+    pub fn journal(&self, numbers: &JournalNumbers) {
+        self.journal.take(numbers);
     }
 
     /// The whole exposition: what was counted so far, and the snapshot's gauges.

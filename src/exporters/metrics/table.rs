@@ -195,5 +195,23 @@ families! {
         "Observations taken in";
     DROPPED: Counter, "dropped_total", ["source", "reason"], Folds, Stable, "measure dropped",
         "What was left out, and why";
+    JOURNAL_UP: Gauge, "journal_up", [], Folds, Stable, "journal",
+        "1 while what is observed becomes durable; 0 while the disk refuses or is late";
+    JOURNAL_QUEUED: Gauge, "journal_queued_observations", [], Folds, Stable, "journal",
+        "Observations that are not on disk yet";
+    JOURNAL_OBSERVATIONS: Gauge, "journal_stored_observations", [], Folds, Stable, "journal",
+        "Observations on disk";
+    JOURNAL_BYTES: Gauge, "journal_size_bytes", [], Folds, Stable, "journal", "Bytes of the journal";
+    JOURNAL_BEHIND: Gauge, "journal_replay_observations", [], Folds, Stable, "journal",
+        "Observations after the last checkpoint, which a start replays";
+    JOURNAL_COMMIT_SECONDS: Gauge, "journal_commit_last_duration_seconds", [], Folds, Stable, "journal",
+        "Time of the last commit";
+    JOURNAL_COMMITS: Counter, "journal_commits_total", [], Folds, Stable, "journal", "Durable commits";
+    JOURNAL_DROPPED: Counter, "journal_dropped_total", [], Folds, Stable, "journal",
+        "Observations that the disk did not take and memory could not hold";
+    JOURNAL_COMPACTED: Counter, "journal_compacted_total", [], Folds, Stable, "journal",
+        "Observations dropped to make room, because later ones say more";
+    JOURNAL_REBUILT: Counter, "journal_rebuilt_total", [], Folds, Stable, "journal",
+        "Times that the journal was found damaged and begun anew";
     BUILD: Info, "build", ["version"], Never, Stable, "this program", "Which Knotmeter this is";
 }

@@ -1,0 +1,221 @@
+//! The task that owns the tracker: reports in, journal, events and snapshots out.
+
+mod keeping;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use self::keeping::Keeping;
+use super::memory::Recalled;
+use crate::exporters::Snapshot;
+use crate::exporters::metrics::Metrics;
+use crate::exporters::traces::Traces;
+use crate::http::{EventRecord, Ready};
+use crate::observation::{Fact, Interests, Observation};
+use crate::observers::{Report, now};
+use crate::tracker::{Event, Tracker};
+
+/// Reports taken in one go before events are handed on.
+const BATCH_MAX: usize = 512;
+/// The page and the gauges are at most this old. Publishing copies the state, so a large one is published less
+/// often: never more than a tenth of the time goes into it.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
+/// of the state after each would be most of what an idle program does.
+const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// The tracker is asked at least this often, whatever it says of deadlines.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// See the file's front line.
+pub struct Follower {
+    tracker: Tracker,
+    metrics: Arc<Metrics>,
+    traces: Option<Traces>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    interested: watch::Sender<Arc<Interests>>,
+    events: broadcast::Sender<EventRecord>,
+    keeping: Option<Keeping>,
+    untold: Vec<Event>,
+}
+
+impl Follower {
+    /// Goes on from what was recalled.
+    pub fn new(
+        recalled: Recalled,
+        epoch: u64,
+        metrics: Arc<Metrics>,
+        traces: Option<Traces>,
+        publish: watch::Sender<Arc<Snapshot>>,
+        interested: watch::Sender<Arc<Interests>>,
+        events: broadcast::Sender<EventRecord>,
+    ) -> Self {
+        let keeping = recalled.writer.map(|writer| Keeping::new(writer, recalled.position, epoch));
+        let (tracker, untold) = (recalled.tracker, recalled.untold);
+        Self { tracker, metrics, traces, publish, interested, events, keeping, untold }
+    }
+
+    /// Follows until somebody asks for the end, and writes a last checkpoint then.
+    pub async fn follow(
+        mut self,
+        mut reports: mpsc::Receiver<Report>,
+        mut ending: oneshot::Receiver<oneshot::Sender<()>>,
+        ready: Ready,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        self.publish();
+        self.show_journal(&ready);
+        let untold = std::mem::take(&mut self.untold);
+        self.tell(&untold);
+        ready.set(true);
+        let mut publish_at = Instant::now();
+        let mut looks_at = publish_at;
+        // When to publish; nothing is new where it is absent.
+        let mut due = Some(publish_at);
+        loop {
+            let wake = due.unwrap_or_else(|| self.deadline());
+            tokio::select! {
+                count = reports.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = sleep_until(wake) => {}
+                done = &mut ending => {
+                    self.end().await;
+                    // Whoever asked may have given up waiting.
+                    let _ = done.map(|done| done.send(()));
+                    return;
+                }
+            }
+            let is_look = |report: &Report| match report {
+                Report::Measure(_) => true,
+                Report::Observation(observation) => matches!(observation.fact, Fact::LookCompleted { .. }),
+            };
+            let only_looks = batch.iter().all(is_look);
+            let events = self.take(&mut batch).await;
+            events.iter().for_each(|event| self.metrics.event(event));
+            self.tell(&events);
+            if let Some(keeping) = &mut self.keeping {
+                keeping.told();
+            }
+            let news = !only_looks || !events.is_empty();
+            let next = if news { publish_at } else { publish_at.max(looks_at) };
+            let at = due.map_or(next, |due| due.min(next));
+            due = Some(at);
+            if Instant::now() >= at {
+                let started = Instant::now();
+                self.publish();
+                self.show_journal(&ready);
+                publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
+                looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
+                due = None;
+            }
+            if let Some(keeping) = &mut self.keeping {
+                keeping.keep(&self.tracker, &self.metrics, !events.is_empty());
+            }
+        }
+    }
+
+    /// Takes a batch in, into the journal and the tracker, and lets time pass. What this leads to is durable, or the
+    /// disk is known to refuse or to be late, when this returns.
+    async fn take(&mut self, batch: &mut Vec<Report>) -> Vec<Event> {
+        let mut observations: Vec<Observation> = Vec::with_capacity(batch.len());
+        for report in batch.drain(..) {
+            match report {
+                Report::Measure(measure) => self.metrics.measure(&measure),
+                Report::Observation(observation) => observations.push(*observation),
+            }
+        }
+        let observations = Arc::new(observations);
+        let written = self.keeping.as_mut().map(|keeping| keeping.append(observations.clone()));
+        let mut events = Vec::new();
+        for observation in observations.iter() {
+            self.metrics.observation(observation);
+            events.extend(self.tracker.observe(observation));
+        }
+        let at = now();
+        let advanced = self.tracker.advance(at);
+        if let (Some(keeping), Some(position)) = (&self.keeping, written) {
+            let counted = |event: &Event| matches!(event, Event::Settled(_) | Event::Restarted { .. });
+            keeping.durable(position, advanced.iter().any(counted).then_some(at)).await;
+        }
+        events.extend(advanced);
+        events
+    }
+
+    async fn end(mut self) {
+        let Some(keeping) = self.keeping.take() else { return };
+        keeping.end(&self.tracker, &self.metrics).await;
+    }
+
+    fn deadline(&self) -> Instant {
+        let wait = self.tracker.next_deadline().map_or(IDLE_MAX, |deadline| {
+            let millis = (deadline.at.0 - now().0).max(0);
+            Duration::from_millis(millis.unsigned_abs()).clamp(PUBLISH_EVERY, IDLE_MAX)
+        });
+        Instant::now() + wait
+    }
+
+    fn tell(&self, events: &[Event]) {
+        for event in events {
+            // Nobody listening is no error.
+            let _ = self.events.send(EventRecord::from(event));
+            log(event);
+            let snapshot = self.publish.borrow().clone();
+            match (&self.traces, event) {
+                (Some(traces), Event::Settled(journey)) => traces.settled(journey, &snapshot),
+                (Some(traces), Event::Stuck { id, .. }) => {
+                    if let Some(journey) = self.tracker.journey(*id) {
+                        traces.stuck(journey, &snapshot);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let at = now();
+        self.publish.send_replace(Arc::new(Snapshot {
+            at,
+            journeys: self.tracker.journeys().cloned().collect(),
+            destinations: self.tracker.destinations(at),
+            sources: self.tracker.sources(at),
+        }));
+        let interests = self.tracker.interests();
+        self.interested.send_if_modified(|known| {
+            let changed = **known != interests;
+            if changed {
+                *known = Arc::new(interests);
+            }
+            changed
+        });
+    }
+
+    fn show_journal(&self, ready: &Ready) {
+        let status = keeping::status(self.keeping.as_ref());
+        self.metrics.journal(&keeping::gauges(&status));
+        ready.set_journal(serde_json::to_value(&status).unwrap_or_default());
+    }
+}
+
+/// One structured record per journey event.
+fn log(event: &Event) {
+    let record = EventRecord::from(event);
+    match event {
+        Event::Settled(journey) => tracing::info!(
+            journey = %journey.id,
+            image = %journey.image,
+            destination = %journey.destination,
+            outcome = journey.outcome.map(crate::tracker::Outcome::as_str),
+            "settled"
+        ),
+        Event::Stuck { id, stuck } => {
+            tracing::warn!(journey = %id, stage = stuck.stage.as_str(), reason = stuck.reason.as_str(), "stuck");
+        }
+        _ => tracing::debug!(event = record.name, json = %record.json, "event"),
+    }
+}

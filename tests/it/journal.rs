@@ -1,0 +1,7 @@
+//! The journal on a real disk: what is appended comes back, whatever happened to the process or the file.
+
+mod compaction;
+mod damage;
+mod facts;
+mod store;
+mod writer;
