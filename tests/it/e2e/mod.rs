@@ -16,6 +16,7 @@ mod process;
 mod prometheus;
 mod real_parts;
 mod receivers;
+mod restart;
 mod shown;
 mod truth;
 mod world;
