@@ -9,6 +9,7 @@ mod checkpoint;
 mod cluster;
 mod day;
 mod idle;
+mod journal;
 mod policy;
 mod reference;
 mod scrape;
@@ -30,13 +31,16 @@ type Figure = (&'static str, fn(&str) -> serde_json::Value);
 fn main() {
     // Cargo adds `--bench`; the first word that is no flag is the filter.
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
-    let benches: [Named; 6] = [
+    let benches: [Named; 9] = [
         ("image_reference", reference::bench),
         ("tags_page", tags::bench),
         ("policy_semver", policy::bench),
         ("watch_event", cluster::bench),
         ("checkpoint_write", checkpoint::write),
         ("checkpoint_restore", checkpoint::restore),
+        ("journal_one", journal::one),
+        ("journal_many", journal::many),
+        ("journal_reopen", journal::reopen),
     ];
     for (name, bench) in benches {
         if name.contains(&filter) {

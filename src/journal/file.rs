@@ -26,8 +26,18 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     })
 }
 
-/// Opens or makes the file. `true` where it was not there before, or empty.
-pub fn open(path: &Path) -> Result<(Database, bool), Fault> {
+/// What was there before a file was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Nothing,
+    /// A file without content: somebody made it, or something cut it.
+    Empty,
+    Something,
+}
+
+/// Opens or makes the file.
+pub fn open(path: &Path) -> Result<(Database, Before), Fault> {
+    let missing = !path.exists();
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Fault::Disk)?;
     }
@@ -43,15 +53,19 @@ pub fn open(path: &Path) -> Result<(Database, bool), Fault> {
     if !found.is_file() {
         return Err(Fault::NotAJournal("no regular file"));
     }
-    let new = found.len() == 0;
-    if !new {
-        recognise(&file)?;
-    }
+    let before = match found.len() {
+        0 if missing => Before::Nothing,
+        0 => Before::Empty,
+        _ => {
+            recognise(&file)?;
+            Before::Something
+        }
+    };
     if found.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600)).map_err(Fault::Disk)?;
     }
     let database = guarded(|| Ok(Builder::new().set_cache_size(CACHE_BYTES).create_file(file)?))?;
-    Ok((database, new))
+    Ok((database, before))
 }
 
 /// Is this a journal, if perhaps a damaged one? Another program's file is never touched.

@@ -45,13 +45,15 @@ impl Line {
     ///
     /// # Errors
     /// It is no JSON object that says when it was observed.
-    pub fn from_json(json: Vec<u8>) -> Result<Self, serde_json::Error> {
+    pub fn from_json(json: Vec<u8>) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Envelope {
-            observed_at: Time,
+            observed_at: String,
         }
-        let envelope: Envelope = serde_json::from_slice(&json)?;
-        Ok(Self { json, at: envelope.observed_at.0 })
+        let envelope: Envelope = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        let at = Time::from_rfc3339(&envelope.observed_at)
+            .ok_or_else(|| format!("{:?} in observed_at is no RFC 3339 time", envelope.observed_at))?;
+        Ok(Self { json, at: at.0 })
     }
 }
 

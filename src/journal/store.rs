@@ -7,7 +7,7 @@ use redb::{
 };
 
 use super::error::Fault;
-use super::file::{self, guarded};
+use super::file::{self, Before, guarded};
 use super::row::{self, Line, Row};
 use super::salvage::Salvaged;
 use super::tail::{Rows, Tail};
@@ -119,10 +119,10 @@ impl Journal {
 
     /// Opens without mending anything.
     pub(super) fn try_open(path: &Path, limits: Limits) -> Result<Opened, Fault> {
-        let (database, new) = file::open(path)?;
+        let (database, before) = file::open(path)?;
         let mut journal = Self::over(path, limits, database);
         let known = guarded(|| journal.is_known())?;
-        if new || !known {
+        if before != Before::Something || !known {
             journal.write_format()?;
             file::sync_folder(path).map_err(Fault::Disk)?;
         }
@@ -135,13 +135,15 @@ impl Journal {
         let from = journal.checkpoint.unwrap_or(journal.stored.base);
         journal.rows(from)?.verify()?;
         let tail = Tail::new(journal.rows(from)?, from);
+        let empty = || format!("the journal {} was empty, and is begun anew", path.display());
+        let notes: Vec<String> = (before == Before::Empty).then(empty).into_iter().collect();
         Ok(Opened {
             told: journal.stored.told,
             advanced: journal.stored.advanced,
             journal,
             checkpoint,
             tail,
-            notes: Vec::new(),
+            notes,
         })
     }
 

@@ -17,6 +17,7 @@ pub mod process;
 mod prometheus;
 mod real_parts;
 mod receivers;
+mod restart;
 mod settings;
 mod shown;
 mod truth;

@@ -41,6 +41,10 @@ impl Program {
         std::fs::read_to_string(&self.errors).unwrap_or_default()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails the test if it has ended.
     pub fn still_runs(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child of ours") {

@@ -16,7 +16,7 @@ fn limits(observations_max: u64) -> Limits {
 /// A journal with everything checkpointed.
 fn filled(path: &std::path::Path, limits: Limits, observations: &[Observation]) -> Journal {
     let mut journal = Journal::open(path, limits).expect("a journal").journal;
-    for some in observations.chunks(200) {
+    for some in observations.chunks(60) {
         journal.append(some).expect("append");
     }
     checkpointed(&mut journal);

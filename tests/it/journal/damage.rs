@@ -34,7 +34,11 @@ fn harm() -> impl Strategy<Value = Harm> {
 
 fn do_harm(path: &Path, harm: &Harm) {
     let mut bytes = fs::read(path).expect("the file");
-    let place = |at: f64| ((bytes.len() as f64 * at) as usize).min(bytes.len() - 1);
+    let last = bytes.len().saturating_sub(1);
+    let place = |at: f64| ((bytes.len() as f64 * at) as usize).min(last);
+    if bytes.is_empty() {
+        return;
+    }
     match harm {
         Harm::Cut { at } => bytes.truncate(place(*at)),
         Harm::Flip { at, bit } => {

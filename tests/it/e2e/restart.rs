@@ -1,0 +1,285 @@
+//! One journal, two lives: what was known stays known, what happened in between is found, nothing is told twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use knotmeter::app::{self, Running};
+use knotmeter::config::{self, Config};
+use knotmeter::demo::World;
+use knotmeter::observation::Time;
+use knotmeter::tracker::{Journey, Outcome, Stage, Trigger};
+use serde_json::{Value, json};
+
+use super::process::{Program, knotmeter, program, run};
+use super::world::{config_of, quick, sources_up};
+use super::{Timed, get, until};
+
+/// A Knotmeter with a journal on a world that outlives it.
+struct Life {
+    running: Running,
+    page: String,
+}
+
+fn configuration(world: &World, journal: &Path) -> Value {
+    let mut text = config_of(world.addresses());
+    text["journal"] = json!({"path": journal});
+    text
+}
+
+impl Life {
+    async fn begin(world: &World, journal: &Path, cache: &Path) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let text = configuration(world, journal).to_string();
+        let config: Config = config::parse(&text, Path::new("test.yaml")).unwrap();
+        let running = app::start(config, cache.to_owned()).await.unwrap();
+        let page = format!("http://{}", running.address);
+        until("every source is up", async || sources_up(&page, 3).await.then_some(())).await;
+        Self { running, page }
+    }
+
+    async fn journey(&self, what: &str, fits: impl Fn(&Journey) -> bool) -> Journey {
+        until(what, async || {
+            let snapshot = self.running.snapshots.borrow().clone();
+            snapshot.journeys.iter().find(|journey| fits(journey)).cloned()
+        })
+        .await
+    }
+
+    fn journeys(&self) -> Vec<Journey> {
+        self.running.snapshots.borrow().journeys.clone()
+    }
+
+    /// `journeys_total` by its labels, where anything was counted.
+    async fn totals(&self) -> BTreeMap<String, f64> {
+        let text = reqwest::get(format!("{}/metrics", self.page)).await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("knotmeter_journeys_total"));
+        let numbers = lines.filter_map(|line| line.rsplit_once(' '));
+        let numbers = numbers.map(|(labels, number)| (labels.to_owned(), number.parse().unwrap()));
+        numbers.filter(|(_, number)| *number > 0.0).collect()
+    }
+}
+
+fn settled_in<'a>(environment: &'a str, image: &'a str) -> impl Fn(&Journey) -> bool + 'a {
+    move |journey| {
+        journey.settled
+            && *journey.destination.environment == *environment
+            && journey.image.to_string() == image
+    }
+}
+
+struct Ground {
+    world: World,
+    folder: tempfile::TempDir,
+    journal: PathBuf,
+    cache: PathBuf,
+}
+
+async fn ground() -> Ground {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let world = World::start(quick()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, cache) = (folder.path().join("journal"), folder.path().join("cache"));
+    Ground { world, folder, journal, cache }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_start_goes_on_where_the_first_ended() {
+    let _timed = Timed::part("restart");
+    let Ground { world, folder: _folder, journal, cache } = ground().await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", world.addresses().registry);
+    let first = Life::begin(&world, &journal, &cache).await;
+    world.push("team/web", "v1.0.1").await.unwrap();
+    let before = first.journey("v1.0.1 settles in prod", settled_in("prod", &image("v1.0.1"))).await;
+    first.journey("and in staging", settled_in("staging", &image("v1.0.1"))).await;
+    assert_eq!(before.outcome, Some(Outcome::Live));
+    let totals = first.totals().await;
+    assert_eq!(totals.values().sum::<f64>(), 2.0, "{totals:?}");
+    first.running.stop().await;
+
+    // While nobody watches: a push that goes live, a tag that is deleted, a workload that is deleted.
+    let stopped = Time::from(chrono::Utc::now());
+    let push = world.push("team/web", "v1.0.2").await.unwrap();
+    world.delete("/apis/apps/v1/namespaces/staging/deployments/worker").await.unwrap();
+    let second = Life::begin(&world, &journal, &cache).await;
+    assert_eq!(second.totals().await, totals, "not one less, and none twice");
+
+    let found = second.journey("v1.0.2 settles in prod", settled_in("prod", &image("v1.0.2"))).await;
+    assert_eq!((found.outcome, found.trigger), (Some(Outcome::Live), Trigger::Push));
+    let pushed = found.stages.evidence(Stage::Pushed).expect("the push is known").interval;
+    let truth = Time::from(push.at);
+    assert!(pushed.not_before <= truth && truth <= pushed.not_after, "{pushed:?} and {truth}");
+    assert!(pushed.not_before.is_known(), "the last look before the end bounds it");
+    assert!(pushed.not_before < stopped, "the last look was before the end");
+    second.journey("v1.0.2 settles in staging", settled_in("staging", &image("v1.0.2"))).await;
+
+    // What settled before is there as it was, and did not settle again.
+    let known: Vec<Journey> =
+        second.journeys().into_iter().filter(|journey| journey.id == before.id).collect();
+    assert_eq!(known, [before.clone()], "as it was");
+    let after = second.totals().await;
+    assert_eq!(after.values().sum::<f64>(), 4.0, "{after:?}");
+    assert!(totals.iter().all(|(labels, count)| after[labels] >= *count), "{totals:?} {after:?}");
+    // Deleted meanwhile: gone at the first complete look.
+    let snapshot = second.running.snapshots.borrow().clone();
+    let is_worker = |status: &&knotmeter::tracker::DestinationStatus| {
+        &*status.destination.app == "worker" && &*status.destination.environment == "staging"
+    };
+    assert!(!snapshot.destinations.iter().any(|status| is_worker(&status)), "the workload is gone");
+    let ready = get(&format!("{}/readyz", second.page)).await.unwrap();
+    assert_eq!(ready["journal"]["state"], "ok", "{ready}");
+    second.running.stop().await;
+    world.stop().await;
+}
+
+/// A kill leaves the file as it is at that moment: so a copy is what it would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_loses_no_total_and_doubles_none() {
+    let _timed = Timed::part("kill");
+    let Ground { world, folder, journal, cache } = ground().await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", world.addresses().registry);
+    let first = Life::begin(&world, &journal, &cache).await;
+    world.push("team/web", "v1.0.1").await.unwrap();
+    first.journey("v1.0.1 settles in prod", settled_in("prod", &image("v1.0.1"))).await;
+    first.journey("and in staging", settled_in("staging", &image("v1.0.1"))).await;
+    let totals = first.totals().await;
+    let killed = folder.path().join("killed");
+    std::fs::copy(&journal, &killed).unwrap();
+    first.running.stop().await;
+    let second = Life::begin(&world, &killed, &cache).await;
+    assert_eq!(second.totals().await, totals);
+    second.running.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_and_got_over() {
+    let _timed = Timed::part("full disk");
+    let Ground { world, folder, journal, .. } = ground().await;
+    let file = folder.path().join("knotmeter.json");
+    let mut text = configuration(&world, &journal);
+    text["clusters"][0]["kubeconfig"] = json!(world.addresses().kubeconfig);
+    std::fs::write(&file, text.to_string()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    // Without the signal a write beyond the limit is an error, as on a full disk.
+    let exe = env!("CARGO_BIN_EXE_knotmeter");
+    let script = format!("trap '' XFSZ; exec {exe} run --config {} --listen {address}", file.display());
+    let mut running = Program::start(program("sh", &["-c", &script], folder.path()), "dash", folder.path());
+    let page = format!("http://{address}");
+    until("it is ready", async || (get(&format!("{page}/readyz")).await?["ready"] == true).then_some(()))
+        .await;
+    until("every source is up", async || sources_up(&page, 3).await.then_some(())).await;
+
+    // Another one on the same file is refused.
+    let other = ["run", "--config", &file.display().to_string(), "--listen", "127.0.0.1:0"];
+    let refused = run(knotmeter(&other, folder.path()), "knotmeter").await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let said = format!("the journal {} is in use by another process", journal.display());
+    assert!(refused.err.contains(&said), "{refused:?}");
+
+    let limit = async |bytes: &str| {
+        let arguments = ["--pid".to_owned(), running.id().to_string(), format!("--fsize={bytes}")];
+        run(program("prlimit", &arguments, folder.path()), "util-linux").await.done();
+    };
+    limit("4096:unlimited").await;
+    let state = async || Some(get(&format!("{page}/readyz")).await?["journal"].clone());
+    let degraded = until("the full disk is told", async || {
+        state().await.filter(|journal| journal["state"] == "degraded")
+    })
+    .await;
+    assert!(degraded["reason"].as_str().unwrap().contains("journal"), "{degraded}");
+    // It goes on observing, and says so in a metric.
+    world.push("team/web", "v1.0.1").await.unwrap();
+    until("v1.0.1 is live", async || {
+        let answer = get(&format!("{page}/api/v1/journeys?image=team/web:v1.0.1&environment=prod")).await?;
+        (answer["journeys"][0]["outcome"] == "live").then_some(())
+    })
+    .await;
+    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("knotmeter_journal_up{} 0"), "{metrics}");
+    limit("unlimited:unlimited").await;
+    let well = until("it is written again", async || {
+        state().await.filter(|journal| journal["state"] == "ok" && journal["queued"] == 0)
+    })
+    .await;
+    assert_eq!(well["dropped"], 0, "{well}");
+    running.signal("TERM");
+    assert!(running.ended().success());
+    // Nothing is missing: the journey comes of what was kept in memory meanwhile.
+    let export =
+        run(knotmeter(&["replay", &journal.display().to_string(), "-o", "json"], folder.path()), "knotmeter");
+    let replayed: Value = serde_json::from_str(&export.await.done()).unwrap();
+    let live = |journey: &Value| {
+        journey["image"].as_str().is_some_and(|image| image.ends_with("team/web:v1.0.1"))
+            && journey["environment"] == "prod"
+            && journey["outcome"] == "live"
+    };
+    assert!(replayed.as_array().unwrap().iter().any(live), "{replayed}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_gives_the_very_journey_anywhere() {
+    let _timed = Timed::part("bundle");
+    let Ground { world, folder, journal, cache } = ground().await;
+    let image = format!("{}/team/web:v1.0.1", world.addresses().registry);
+    let life = Life::begin(&world, &journal, &cache).await;
+    world.push("team/web", "v1.0.1").await.unwrap();
+    let journey = life.journey("v1.0.1 settles in prod", settled_in("prod", &image)).await;
+    let id = journey.id.to_string();
+    let shown = get(&format!("{}/api/v1/journeys/{id}", life.page)).await.unwrap();
+    for redact in [None, Some("--redact")] {
+        let into = folder.path().join(redact.unwrap_or("plain"));
+        let into = into.display().to_string();
+        let mut arguments = vec!["bundle", &id, "--server", &life.page, "--into", &into];
+        arguments.extend(redact);
+        let files = run(knotmeter(&arguments, folder.path()), "knotmeter").await.done();
+        let (lines, timeline) = files.trim().split_once('\n').unwrap();
+        let replay = ["replay", lines, "-o", "json"];
+        let replayed: Value =
+            serde_json::from_str(&run(knotmeter(&replay, folder.path()), "knotmeter").await.done()).unwrap();
+        let same = replayed.as_array().unwrap().iter().find(|journey| {
+            journey["workload"] == shown["workload"]
+                && journey["namespace"] == shown["namespace"]
+                && journey["digest"] == shown["digest"]
+        });
+        let same = same.unwrap_or_else(|| panic!("{redact:?}: not in {replayed}"));
+        for field in ["outcome", "trigger", "stages", "image_to_live_seconds", "digest"] {
+            assert_eq!(same[field], shown[field], "{redact:?} {field}");
+        }
+        let text = std::fs::read_to_string(lines).unwrap();
+        let told = std::fs::read_to_string(timeline).unwrap();
+        assert!(told.contains("| live |") && told.contains("knotmeter replay"), "{told}");
+        let host = &world.addresses().registry;
+        match redact {
+            None => {
+                assert_eq!(same["id"], shown["id"]);
+                assert!(text.contains(host) && told.contains(host));
+            }
+            Some(_) => {
+                for secret in ["127.0.0.1", "demo-updater", "localhost"] {
+                    assert!(!text.contains(secret) && !told.contains(secret), "{secret} in the bundle");
+                }
+            }
+        }
+        if let Ok(keep) = std::env::var("KNOTMETER_KEEP_BUNDLE") {
+            std::fs::copy(lines, format!("{keep}{}.jsonl", redact.unwrap_or("plain"))).unwrap();
+        }
+    }
+    life.running.stop().await;
+    // The export of the whole gives the same journeys too, and an import of it.
+    let export =
+        run(knotmeter(&["journal", "export", &journal.display().to_string()], folder.path()), "knotmeter");
+    let lines = export.await.done();
+    let file = folder.path().join("all.jsonl");
+    std::fs::write(&file, &lines).unwrap();
+    let replay = async |file: &Path| {
+        let arguments = ["replay", &file.display().to_string(), "--journey", &id, "-o", "json"];
+        run(knotmeter(&arguments, folder.path()), "knotmeter").await.done()
+    };
+    let of_export = replay(&file).await;
+    assert_eq!(of_export, replay(&journal).await);
+    assert!(of_export.contains("\"live\""), "{of_export}");
+    world.stop().await;
+}
