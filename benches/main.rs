@@ -7,9 +7,12 @@
 
 mod checkpoint;
 mod cluster;
+mod day;
+mod idle;
 mod journal;
 mod policy;
 mod reference;
+mod scrape;
 mod tags;
 
 use std::hint::black_box;
@@ -22,6 +25,8 @@ const RUN_SECONDS_MIN: f64 = 0.02;
 
 /// A bench by its name.
 type Named = (&'static str, fn() -> Bench);
+/// One that measures by itself.
+type Figure = (&'static str, fn(&str) -> serde_json::Value);
 
 fn main() {
     // Cargo adds `--bench`; the first word that is no flag is the filter.
@@ -40,6 +45,26 @@ fn main() {
     for (name, bench) in benches {
         if name.contains(&filter) {
             println!("{}", bench().measure(name));
+        }
+    }
+    let figures: [Figure; 7] = [
+        ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
+        ("metrics_50k_gzip", |name| {
+            scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })
+        }),
+        ("metrics_100k", |name| {
+            scrape::figure(name, &scrape::Size { apps: 1400, settled: 850, gzip: false })
+        }),
+        ("metrics_100k_gzip", |name| {
+            scrape::figure(name, &scrape::Size { apps: 1400, settled: 850, gzip: true })
+        }),
+        ("simulated_day", day::figure),
+        ("idle", |name| idle::figure(name, false)),
+        ("idle_with_sources", |name| idle::figure(name, true)),
+    ];
+    for (name, figure) in figures {
+        if name.contains(&filter) {
+            println!("{}", figure(name));
         }
     }
 }

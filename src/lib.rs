@@ -1,7 +1,7 @@
 //! Knotmeter tells how fast an image sails from push to live, and where it is stuck.
 
-// In the program only: a test may unwrap.
-#![warn(clippy::unwrap_used)]
+// In the program only: a test may unwrap and print.
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod app;
 pub mod cli;

@@ -77,7 +77,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().with_default_directive(Level::INFO.into()).parse_lossy(filter);
-    let records = tracing_subscriber::fmt::layer().with_writer(OneLine { writer, format }).with_ansi(false);
+    // Where nobody takes the records any more the program goes on without: the layer's own complaint would panic.
+    let records = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let records = records.with_writer(OneLine { writer, format }).with_ansi(false);
     let records = match format {
         LogFormat::Text => records.boxed(),
         LogFormat::Json => records.json().flatten_event(true).boxed(),

@@ -14,7 +14,7 @@ use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
 use crate::http::{EventRecord, Ready};
-use crate::observation::{Interests, Observation};
+use crate::observation::{Fact, Interests, Observation};
 use crate::observers::{Report, now};
 use crate::tracker::{Event, Tracker};
 
@@ -23,6 +23,11 @@ const BATCH_MAX: usize = 512;
 /// The page and the gauges are at most this old. Publishing copies the state, so a large one is published less
 /// often: never more than a tenth of the time goes into it.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
+/// of the state after each would be most of what an idle program does.
+const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// The journal's state is at most this old while anything happens.
+const JOURNAL_EVERY: Duration = Duration::from_millis(250);
 /// The tracker is asked at least this often, whatever it says of deadlines.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
@@ -68,9 +73,11 @@ impl Follower {
         self.tell(&untold);
         ready.set(true);
         let mut publish_at = Instant::now();
-        let mut changed = true;
+        let (mut looks_at, mut journal_at) = (publish_at, publish_at);
+        // When to publish; nothing is new where it is absent.
+        let mut due = Some(publish_at);
         loop {
-            let wake = if changed { publish_at } else { self.deadline() };
+            let wake = due.unwrap_or_else(|| self.deadline());
             tokio::select! {
                 count = reports.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 {
@@ -85,19 +92,30 @@ impl Follower {
                     return;
                 }
             }
+            let only_looks = batch.iter().all(|report| match report {
+                Report::Observation(seen) => matches!(seen.fact, Fact::LookCompleted { .. }),
+                Report::Measure(_) => true,
+            });
             let events = self.take(&mut batch).await;
             events.iter().for_each(|event| self.metrics.event(event));
             self.tell(&events);
             if let Some(keeping) = &mut self.keeping {
                 keeping.told();
             }
-            changed = true;
-            if Instant::now() >= publish_at {
+            let news = !only_looks || !events.is_empty();
+            let next = if news { publish_at } else { publish_at.max(looks_at) };
+            let at = due.map_or(next, |due| due.min(next));
+            due = Some(at);
+            if Instant::now() >= at {
                 let started = Instant::now();
                 self.publish();
-                self.show_journal(&ready);
                 publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
-                changed = false;
+                looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
+                due = None;
+            }
+            if Instant::now() >= journal_at {
+                self.show_journal(&ready);
+                journal_at = Instant::now() + JOURNAL_EVERY;
             }
             if let Some(keeping) = &mut self.keeping {
                 keeping.keep(&self.tracker, &self.metrics, !events.is_empty());

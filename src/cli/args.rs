@@ -13,7 +13,7 @@ use crate::telemetry::LogFormat;
 #[command(
     name = "knotmeter",
     version,
-    after_help = "Exit codes, for every command: 0 live or done, 1 failed, 2 timed out, 3 cannot ask, 4 held, 5 any other ending, 64 usage.\nTry `knotmeter demo` first: it needs nothing but git."
+    after_help = "Exit codes, for every command: 0 live or done, 1 failed, 2 timed out, 3 cannot ask, 4 held, 5 any other ending, 64 usage, 141 nobody reads the output any more.\nTry `knotmeter demo` first: it needs nothing but git."
 )]
 pub struct Knotmeter {
     #[command(subcommand)]

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::Exit;
 use super::args::BundleArgs;
 use super::ask::Instance;
 use super::replay::{Replay, journey_id};
+use super::{Exit, out};
 use crate::tracker::{Journey, JourneyView};
 
 /// Asks, replays what comes, and writes both files.
@@ -43,8 +43,8 @@ pub async fn run(args: BundleArgs) -> anyhow::Result<Exit> {
     let timeline = args.into.join(format!("{name}.md"));
     write(&observations, &lines)?;
     write(&timeline, markdown(found, &format!("{name}.jsonl"), count).as_bytes())?;
-    println!("{}\n{}", observations.display(), timeline.display());
-    eprintln!("see it: knotmeter replay {} --journey {}", observations.display(), found.id);
+    out::line(format_args!("{}\n{}", observations.display(), timeline.display()))?;
+    out::remark(format_args!("see it: knotmeter replay {} --journey {}", observations.display(), found.id));
     Ok(Exit::Done)
 }
 

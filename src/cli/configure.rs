@@ -1,7 +1,7 @@
 //! `knotmeter config check|schema|show`, and how file, environment and flags become one configuration.
 
 use super::args::{ConfigArgs, ConfigureArgs, ConfigureCommand, Output};
-use super::{Exit, Usage, output};
+use super::{Exit, Usage, out};
 use crate::config::{self, Config};
 
 /// The configuration that the arguments ask for: the file, then environment and flags over it.
@@ -30,16 +30,16 @@ pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
     match &args.command {
         ConfigureCommand::Check(args) => {
             let config = configuration(args)?;
-            println!(
+            out::line(format_args!(
                 "ok: {} environments, {} registries, {} git repositories, {} clusters, {} expect rules",
                 config.environments.len(),
                 config.registries.len(),
                 config.git.len(),
                 config.clusters.len(),
                 config.expect.len()
-            );
+            ))?;
         }
-        ConfigureCommand::Schema => output::json(&config::schema())?,
+        ConfigureCommand::Schema => out::json(&config::schema())?,
         ConfigureCommand::Show { config, output } => {
             let mut config = configuration(config)?;
             // What is shown is pasted into tickets: no password of an address is in it.
@@ -47,8 +47,8 @@ pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
                 git.url = config::public_url(&git.url).to_string();
             }
             match output {
-                Output::Json => output::json(&config)?,
-                Output::Yaml | Output::Table | Output::Wide => output::yaml(&config)?,
+                Output::Json => out::json(&config)?,
+                Output::Yaml | Output::Table | Output::Wide => out::yaml(&config)?,
             }
         }
     }

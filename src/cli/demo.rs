@@ -12,10 +12,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::Exit;
 use super::args::{DemoArgs, Output};
 use super::run::ended;
 use super::table::seconds;
+use super::{Exit, out};
 use crate::app::{self, Running};
 use crate::config::{
     Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Seconds, Settle,
@@ -36,7 +36,7 @@ const FIRST_LOOKS_MAX: Duration = Duration::from_secs(10);
 pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
         for fault in Fault::ALL {
-            println!("{:<20} {}", fault.name(), fault.describe());
+            out::line(format_args!("{:<20} {}", fault.name(), fault.describe()))?;
         }
         return Ok(Exit::Done);
     }
@@ -161,18 +161,18 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
 }
 
 fn introduce(addresses: &Addresses, running: &Running) {
-    eprintln!("page        http://{}", running.address);
-    eprintln!("metrics     http://{}/metrics", running.address);
-    eprintln!(
+    out::remark(format_args!("page        http://{}", running.address));
+    out::remark(format_args!("metrics     http://{}/metrics", running.address));
+    out::remark(format_args!(
         "registry    {}   (skopeo list-tags --tls-verify=false docker://{0}/team/web)",
         addresses.registry
-    );
-    eprintln!("git         {}", addresses.git);
-    eprintln!(
+    ));
+    out::remark(format_args!("git         {}", addresses.git));
+    out::remark(format_args!(
         "cluster     kubectl --kubeconfig {} get deployments,pods -A -w",
         addresses.kubeconfig.display()
-    );
-    eprintln!("            Ctrl-C ends it and leaves nothing behind");
+    ));
+    out::remark("            Ctrl-C ends it and leaves nothing behind");
 }
 
 /// Shows journeys as they move, until enough have settled or somebody ends it.
@@ -238,18 +238,17 @@ impl Screen {
             Output::Yaml => format!("---\n{}", serde_saphyr::to_string(&view)?.trim_end()),
             Output::Table | Output::Wide => {
                 if std::mem::take(&mut self.head) {
-                    self.print("SETTLED          ENVIRONMENT  APP      IMAGE              TRIGGER      IMAGE TO LIVE     CHANGE TO LIVE");
+                    self.print("SETTLED          ENVIRONMENT  APP      IMAGE              TRIGGER      IMAGE TO LIVE     CHANGE TO LIVE")?;
                 }
                 row(&view)
             }
         };
-        self.print(&line);
-        Ok(())
+        Ok(self.print(&line)?)
     }
 
-    fn print(&self, line: &str) {
+    fn print(&self, line: &str) -> Result<(), out::Error> {
         // The bars give way while a line is printed; without a terminal there are none.
-        self.progress.suspend(|| println!("{line}"));
+        self.progress.suspend(|| out::line(line))
     }
 
     fn show(&mut self, snapshot: &Snapshot) {

@@ -3,8 +3,8 @@
 use std::io::{BufWriter, Write as _, stdin, stdout};
 use std::path::Path;
 
-use super::Exit;
 use super::args::{JournalArgs, JournalCommand};
+use super::{Exit, out};
 use crate::journal::{Journal, Limits};
 
 /// Runs the command.
@@ -21,19 +21,17 @@ fn export(path: &Path) -> anyhow::Result<Exit> {
     let mut to = BufWriter::new(stdout().lock());
     let count = opened.journal.export(&mut to)?;
     to.flush()?;
-    eprintln!("{count} observations");
+    out::remark(format_args!("{count} observations"));
     Ok(Exit::Done)
 }
 
 fn import(path: &Path) -> anyhow::Result<Exit> {
     let opened = Journal::open(path, Limits::default())?;
-    opened.notes.iter().for_each(|note| eprintln!("{note}"));
+    opened.notes.iter().for_each(out::remark);
     drop(opened.tail);
     let mut journal = opened.journal;
     let imported = journal.import(stdin().lock())?;
-    eprintln!(
-        "{} observations, {} of them of a kind that is not known here",
-        imported.lines, imported.unknown
-    );
+    let (lines, unknown) = (imported.lines, imported.unknown);
+    out::remark(format_args!("{lines} observations, {unknown} of them of a kind that is not known here"));
     Ok(Exit::Done)
 }

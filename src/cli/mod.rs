@@ -1,7 +1,8 @@
 //! The command line: what a person types, and the exit codes that scripts read.
 //!
 //! One file per command; `args.rs` says what may be typed. Commands that ask a running instance go through
-//! `ask.rs`. Nothing here decides about journeys. A new command is a variant of [`args::Command`] and a file.
+//! `ask.rs`, and all print through `out.rs`. Nothing here decides about journeys. A new command is a variant of
+//! [`args::Command`] and a file.
 
 mod args;
 mod ask;
@@ -10,7 +11,7 @@ mod check;
 mod configure;
 mod demo;
 mod journal;
-mod output;
+mod out;
 mod replay;
 mod run;
 mod scan;
@@ -25,6 +26,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::args::{Command, Knotmeter};
+
+/// One task does the thinking and the others mostly wait: on a node of 64 cores a thread for each would cost memory
+/// and help nobody.
+const WORKERS_MAX: usize = 4;
 
 /// How a command ended, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,9 @@ pub enum Exit {
     Other = 5,
     /// The command line is wrong (`EX_USAGE` of sysexits).
     Usage = 64,
+    /// Whoever read the output has gone, as in `knotmeter status | head -1`: what a shell sees of `kubectl` and
+    /// `git` then, which die of SIGPIPE (128 + 13).
+    Closed = 141,
 }
 
 /// Something on the command line that its own parser cannot know to be wrong.
@@ -56,33 +64,41 @@ pub fn main() -> ExitCode {
         Ok(typed) => typed,
         Err(error) => {
             // Help and version go to standard output and are no mistake.
+            let printed = out::typed(&error);
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
-            return ExitCode::from(exit as u8);
+            return ExitCode::from(printed.map_or_else(|error| told(&error.into()), |()| exit) as u8);
         }
     };
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("error: another TLS provider is installed already");
+        out::remark("error: another TLS provider is installed already");
         return ExitCode::from(Exit::Failed as u8);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(cores.min(WORKERS_MAX)).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            out::remark(format_args!("error: cannot start: {error}"));
             return ExitCode::from(Exit::Failed as u8);
         }
     };
-    let exit = runtime.block_on(run(typed)).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        match () {
-            () if error.is::<ask::CannotAsk>() => Exit::CannotAsk,
-            () if error.is::<Usage>() || error.is::<crate::image::ParseError>() => Exit::Usage,
-            () => Exit::Failed,
-        }
-    });
+    let exit = runtime.block_on(run(typed)).unwrap_or_else(|error| told(&error));
     // Blocking work under way (a git fetch) must not hold the exit up.
     runtime.shutdown_background();
     ExitCode::from(exit as u8)
+}
+
+/// Tells what went wrong, and how the command ends for it.
+fn told(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<out::Error>().is_some_and(out::Error::is_closed) {
+        return Exit::Closed;
+    }
+    out::remark(format_args!("error: {error:#}"));
+    match () {
+        () if error.is::<ask::CannotAsk>() => Exit::CannotAsk,
+        () if error.is::<Usage>() || error.is::<crate::image::ParseError>() => Exit::Usage,
+        () => Exit::Failed,
+    }
 }
 
 async fn run(typed: Knotmeter) -> anyhow::Result<Exit> {

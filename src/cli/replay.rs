@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::args::{Output, ReplayArgs};
-use super::{Exit, Usage, output, status};
+use super::{Exit, Usage, out, status};
 use crate::journal::{Journal, import_lines};
 use crate::observation::Observation;
 use crate::tracker::{Event, Journey, JourneyId, JourneyView, Tracker};
@@ -29,15 +29,15 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
     let views = wanted.map(|journey| serde_json::to_value(JourneyView::from(journey)));
     let views: Vec<Value> = views.collect::<Result<_, _>>()?;
     match args.output {
-        Output::Json => output::json(&views)?,
-        Output::Yaml => output::yaml(&views)?,
-        Output::Table | Output::Wide => status::print(&views.iter().collect::<Vec<_>>(), args.output, true),
+        Output::Json => out::json(&views)?,
+        Output::Yaml => out::yaml(&views)?,
+        Output::Table | Output::Wide => status::print(&views.iter().collect::<Vec<_>>(), args.output, true)?,
     }
     if replay.unread > 0 {
-        eprintln!("{} observations are of a newer program and were skipped", replay.unread);
+        out::remark(format_args!("{} observations are of a newer program and were skipped", replay.unread));
     }
     if views.is_empty() {
-        eprintln!("No journeys found.");
+        out::remark("No journeys found.");
     }
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::args::{Output, ScanArgs};
 use super::configure::configuration;
 use super::table::Table;
-use super::{Exit, output};
+use super::{Exit, out};
 use crate::config;
 use crate::image::Repository;
 use crate::observers::registry;
@@ -43,15 +43,15 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
                 }));
             }
             Err(error) => {
-                eprintln!("error: {error}");
+                out::remark(format_args!("error: {error}"));
                 exit = Exit::CannotAsk;
             }
         }
     }
     match args.output {
-        Output::Json => output::json(&reports)?,
-        Output::Yaml => output::yaml(&reports)?,
-        Output::Table | Output::Wide => print!("{table}"),
+        Output::Json => out::json(&reports)?,
+        Output::Yaml => out::yaml(&reports)?,
+        Output::Table | Output::Wide => out::text(&table)?,
     }
     Ok(exit)
 }

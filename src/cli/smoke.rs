@@ -1,7 +1,7 @@
 //! `knotmeter smoketest`: a synthetic image down the real path, and the verdict on its journey.
 
 use super::args::{Output, SmoketestArgs, SmoketestCommand, SmoketestRunArgs};
-use super::{Exit, output};
+use super::{Exit, out};
 use crate::smoketest::{self, Credentials, Options, report};
 
 /// The password never stands on a command line, where every process can read it.
@@ -31,12 +31,12 @@ async fn push_and_follow(args: SmoketestRunArgs) -> anyhow::Result<Exit> {
         environments: args.environment,
         timeout: args.timeout.duration(),
     };
-    eprintln!("pushing a synthetic image to {} and following it", options.repository);
+    out::remark(format_args!("pushing a synthetic image to {} and following it", options.repository));
     let verdict = smoketest::run(options).await;
     match args.output {
-        Output::Json => output::json(&verdict)?,
-        Output::Yaml => output::yaml(&verdict)?,
-        Output::Table | Output::Wide => print!("{}", report::table(&verdict)),
+        Output::Json => out::json(&verdict)?,
+        Output::Yaml => out::yaml(&verdict)?,
+        Output::Table | Output::Wide => out::text(report::table(&verdict))?,
     }
     Ok(match verdict.exit_code() {
         0 => Exit::Done,

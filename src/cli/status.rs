@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::args::{Output, StatusArgs};
 use super::ask::Instance;
 use super::table::{Table, age, seconds};
-use super::{Exit, output};
+use super::{Exit, out};
 use crate::observation::Time;
 use crate::observers::now;
 
@@ -24,8 +24,8 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
     loop {
         let journeys = journeys(&instance, &args).await?;
         match args.output {
-            Output::Json if !args.watch => return output::json(&journeys).map(|()| Exit::Done),
-            Output::Yaml if !args.watch => return output::yaml(&journeys).map(|()| Exit::Done),
+            Output::Json if !args.watch => return out::json(&journeys).map(|()| Exit::Done),
+            Output::Yaml if !args.watch => return out::yaml(&journeys).map(|()| Exit::Done),
             _ => {}
         }
         let mut list: Vec<&Value> = journeys.as_array().into_iter().flatten().collect();
@@ -37,10 +37,10 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<Exit> {
                 shown.insert(text(journey, "id"), state.clone()) != Some(state)
             })
             .collect();
-        print(&fresh, args.output, std::mem::take(&mut head));
+        print(&fresh, args.output, std::mem::take(&mut head))?;
         if !args.watch {
             if shown.is_empty() {
-                eprintln!("No journeys found.");
+                out::remark("No journeys found.");
             }
             return Ok(Exit::Done);
         }
@@ -61,10 +61,9 @@ async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Valu
 }
 
 /// Prints journeys as a table, or one JSON object per line.
-pub(super) fn print(journeys: &[&Value], output: Output, head: bool) {
+pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(), out::Error> {
     if matches!(output, Output::Json | Output::Yaml) {
-        journeys.iter().for_each(|journey| println!("{journey}"));
-        return;
+        return journeys.iter().try_for_each(out::line);
     }
     let wide = output == Output::Wide;
     let mut columns = vec!["APP", "ENVIRONMENT", "WORKLOAD", "IMAGE", "TRIGGER", "STATE", "TO LIVE", "AGE"];
@@ -97,7 +96,7 @@ pub(super) fn print(journeys: &[&Value], output: Output, head: bool) {
     }
     let lines = table.to_string();
     let skip = usize::from(!head);
-    lines.lines().skip(skip).for_each(|line| println!("{line}"));
+    lines.lines().skip(skip).try_for_each(out::line)
 }
 
 /// What a person wants to know first: stuck and why, held, or how far.

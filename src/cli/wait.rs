@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::Exit;
 use super::args::WaitArgs;
 use super::ask::Instance;
+use super::{Exit, out};
 
 /// Between two questions. The instance answers from memory.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -28,8 +28,11 @@ pub async fn run(args: WaitArgs) -> anyhow::Result<Exit> {
                 let (answers, exit) = verdict(&answers, args.environment.as_deref());
                 let last = Instant::now() >= deadline;
                 if let Some(exit) = exit.or(last.then(|| at_timeout(&answers))) {
+                    if answers.is_empty() {
+                        out::line("no destination wants this image, as far as anybody has said")?;
+                    }
                     for answer in &answers {
-                        println!("{}", answer["sentence"].as_str().unwrap_or_default());
+                        out::line(answer["sentence"].as_str().unwrap_or_default())?;
                     }
                     return Ok(exit);
                 }
@@ -67,9 +70,6 @@ fn verdict<'a>(answers: &'a Value, environment: Option<&str>) -> (Vec<&'a Value>
 }
 
 fn at_timeout(answers: &[&Value]) -> Exit {
-    if answers.is_empty() {
-        println!("no destination wants this image, as far as anybody has said");
-    }
     let held = answers.iter().any(|answer| answer["state"] == "held");
     if held { Exit::Held } else { Exit::TimedOut }
 }

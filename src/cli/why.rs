@@ -2,7 +2,7 @@
 
 use super::args::{Output, WhyArgs};
 use super::ask::Instance;
-use super::{Exit, output};
+use super::{Exit, out};
 
 /// Asks and prints a sentence per destination.
 pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
@@ -11,11 +11,11 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
     query.extend(args.namespaces.namespace.as_deref().map(|namespace| ("namespace", namespace)));
     let answers = instance.get("/api/v1/why", &query).await?["answers"].take();
     match args.output {
-        Output::Json => output::json(&answers)?,
-        Output::Yaml => output::yaml(&answers)?,
+        Output::Json => out::json(&answers)?,
+        Output::Yaml => out::yaml(&answers)?,
         Output::Table | Output::Wide => {
             for answer in answers.as_array().into_iter().flatten() {
-                println!("{}", answer["sentence"].as_str().unwrap_or_default());
+                out::line(answer["sentence"].as_str().unwrap_or_default())?;
             }
         }
     }

@@ -251,6 +251,8 @@ impl World {
                 std::fs::create_dir_all(&folder)
                     .map_err(|source| Error::File { path: folder.clone(), source })?;
                 write_file(&folder.join(format!("{}.yaml", app.name)), &text)?;
+                let settings = folder.join(format!("{}-settings.yaml", app.name));
+                write_file(&settings, &app.settings(environment))?;
             }
         }
         hand.commit_and_push("run the first version of everything").await.map(drop)

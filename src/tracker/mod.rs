@@ -5,7 +5,8 @@
 //! and what a branch names; `legs.rs` folds all of them into each destination's order of desires,
 //! `correlate.rs` makes journeys of it and `ledger.rs` settles them. Journeys are derived anew whenever a fact
 //! touches their destination, so the order between sources does not matter. A new rule is a case in
-//! `tests/journeys/` first.
+//! `tests/journeys/` first. `checkpoint/` keeps the whole state over a restart: a new field is part of it, and
+//! raises its format number.
 
 pub mod checkpoint;
 mod cluster;

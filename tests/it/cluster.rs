@@ -1,5 +1,6 @@
 //! The cluster observer: recorded streams of a real cluster, its decisions, and its loop against an API server.
 
+mod config_maps;
 mod decisions;
 mod fake;
 mod real;

@@ -6,8 +6,10 @@ mod files;
 mod tools;
 mod traces;
 
+use std::io::Read as _;
+
 use knotmeter::exporters::Snapshot;
-use knotmeter::exporters::metrics::{Format, HISTOGRAMS_PER_FAMILY_MAX, Metrics, from_openmetrics, table};
+use knotmeter::exporters::metrics::{Format, HISTOGRAMS_PER_FAMILY_MAX, Metrics, table};
 use knotmeter::observation::{Basis, CacheResult, Measure, Time, UpdateClass};
 use knotmeter::tracker::{Event, Journey, Outcome, Reason, Stage};
 use proptest::prelude::*;
@@ -212,6 +214,24 @@ fn journey_totals_go_on_after_a_restart() {
 }
 
 #[test]
+fn totals_keep_the_values_of_labels_whatever_they_hold() {
+    let metrics = Metrics::new();
+    let odd = "a \"b\", c=\"d\" \\ \\n \n #";
+    let mut journey = arrived("web", "v1", "prod");
+    journey.destination.app = odd.into();
+    metrics.event(&Event::Settled(Box::new(journey)));
+    let after = Metrics::new();
+    after.restore(&metrics.checkpoint()).unwrap();
+    let text = |metrics: &Metrics| metrics.encode(&snapshot(fleet::now(), vec![]), Format::Classic);
+    let total = |text: String| {
+        text.lines().find(|line| line.starts_with("knotmeter_journeys_total{")).map(str::to_owned)
+    };
+    let before = total(text(&metrics)).expect("it is counted");
+    assert!(before.contains(r#"app="a \"b\", c=\"d\" \\ \\n \n #""#), "{before}");
+    assert_eq!(total(text(&after)), Some(before));
+}
+
+#[test]
 fn a_pull_is_counted_for_the_app_whose_pod_it_was() {
     let metrics = Metrics::new();
     // The first scrape tells which workloads there are.
@@ -261,7 +281,7 @@ fn every_family_of_the_table_is_filled_by_something() {
 proptest! {
     /// Whatever is in a label, the classic text has the same samples with the same labels and values.
     #[test]
-    fn the_classic_filter_keeps_every_sample(names in prop::collection::vec("(?s).{0,24}", 1..6)) {
+    fn both_formats_have_every_sample(names in prop::collection::vec("(?s).{0,24}", 1..6)) {
         let metrics = Metrics::new().with_exemplars();
         for name in &names {
             let mut journey = arrived("web", "v1", "prod");
@@ -269,13 +289,18 @@ proptest! {
             journey.destination.environment = format!("{name} # {{trace_id=\"x\"}} 1").into();
             metrics.event(&Event::Settled(Box::new(journey)));
         }
-        let open = metrics.encode(&snapshot(fleet::now(), vec![]), Format::OpenMetrics);
-        let classic = from_openmetrics(&open);
+        let snapshot = snapshot(fleet::now(), vec![]);
+        let open = metrics.encode(&snapshot, Format::OpenMetrics);
+        let classic = metrics.encode(&snapshot, Format::Classic);
         prop_assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"));
         let samples = |text: &str| -> Vec<(String, String)> {
             text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')).map(sample).collect()
         };
         prop_assert_eq!(samples(&open), samples(&classic));
+        let mut unpacked = String::new();
+        let packed = metrics.encode_gzip(&snapshot, Format::OpenMetrics);
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut unpacked).unwrap();
+        prop_assert_eq!(&unpacked, &open);
         for line in classic.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (name, value) = sample(line);
             prop_assert_eq!(line, format!("{name} {value}"), "nothing after the value");

@@ -4,6 +4,7 @@
 //! what texts name an image. A case here is a change in a repository and the lines that a look says about it.
 
 mod bomb;
+mod config_map;
 mod extract;
 mod follower;
 mod origin;

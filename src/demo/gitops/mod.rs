@@ -36,6 +36,21 @@ impl App {
         format!("# release-{}", self.name)
     }
 
+    /// What its containers read as environment variables when they start.
+    pub(super) fn settings(&self, environment: &str) -> String {
+        let name = self.name;
+        format!(
+            "apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {name}-settings
+  namespace: {environment}
+data:
+  GREETING: hello from {environment}
+"
+        )
+    }
+
     /// The manifest of one environment, as it stands in git.
     pub(super) fn manifest(&self, environment: &str, registry: &str, tag: &str, deadline: u32) -> String {
         let App { name, replicas } = self;
@@ -69,6 +84,9 @@ spec:
           image: {registry}/{repository}:{tag} {keyword}
           ports:
             - containerPort: 8080
+          envFrom:
+            - configMapRef:
+                name: {name}-settings
           readinessProbe:
             httpGet:
               path: /ready

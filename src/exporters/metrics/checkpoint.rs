@@ -3,6 +3,7 @@
 //! Numbers of this process alone (requests, scans, drops) begin anew, as every counter may. Exemplars do not
 //! survive: the next observation brings its own.
 
+use std::fmt::Debug;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Metrics;
 use super::histogram::{Histogram, Tally};
-use super::series::Series;
+use super::series::{Sample, Series};
 use super::table::{Family, Kind};
 use crate::tracker::checkpoint::{RestoreError, open, seal};
 
@@ -95,17 +96,14 @@ trait Adds: Clone {
     fn add(&self, number: &Number);
 }
 
-impl<M: Adds> Kept for Series<M> {
+impl<M: Adds + Sample + Debug + Send + Sync + 'static> Kept for Series<M> {
     fn family(&self) -> &'static Family {
         Series::family(self)
     }
 
     fn stored(&self) -> StoredFamily {
         let family = Series::family(self);
-        let rows = self.each().into_iter().filter_map(|(labels, metric)| {
-            let values = labels.values().iter().map(|value| value.to_string()).collect();
-            Some((values, metric.number()?))
-        });
+        let rows = self.each().into_iter().filter_map(|(values, metric)| Some((values, metric.number()?)));
         StoredFamily {
             name: family.name.to_owned(),
             labels: family.labels.iter().map(|label| (*label).to_owned()).collect(),

@@ -45,7 +45,7 @@ fn row(family: &Family) -> String {
         Kind::Info => "info".to_owned(),
         Kind::Histogram(buckets) => format!("histogram ({})", format!("{buckets:?}").to_lowercase()),
     };
-    let unit = family.unit().map_or_else(String::new, |unit| unit.as_str().to_owned());
+    let unit = family.unit().unwrap_or_default();
     let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
     let cap = match family.cap {
         Cap::Folds => "folds",

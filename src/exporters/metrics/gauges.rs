@@ -1,17 +1,14 @@
-//! What a snapshot says in gauges: rows per family, folded under the cap, encoded by one collector.
+//! What a snapshot says in gauges: rows per family, those of one label set joined, folded under the cap.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::gauge::ConstGauge;
-
-use super::series::{Labels, SERIES_PER_FAMILY_MAX};
+use super::latch::Latch;
+use super::series::{SERIES_PER_FAMILY_MAX, folded};
 use super::table::{
-    APP, BEHIND, BUILD, Cap, Family, IMAGE_MISMATCH, JOURNEYS_OPEN, Kind, LIVE, LIVE_TIMESTAMP,
+    ALL, APP, BEHIND, BUILD, Cap, Family, IMAGE_MISMATCH, JOURNEYS_OPEN, Kind, LIVE, LIVE_TIMESTAMP,
     SOURCE_COVERAGE, SOURCE_LAST_LOOK, SOURCE_UP, STAGE_ENTERED,
 };
+use super::text::{Names, Number, Text, push_labels};
 use super::{flag, place};
 use crate::exporters::Snapshot;
 use crate::observation::{Interval, Time};
@@ -19,66 +16,51 @@ use crate::tracker::{Destination, Journey, Outcome};
 
 /// How much of a commit id names a revision.
 const REVISION_LENGTH: usize = 12;
+/// No gauge has more labels.
+const LABELS_MAX: usize = 8;
+/// Rows between two looks at how much text there is.
+const WRITTEN_IN_ONE_GO: usize = 256;
 
 /// The commit that brought what is live, by destination: kept after the tracker has forgotten the journey.
 pub type Revisions = HashMap<Destination, Box<str>>;
 
-/// Gauges of one scrape, ready to be written.
-#[derive(Debug)]
-pub struct Gauges(Vec<(&'static Family, BTreeMap<Labels, f64>)>);
-
-impl Gauges {
-    /// Everything that the snapshot says, and the 0/1 rows of the latches.
-    #[must_use]
-    pub fn new(
-        snapshot: &Snapshot,
-        revisions: &Revisions,
-        latched: Vec<(&'static Family, Vec<(Labels, f64)>)>,
-    ) -> Self {
-        let mut rows = Rows::default();
-        rows.add(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
-        for journey in snapshot.journeys.iter().filter(|journey| journey.is_open()) {
-            rows.open(journey);
-        }
-        for status in &snapshot.destinations {
-            let [cluster, environment, namespace, app] = place(&status.destination);
-            rows.add(&APP, &[cluster, environment, namespace, app, status.destination.engine], 1.0);
-            rows.add(&BEHIND, &[cluster, environment, namespace, app], status.behind_seconds);
-            let mixed = f64::from(u8::from(status.mixed_digests));
-            rows.add(&IMAGE_MISMATCH, &[cluster, environment, namespace, app, "mixed_digests"], mixed);
-            let not_rolled = f64::from(u8::from(status.config_not_rolled.is_some()));
-            rows.add(
-                &IMAGE_MISMATCH,
-                &[cluster, environment, namespace, app, "config_not_rolled"],
-                not_rolled,
-            );
-            let Some((image, _, since)) = &status.live else { continue };
-            let tag = image.tag.as_ref().map_or("", |tag| tag.as_str());
-            let revision = revisions.get(&status.destination).map_or("", |revision| &**revision);
-            rows.add(&LIVE, &[cluster, environment, namespace, app, tag, revision], 1.0);
-            if since.is_known() {
-                rows.add(&LIVE_TIMESTAMP, &[cluster, environment, namespace, app], seconds(*since));
-            }
-        }
-        for source in &snapshot.sources {
-            rows.add(&SOURCE_UP, &[&source.source], f64::from(u8::from(source.up)));
-            if let Some(at) = source.last_look {
-                rows.add(&SOURCE_LAST_LOOK, &[&source.source], seconds(at));
-            }
-            let coverage = if source.scopes == 0 { 0.0 } else { source.fresh as f64 / source.scopes as f64 };
-            rows.add(&SOURCE_COVERAGE, &[&source.source], coverage);
-        }
-        for (family, latched) in latched {
-            latched.into_iter().for_each(|(labels, value)| rows.put(family, labels, value));
-        }
-        // In the order of the table, so that two scrapes of one state are the same text.
-        let mut families: Vec<_> = super::table::ALL
-            .iter()
-            .filter_map(|family| rows.0.remove(family.name).map(|rows| (*family, rows)))
-            .collect();
-        families.retain(|(_, rows)| !rows.is_empty());
-        Self(families)
+/// Writes everything that the snapshot says, and the 0/1 rows of the latches. Families come in the order of the
+/// table and rows in that of their labels, so that two scrapes of one state are the same text.
+pub fn write(snapshot: &Snapshot, revisions: &Revisions, latches: &[Latch], to: &mut Text) {
+    let mut gauges = Gauges::default();
+    gauges.add(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+    for journey in snapshot.journeys.iter().filter(|journey| journey.is_open()) {
+        gauges.open(journey);
     }
+    for status in &snapshot.destinations {
+        let [cluster, environment, namespace, app] = place(&status.destination);
+        gauges.add(&APP, &[cluster, environment, namespace, app, status.destination.engine], 1.0);
+        gauges.add(&BEHIND, &[cluster, environment, namespace, app], status.behind_seconds);
+        let mixed = f64::from(u8::from(status.mixed_digests));
+        gauges.add(&IMAGE_MISMATCH, &[cluster, environment, namespace, app, "mixed_digests"], mixed);
+        let not_rolled = f64::from(u8::from(status.config_not_rolled.is_some()));
+        let labels = [cluster, environment, namespace, app, "config_not_rolled"];
+        gauges.add(&IMAGE_MISMATCH, &labels, not_rolled);
+        let Some((image, _, since)) = &status.live else { continue };
+        let tag = image.tag.as_ref().map_or("", |tag| tag.as_str());
+        let revision = revisions.get(&status.destination).map_or("", |revision| &**revision);
+        gauges.add(&LIVE, &[cluster, environment, namespace, app, tag, revision], 1.0);
+        if since.is_known() {
+            gauges.add(&LIVE_TIMESTAMP, &[cluster, environment, namespace, app], seconds(*since));
+        }
+    }
+    for source in &snapshot.sources {
+        gauges.add(&SOURCE_UP, &[&source.source], f64::from(u8::from(source.up)));
+        if let Some(at) = source.last_look {
+            gauges.add(&SOURCE_LAST_LOOK, &[&source.source], seconds(at));
+        }
+        let coverage = if source.scopes == 0 { 0.0 } else { source.fresh as f64 / source.scopes as f64 };
+        gauges.add(&SOURCE_COVERAGE, &[&source.source], coverage);
+    }
+    for latch in latches {
+        latch.rows().for_each(|(labels, value)| gauges.add(latch.family, &labels, value));
+    }
+    gauges.write(to);
 }
 
 /// Remembers the commit of each live destination, and forgets destinations that are gone.
@@ -92,8 +74,13 @@ pub fn remember_revisions(revisions: &mut Revisions, snapshot: &Snapshot) {
         }
         match &journey.commit {
             Some(commit) => {
-                let short: String = commit.id.chars().take(REVISION_LENGTH).collect();
-                revisions.insert(journey.destination.clone(), short.into());
+                let end = commit.id.char_indices().nth(REVISION_LENGTH).map_or(commit.id.len(), |(at, _)| at);
+                let short = &commit.id[..end];
+                match revisions.get_mut(&journey.destination) {
+                    Some(known) if **known == *short => {}
+                    Some(known) => *known = short.into(),
+                    None => drop(revisions.insert(journey.destination.clone(), short.into())),
+                }
             }
             // Something else is live now, and nobody saw its commit.
             None => drop(revisions.remove(&journey.destination)),
@@ -109,11 +96,18 @@ enum Fold {
     Most,
 }
 
-#[derive(Debug, Default)]
-struct Rows(HashMap<&'static str, BTreeMap<Labels, f64>>);
+/// One sample, with the values of its family's labels; what the family does not have is empty.
+#[derive(Debug, Clone, Copy)]
+struct Row<'a> {
+    values: [&'a str; LABELS_MAX],
+    value: f64,
+}
 
-impl Rows {
-    fn open(&mut self, journey: &Journey) {
+#[derive(Debug, Default)]
+struct Gauges<'a>(HashMap<&'static str, Vec<Row<'a>>>);
+
+impl<'a> Gauges<'a> {
+    fn open(&mut self, journey: &'a Journey) {
         let [cluster, environment, namespace, app] = place(&journey.destination);
         let reached = journey.stages.reached();
         let stage = reached.map_or("none", |stage| stage.as_str());
@@ -123,26 +117,68 @@ impl Rows {
         self.add(&STAGE_ENTERED, &labels, middle_seconds(entered.unwrap_or(journey.opened)));
     }
 
-    fn add(&mut self, family: &'static Family, values: &[&str], value: f64) {
-        self.put(family, Labels::new(family, values), value);
+    fn add(&mut self, family: &'static Family, given: &[&'a str], value: f64) {
+        debug_assert_eq!(family.labels.len(), given.len(), "labels of {}", family.name);
+        let mut values = [""; LABELS_MAX];
+        values[..given.len()].copy_from_slice(given);
+        self.0.entry(family.name).or_default().push(Row { values, value });
     }
 
-    fn put(&mut self, family: &'static Family, labels: Labels, value: f64) {
-        let rows = self.0.entry(family.name).or_default();
-        let full = rows.len() >= SERIES_PER_FAMILY_MAX && !rows.contains_key(&labels);
-        let labels = match family.cap {
-            Cap::Folds if full => match labels.folded() {
-                Some(folded) => folded,
-                None => return,
-            },
-            Cap::Folds | Cap::Never => labels,
-        };
-        rows.entry(labels).and_modify(|known| *known = fold(family).join(*known, value)).or_insert(value);
+    fn write(mut self, to: &mut Text) {
+        let mut labels = String::new();
+        for family in ALL {
+            let Some(rows) = self.0.remove(family.name) else { continue };
+            let rows = capped(family, joined(family, rows));
+            let names = Names::of(family);
+            if !rows.is_empty() {
+                to.family(family);
+            }
+            for (at, row) in rows.iter().enumerate() {
+                labels.clear();
+                push_labels(&mut labels, family.labels, &row.values);
+                let value =
+                    if family.kind == Kind::Info { Number::Count(1) } else { Number::Real(row.value) };
+                to.sample(&names.sample, &labels, value);
+                if at % WRITTEN_IN_ONE_GO == 0 {
+                    to.pack();
+                }
+            }
+        }
     }
 }
 
+/// In order, one row per label set.
+fn joined<'a>(family: &Family, mut rows: Vec<Row<'a>>) -> Vec<Row<'a>> {
+    // Mostly in order already: a stable sort uses that.
+    rows.sort_by(|a, b| a.values.cmp(&b.values));
+    let fold = fold(family);
+    rows.dedup_by(|later, first| {
+        let same = later.values == first.values;
+        if same {
+            first.value = fold.join(first.value, later.value);
+        }
+        same
+    });
+    rows
+}
+
+/// What is beyond the cap folds.
+fn capped<'a>(family: &Family, mut rows: Vec<Row<'a>>) -> Vec<Row<'a>> {
+    if family.cap == Cap::Never || rows.len() <= SERIES_PER_FAMILY_MAX {
+        return rows;
+    }
+    let beyond = rows.split_off(SERIES_PER_FAMILY_MAX);
+    let count = family.labels.len();
+    rows.extend(beyond.into_iter().filter_map(|mut row| {
+        let values = folded(family, &row.values[..count])?;
+        row.values[..count].copy_from_slice(&values);
+        Some(row)
+    }));
+    joined(family, rows)
+}
+
 /// What the rows of a folded label set, or of an app with several containers, mean together.
-fn fold(family: &'static Family) -> Fold {
+fn fold(family: &Family) -> Fold {
     match family.name {
         name if name == JOURNEYS_OPEN.name => Fold::Sum,
         name if name == STAGE_ENTERED.name => Fold::Least,
@@ -157,24 +193,6 @@ impl Fold {
             Self::Least => a.min(b),
             Self::Most => a.max(b),
         }
-    }
-}
-
-impl Collector for Gauges {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (family, rows) in &self.0 {
-            let unit = family.unit();
-            let mut metric =
-                encoder.encode_descriptor(family.stem(), family.help, unit.as_ref(), family.metric_type())?;
-            for (labels, value) in rows {
-                if family.kind == Kind::Info {
-                    metric.encode_info(labels)?;
-                } else {
-                    ConstGauge::new(*value).encode(metric.encode_family(labels)?)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

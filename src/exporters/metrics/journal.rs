@@ -5,9 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-use super::series::Series;
+use super::series::{Registry, Series};
 use super::table;
 
 /// The journal at one moment. Counts are since the start of this process.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::series::Labels;
 use super::table::{BLIND, Family, HELD, STUCK};
 use crate::observation::Time;
 use crate::tracker::{DestinationStatus, Hold, Journey, JourneyId, Stage, Subject};
@@ -11,6 +10,9 @@ use crate::tracker::{DestinationStatus, Hold, Journey, JourneyId, Stage, Subject
 const CLEARED_KEPT_MILLIS: i64 = 15 * 60 * 1000;
 /// Cleared series remembered per family. Beyond it the oldest simply end, which an alert survives too.
 const CLEARED_MAX: usize = 10_000;
+
+/// The values of a family's labels.
+type Labels = Box<[Box<str>]>;
 
 /// The stage a journey waits at and the word for why, if it is in that state.
 type Why = fn(&Journey) -> Option<(Stage, &str)>;
@@ -47,7 +49,7 @@ impl Latch {
         for journey in journeys.iter().filter(|journey| journey.is_open()) {
             let Some((stage, why)) = (self.why)(journey) else { continue };
             let known = std::iter::once(&journey.id).chain(&journey.aliases).find_map(|id| before.remove(id));
-            let labels = known.unwrap_or_else(|| labels(self.family, journey, stage, why));
+            let labels = known.unwrap_or_else(|| labels(journey, stage, why));
             self.active.insert(journey.id, labels);
         }
         let waiting = match self.family.name == HELD.name {
@@ -69,10 +71,14 @@ impl Latch {
     }
 
     /// Every series with its 0 or 1.
-    pub fn rows(&self) -> impl Iterator<Item = (Labels, f64)> {
-        let active = self.active.values().chain(&self.waiting).map(|labels| (labels.clone(), 1.0));
-        active.chain(self.cleared.keys().map(|labels| (labels.clone(), 0.0)))
+    pub fn rows(&self) -> impl Iterator<Item = (Vec<&str>, f64)> {
+        let active = self.active.values().chain(&self.waiting).map(|labels| (values(labels), 1.0));
+        active.chain(self.cleared.keys().map(|labels| (values(labels), 0.0)))
     }
+}
+
+fn values(labels: &Labels) -> Vec<&str> {
+    labels.iter().map(|value| &**value).collect()
 }
 
 fn stuck(journey: &Journey) -> Option<(Stage, &str)> {
@@ -90,7 +96,7 @@ fn overridden(status: &DestinationStatus) -> Option<Labels> {
     let (subject, stage, hold) = (Subject::Image, Stage::Committed, Hold::PolicyOverridden);
     let why = [subject.as_str(), stage.as_str(), hold.as_str(), super::flag(false)];
     let [subject, stage, hold, synthetic] = why;
-    Some(Labels::new(&HELD, &[cluster, environment, namespace, app, subject, stage, hold, synthetic]))
+    Some([cluster, environment, namespace, app, subject, stage, hold, synthetic].map(Box::from).into())
 }
 
 fn blind(journey: &Journey) -> Option<(Stage, &str)> {
@@ -101,8 +107,9 @@ fn waiting(journey: &Journey) -> Stage {
     journey.stages.waiting_for().unwrap_or(Stage::Live)
 }
 
-fn labels(family: &'static Family, journey: &Journey, stage: Stage, why: &str) -> Labels {
+fn labels(journey: &Journey, stage: Stage, why: &str) -> Labels {
     let [cluster, environment, namespace, app] = super::place(&journey.destination);
     let (subject, synthetic) = (journey.subject.as_str(), super::flag(journey.synthetic));
-    Labels::new(family, &[cluster, environment, namespace, app, subject, stage.as_str(), why, synthetic])
+    let values = [cluster, environment, namespace, app, subject, stage.as_str(), why, synthetic];
+    values.map(Box::from).into()
 }

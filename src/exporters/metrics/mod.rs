@@ -1,8 +1,9 @@
 //! Prometheus metrics: one table of families, counters fed by events and measures, gauges read from a snapshot.
 //!
 //! A family is an entry of `table.rs`, a field of [`Metrics`] or a row of `gauges.rs`, and nothing else. Only
-//! settled journeys feed histograms and counters, so that no number given is ever taken back. Nothing here
-//! waits for the tracker; an encode takes one short lock of its own.
+//! settled journeys feed histograms and counters, so that no number given is ever taken back; `checkpoint.rs` says
+//! which of them go on over a restart. Nothing here
+//! waits for the tracker, and who feeds the numbers waits at most for a few hundred lines of a scrape.
 
 mod checkpoint;
 mod document;
@@ -11,26 +12,29 @@ mod gauges;
 mod histogram;
 mod journal;
 mod latch;
+mod pulls;
 mod seen;
 mod series;
 mod settled;
 pub mod table;
+mod text;
 mod work;
 
 pub use document::document;
-pub use format::{Format, from_openmetrics};
+pub use format::Format;
 pub use journal::JournalNumbers;
 pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 
-use self::seen::{Place, Pull, Seen};
-use self::series::Series;
+use self::pulls::{Pull, Pulls, Workloads};
+use self::seen::{Place, Seen};
+use self::series::{Registry, Series};
 use self::settled::Settled;
+use self::text::Text;
 use self::work::Work;
 use crate::exporters::Snapshot;
 use crate::observation::{Measure, Observation};
@@ -47,6 +51,9 @@ pub struct Metrics {
     dropped: Series<Counter>,
     journal: journal::Journal,
     seen: Mutex<Seen>,
+    pulls: Mutex<Pulls>,
+    /// Bytes of the last exposition: the next is about as long.
+    last_size: AtomicUsize,
 }
 
 impl Default for Metrics {
@@ -59,7 +66,7 @@ impl Metrics {
     /// All families, empty.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix(table::PREFIX);
+        let mut registry = Registry::new();
         let to = &mut registry;
         let refused = Counter::default();
         let dropped = Series::register(to, &table::DROPPED, Counter::default, &refused);
@@ -73,6 +80,8 @@ impl Metrics {
             journal: journal::Journal::register(to, &refused),
             dropped,
             seen: Mutex::new(Seen::new()),
+            pulls: Mutex::default(),
+            last_size: AtomicUsize::new(0),
             registry,
         }
     }
@@ -91,15 +100,14 @@ impl Metrics {
                 self.dropped.with(&[source, reason]).inc();
             }
             Measure::ImagePull { cluster, namespace, pod, seconds, bytes } => {
-                // Counted at the next scrape: its snapshot knows the app of a pod that is new now.
                 let pull = Pull {
                     place: [cluster, namespace, pod].map(|part| Box::from(&**part)),
                     seconds: *seconds,
                     bytes: *bytes,
                 };
-                let mut seen = self.seen();
-                if let Some(surplus) = seen.remember(pull) {
-                    self.count_pull(&seen, &surplus);
+                let mut pulls = self.pulls();
+                if let Some(surplus) = pulls.remember(pull) {
+                    self.count_pull(&pulls.workloads.clone(), &surplus);
                 }
             }
             Measure::RegistryRequest { .. }
@@ -127,50 +135,54 @@ impl Metrics {
         }
     }
 
-    /// Counts an observation that was taken in.
-    pub fn observation(&self, observation: &Observation) {
-        self.observations.with(&[&observation.source.to_string()]).inc();
-    }
-
     /// Takes the present state of the journal.
     pub fn journal(&self, numbers: &JournalNumbers) {
         self.journal.take(numbers);
     }
 
+    /// Counts an observation that was taken in.
+    pub fn observation(&self, observation: &Observation) {
+        self.observations.with(&[&observation.source.to_string()]).inc();
+    }
+
     /// The whole exposition: what was counted so far, and the snapshot's gauges.
     #[must_use]
     pub fn encode(&self, snapshot: &Snapshot, format: Format) -> String {
-        let (gauges, last_size) = {
-            let mut seen = self.seen();
-            seen.take_in(snapshot).iter().for_each(|place| self.start_at_zero(place));
-            let pulls = seen.take_pulls();
-            pulls.iter().for_each(|pull| self.count_pull(&seen, pull));
-            (seen.gauges(snapshot), seen.last_size)
-        };
-        let mut of_snapshot = Registry::with_prefix(table::PREFIX);
-        of_snapshot.register_collector(Box::new(gauges));
-        let mut text = String::with_capacity(last_size + last_size / 8);
-        encode_registry(&mut text, &self.registry)
-            .map(|()| self.settled.write(&mut text))
-            .and_then(|()| encode_registry(&mut text, &of_snapshot))
-            .and_then(|()| encode_eof(&mut text))
-            .expect("a String takes every text, and no family has native buckets only");
-        self.seen().last_size = text.len();
-        match format {
-            Format::OpenMetrics => text,
-            Format::Classic => from_openmetrics(&text),
-        }
+        let last_size = self.last_size.load(Ordering::Relaxed);
+        let text = self.write(snapshot, Text::plain(format, last_size + last_size / 8));
+        self.last_size.store(text.len(), Ordering::Relaxed);
+        String::from_utf8(text).expect("it is made of text")
     }
 
-    fn count_pull(&self, seen: &Seen, pull: &Pull) {
-        let [cluster, namespace, pod] = pull.place.each_ref().map(|part| &**part);
-        let app = seen.app_of_pod(cluster, namespace, pod);
-        self.work.pull([cluster, namespace, &app], pull.seconds, pull.bytes);
+    /// The same, packed as it is written: the text is never in memory as a whole.
+    #[must_use]
+    pub fn encode_gzip(&self, snapshot: &Snapshot, format: Format) -> Vec<u8> {
+        self.write(snapshot, Text::gzip(format))
+    }
+
+    fn write(&self, snapshot: &Snapshot, mut to: Text) -> Vec<u8> {
+        let waiting = self.pulls().take();
+        if !waiting.is_empty() {
+            let workloads = Arc::new(Workloads::of(snapshot));
+            waiting.iter().for_each(|pull| self.count_pull(&workloads, pull));
+            self.pulls().workloads = workloads;
+        }
+        // Gauges come first, so that another scrape need not wait for the rest of this one.
+        let mut seen = self.seen();
+        seen.take_in(snapshot).into_iter().for_each(|place| self.start_at_zero(place));
+        seen.write(snapshot, &mut to);
+        drop(seen);
+        self.registry.iter().for_each(|family| family.write(&mut to));
+        to.end()
+    }
+
+    fn count_pull(&self, workloads: &Workloads, pull: &Pull) {
+        let [cluster, namespace, _] = pull.place.each_ref().map(|part| &**part);
+        self.work.pull([cluster, namespace, workloads.app_of(pull)], pull.seconds, pull.bytes);
     }
 
     /// An increment from nothing to one is invisible to `increase()`; one from zero to one is not.
-    fn start_at_zero(&self, place: &Place) {
-        let [cluster, environment, namespace, app] = place.each_ref().map(|value| &**value);
+    fn start_at_zero(&self, [cluster, environment, namespace, app]: Place<'_>) {
         let subject = Subject::Image.as_str();
         for (outcome, trigger) in Outcome::ALL.into_iter().flat_map(|o| Trigger::ALL.map(|t| (o, t))) {
             let (outcome, trigger) = (outcome.as_str(), trigger.as_str());
@@ -182,6 +194,10 @@ impl Metrics {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pulls(&self) -> MutexGuard<'_, Pulls> {
+        self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

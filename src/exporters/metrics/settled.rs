@@ -1,13 +1,14 @@
 //! What a settled journey adds, once.
 
 use std::sync::atomic::AtomicU64;
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 
-use super::histogram::{self, Histogram};
-use super::series::Series;
+use super::histogram::Histogram;
+use super::series::{Registry, Series};
 use super::table::{self, Buckets};
+use super::text::Exemplar;
 use super::{flag, place};
 use crate::exporters::traces::trace_id;
 use crate::observation::Basis;
@@ -32,15 +33,15 @@ pub struct Settled {
 
 impl Settled {
     pub fn register(to: &mut Registry, refused: &Counter) -> Self {
-        let deploys = || Histogram::new(Buckets::Deploys.bounds());
-        let operations = || Histogram::new(Buckets::Operations.bounds());
+        let deploys = || Histogram::new(Buckets::Deploys);
+        let operations = || Histogram::new(Buckets::Operations);
         Self {
             journeys: Series::register(to, &table::JOURNEYS, Counter::default, refused),
             exemplars: false,
-            image_to_live: Series::new(&table::IMAGE_TO_LIVE, deploys, refused),
-            change_to_live: Series::new(&table::CHANGE_TO_LIVE, deploys, refused),
-            stage_duration: Series::new(&table::STAGE_DURATION, deploys, refused),
-            stage_uncertainty: Series::new(&table::STAGE_UNCERTAINTY, operations, refused),
+            image_to_live: Series::register(to, &table::IMAGE_TO_LIVE, deploys, refused),
+            change_to_live: Series::register(to, &table::CHANGE_TO_LIVE, deploys, refused),
+            stage_duration: Series::register(to, &table::STAGE_DURATION, deploys, refused),
+            stage_uncertainty: Series::register(to, &table::STAGE_UNCERTAINTY, operations, refused),
             stage_evidence: Series::register(to, &table::STAGE_EVIDENCE, Counter::default, refused),
             stage_uncertain: Series::register(to, &table::STAGE_UNCERTAIN, Counter::default, refused),
             held_seconds: Series::register(to, &table::HELD_SECONDS, Counter::default, refused),
@@ -80,11 +81,6 @@ impl Settled {
         self.journeys.with(&labels).inc();
     }
 
-    /// Writes the histograms, which are not in the registry.
-    pub fn write(&self, to: &mut String) {
-        self.histograms().iter().for_each(|series| histogram::write(series, to));
-    }
-
     pub fn histograms(&self) -> [&Series<Histogram>; 4] {
         [&self.image_to_live, &self.change_to_live, &self.stage_duration, &self.stage_uncertainty]
     }
@@ -101,7 +97,7 @@ impl Settled {
         let labels = [stage.as_str(), evidence.basis.as_str()];
         self.stage_evidence.with(&labels).inc();
         if evidence.interval.is_bounded() {
-            self.stage_uncertainty.with(&labels).observe(evidence.interval.half_width_seconds(), None);
+            self.stage_uncertainty.with(&labels).observe(evidence.interval.half_width_seconds());
         }
         let Some(sample) = journey.stage_duration(stage) else { return };
         if sample.negative {
@@ -128,7 +124,11 @@ impl Settled {
     }
 
     fn observe(&self, series: &Series<Histogram>, labels: &[&str], sample: Sample, journey: &Journey) {
-        let trace = self.exemplars.then(|| trace_id(journey));
-        series.with(labels).observe(sample.seconds, trace);
+        let exemplar = self.exemplars.then(|| Exemplar {
+            trace_id: trace_id(journey),
+            value: sample.seconds,
+            at: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64(),
+        });
+        series.with(labels).observe_with(sample.seconds, exemplar);
     }
 }

@@ -1,10 +1,7 @@
 //! The one table of every family: name, type, labels, stability, where it comes from, help.
 //!
 //! `docs/metrics.md` is written from it, and the dashboards and alerts are checked against it. Help is one line
-//! without quotes or backslashes: the encoder does not escape it.
-
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Unit;
+//! without quotes, backslashes and the full stop at its end: it is written as it is. Every family has a label.
 
 /// Every name starts with it.
 pub const PREFIX: &str = "knotmeter";
@@ -84,34 +81,10 @@ impl Family {
 
     /// The unit that the name ends with.
     #[must_use]
-    pub fn unit(&self) -> Option<Unit> {
+    pub fn unit(&self) -> Option<&'static str> {
         let name = self.name.strip_suffix("_total").unwrap_or(self.name);
-        match name.rsplit_once('_') {
-            Some((_, "seconds")) => Some(Unit::Seconds),
-            Some((_, "bytes")) => Some(Unit::Bytes),
-            _ => None,
-        }
-    }
-
-    /// Without unit and suffix: the encoder appends both.
-    #[must_use]
-    pub fn stem(&self) -> &'static str {
-        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
-        match self.unit() {
-            Some(unit) => name.strip_suffix(unit.as_str()).map_or(name, |name| name.trim_end_matches('_')),
-            None => name,
-        }
-    }
-
-    /// The same kind in the encoder's words.
-    #[must_use]
-    pub fn metric_type(&self) -> MetricType {
-        match self.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Info => MetricType::Info,
-            Kind::Histogram(_) => MetricType::Histogram,
-        }
+        let (_, unit) = name.rsplit_once('_')?;
+        matches!(unit, "seconds" | "bytes").then_some(unit)
     }
 }
 
@@ -185,7 +158,7 @@ families! {
         ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
         "Time since the oldest desire newer than what runs, without held time; 0 when it runs what it should";
     IMAGE_MISMATCH: Gauge, "image_mismatch", ["cluster", "environment", "namespace", "app", "kind"], Folds,
-        Experimental, "snapshot", "1 while pods do not run what one template should give them";
+        Experimental, "snapshot", "1 while pods do not run what they should: mixed_digests, of one template; config_not_rolled, they read an older ConfigMap";
     SCAN_DURATION: Histogram(Operations), "registry_scan_duration_seconds", ["registry"], Folds, Stable,
         "measure registry_scan", "Time of one complete tag listing";
     SCAN_LAST_DURATION: Gauge, "registry_scan_last_duration_seconds", ["registry", "repository"], Folds, Stable,

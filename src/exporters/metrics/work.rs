@@ -5,10 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use super::series::Series;
+use super::histogram::Histogram;
+use super::series::{Registry, Series};
 use super::table::{self, Buckets};
 use crate::observation::{CacheResult, Measure, UpdateClass};
 
@@ -32,8 +31,8 @@ pub struct Work {
 
 impl Work {
     pub fn register(to: &mut Registry, refused: &Counter) -> Self {
-        let operations = || Histogram::new(Buckets::Operations.bounds().iter().copied());
-        let bytes = || Histogram::new(Buckets::Bytes.bounds().iter().copied());
+        let operations = || Histogram::new(Buckets::Operations);
+        let bytes = || Histogram::new(Buckets::Bytes);
         Self {
             scan_duration: Series::register(to, &table::SCAN_DURATION, operations, refused),
             scan_last_duration: Series::register(to, &table::SCAN_LAST_DURATION, Gauge::default, refused),

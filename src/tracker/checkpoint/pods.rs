@@ -2,13 +2,18 @@
 //! and digests are stored once per workload, and the words are one in memory again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::image::Digest;
 use crate::observation::{Interval, Pod, PodContainer, Time, Waiting};
 use crate::tracker::workload::PodState;
+
+/// Pods that room is made for on the word of the bytes alone: more than most workloads have.
+const TRUSTED_MAX: usize = 256;
 
 type Pods = BTreeMap<Arc<str>, PodState>;
 
@@ -62,17 +67,12 @@ pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
 }
 
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Pods, D::Error> {
-    let Form { words, digests, pods } = Form::deserialize(from)?;
-    let words: Vec<Arc<str>> = words.into_iter().map(Arc::from).collect();
-    let read = Read { words, digests };
-    let states = pods.into_iter().map(|form| read.pod(form).map(|state| (state.pod.uid.clone(), state)));
-    states.collect::<Option<_>>().ok_or_else(|| serde::de::Error::custom("a number without its word"))
+    from.deserialize_struct("Form", &["words", "digests", "pods"], Whole)
 }
 
 /// Words and digests are numbers into the two lists.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Form<'a> {
-    #[serde(borrow)]
     words: Vec<&'a str>,
     digests: Vec<Digest>,
     pods: Vec<PodForm<'a>>,
@@ -120,9 +120,55 @@ impl<T: Copy + Eq + std::hash::Hash> Numbers<T> {
     }
 }
 
+/// Reads a [`Form`], and each pod into its state at once: a list of all forms would be moved about for nothing.
+struct Whole;
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Pods;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the pods of a workload")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Pods, A::Error> {
+        let short = || A::Error::custom("the pods of a workload end early");
+        let words: Vec<&str> = parts.next_element()?.ok_or_else(short)?;
+        let digests = parts.next_element()?.ok_or_else(short)?;
+        let read = Read { words: words.into_iter().map(Arc::from).collect(), digests };
+        let pods = parts.next_element_seed(&read)?.ok_or_else(short)?;
+        // They come in order, so that this sorts nothing.
+        Ok(pods.into_iter().map(|state| (state.pod.uid.clone(), state)).collect())
+    }
+}
+
+/// What the numbers mean.
 struct Read {
     words: Vec<Arc<str>>,
     digests: Vec<Digest>,
+}
+
+impl<'de> DeserializeSeed<'de> for &Read {
+    type Value = Vec<PodState>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Vec<PodState>, D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Read {
+    type Value = Vec<PodState>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pods")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut forms: A) -> Result<Vec<PodState>, A::Error> {
+        let mut pods = Vec::with_capacity(forms.size_hint().unwrap_or(0).min(TRUSTED_MAX));
+        while let Some(form) = forms.next_element()? {
+            pods.push(self.pod(form).ok_or_else(|| A::Error::custom("a number without its word"))?);
+        }
+        Ok(pods)
+    }
 }
 
 impl Read {

@@ -12,14 +12,16 @@ mod clients;
 mod commands;
 mod demo;
 mod images;
-mod process;
+mod output;
+pub mod process;
 mod prometheus;
 mod real_parts;
 mod receivers;
 mod restart;
+mod settings;
 mod shown;
 mod truth;
-mod world;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Asks until there is an answer; `what` is told when there is none in time.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {
@@ -45,17 +47,17 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 /// The JSON at an address, if it answers.
-async fn get(url: &str) -> Option<serde_json::Value> {
+pub async fn get(url: &str) -> Option<serde_json::Value> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     client.get(url).send().await.ok()?.json().await.ok()
 }
 
 /// Tells how long a part took when it ends; `cargo test -- --nocapture` shows it.
-struct Timed(&'static str, Instant);
+pub struct Timed(&'static str, Instant);
 
 impl Timed {
-    fn part(name: &'static str) -> Self {
+    pub fn part(name: &'static str) -> Self {
         Self(name, Instant::now())
     }
 }

@@ -139,9 +139,7 @@ pub async fn listening(
     answers: impl AsyncFn(u16) -> bool,
 ) -> (Program, u16) {
     for _ in 0..5 {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
+        let port = free_port();
         let mut program = Program::start(command(port), package, folder);
         let deadline = Instant::now() + PATIENCE;
         while program.child.try_wait().expect("a child of ours").is_none() && Instant::now() < deadline {
@@ -153,6 +151,12 @@ pub async fn listening(
         eprintln!("it did not start on port {port}: {}", program.errors());
     }
     panic!("the program of {package} did not start");
+}
+
+/// A port that nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    free.local_addr().expect("an address").port()
 }
 
 fn send(id: u32, signal: &str) -> bool {
