@@ -26,6 +26,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
 /// of the state after each would be most of what an idle program does.
 const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// The journal's state is at most this old while anything happens.
+const JOURNAL_EVERY: Duration = Duration::from_millis(250);
 /// The tracker is asked at least this often, whatever it says of deadlines.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
@@ -71,7 +73,7 @@ impl Follower {
         self.tell(&untold);
         ready.set(true);
         let mut publish_at = Instant::now();
-        let mut looks_at = publish_at;
+        let (mut looks_at, mut journal_at) = (publish_at, publish_at);
         // When to publish; nothing is new where it is absent.
         let mut due = Some(publish_at);
         loop {
@@ -90,11 +92,10 @@ impl Follower {
                     return;
                 }
             }
-            let is_look = |report: &Report| match report {
+            let only_looks = batch.iter().all(|report| match report {
+                Report::Observation(seen) => matches!(seen.fact, Fact::LookCompleted { .. }),
                 Report::Measure(_) => true,
-                Report::Observation(observation) => matches!(observation.fact, Fact::LookCompleted { .. }),
-            };
-            let only_looks = batch.iter().all(is_look);
+            });
             let events = self.take(&mut batch).await;
             events.iter().for_each(|event| self.metrics.event(event));
             self.tell(&events);
@@ -108,10 +109,13 @@ impl Follower {
             if Instant::now() >= at {
                 let started = Instant::now();
                 self.publish();
-                self.show_journal(&ready);
                 publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
                 looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
                 due = None;
+            }
+            if Instant::now() >= journal_at {
+                self.show_journal(&ready);
+                journal_at = Instant::now() + JOURNAL_EVERY;
             }
             if let Some(keeping) = &mut self.keeping {
                 keeping.keep(&self.tracker, &self.metrics, !events.is_empty());

@@ -27,13 +27,11 @@ fn export(path: &Path) -> anyhow::Result<Exit> {
 
 fn import(path: &Path) -> anyhow::Result<Exit> {
     let opened = Journal::open(path, Limits::default())?;
-    opened.notes.iter().for_each(|note| out::remark(note));
+    opened.notes.iter().for_each(out::remark);
     drop(opened.tail);
     let mut journal = opened.journal;
     let imported = journal.import(stdin().lock())?;
-    out::remark(format_args!(
-        "{} observations, {} of them of a kind that is not known here",
-        imported.lines, imported.unknown
-    ));
+    let (lines, unknown) = (imported.lines, imported.unknown);
+    out::remark(format_args!("{lines} observations, {unknown} of them of a kind that is not known here"));
     Ok(Exit::Done)
 }

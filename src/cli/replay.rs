@@ -37,7 +37,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
         out::remark(format_args!("{} observations are of a newer program and were skipped", replay.unread));
     }
     if views.is_empty() {
-        out::remark(format_args!("No journeys found."));
+        out::remark("No journeys found.");
     }
     Ok(Exit::Done)
 }

@@ -31,8 +31,8 @@ impl Journal {
         let mut tail = self.everything()?;
         let mut export = || {
             let mut count = 0;
-            while let Some((_, _, lines)) = tail.next_lines()? {
-                for line in &lines {
+            while let Some(row) = tail.next_lines()? {
+                for line in &row.lines {
                     to.write_all(line).and_then(|()| to.write_all(b"\n")).map_err(Fault::Disk)?;
                     count += 1;
                 }

@@ -128,13 +128,20 @@ pub struct Batch {
     pub lost: u64,
 }
 
+/// The lines of one row, from the place on where the reading begins.
+pub struct RowLines {
+    pub start: Position,
+    pub head: Head,
+    pub lines: Vec<Vec<u8>>,
+}
+
 impl Tail {
     pub(super) fn new(rows: Rows, from: Position) -> Self {
         Self { rows, from, ended: false }
     }
 
     /// The stored lines of the next row.
-    pub(super) fn next_lines(&mut self) -> Result<Option<(Position, Head, Vec<Vec<u8>>)>, Fault> {
+    pub(super) fn next_lines(&mut self) -> Result<Option<RowLines>, Fault> {
         let Some(raw) = self.rows.next()? else { return Ok(None) };
         let (head, mut lines) = row::lines(raw.start, &raw.bytes).map_err(Fault::Damaged)?;
         let mut start = raw.start;
@@ -144,11 +151,11 @@ impl Tail {
             lines.drain(..before);
             start = self.from;
         }
-        Ok(Some((start, head, lines)))
+        Ok(Some(RowLines { start, head, lines }))
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>, Fault> {
-        let Some((start, head, lines)) = self.next_lines()? else { return Ok(None) };
+        let Some(RowLines { start, head, lines }) = self.next_lines()? else { return Ok(None) };
         let lost = if head.gap { head.end.0 - start.0 } else { 0 };
         let mut batch =
             Batch { observations: Vec::with_capacity(lines.len()), end: head.end, unread: 0, lost };

@@ -135,14 +135,14 @@ impl Metrics {
         }
     }
 
-    /// Counts an observation that was taken in.
-    pub fn observation(&self, observation: &Observation) {
-        self.observations.with(&[&observation.source.to_string()]).inc();
-    }
-
     /// Takes the present state of the journal.
     pub fn journal(&self, numbers: &JournalNumbers) {
         self.journal.take(numbers);
+    }
+
+    /// Counts an observation that was taken in.
+    pub fn observation(&self, observation: &Observation) {
+        self.observations.with(&[&observation.source.to_string()]).inc();
     }
 
     /// The whole exposition: what was counted so far, and the snapshot's gauges.
