@@ -1,5 +1,7 @@
 //! What stands around objects: the events of a watch, the metadata of a list.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::Error;
@@ -8,6 +10,12 @@ use super::cursor::{Cursor, Text, Value};
 use super::memory::Memory;
 use super::object::{self, Object, or_default};
 use super::resource::Resource;
+
+/// The API writes UTF-8; where somebody else did not, only the broken letters are lost.
+pub(super) fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    // Checked first: repairing goes letter by letter, which takes longer than all the rest.
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
 
 /// One line of a watch, read once.
 pub(super) enum Event<'a> {

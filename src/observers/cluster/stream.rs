@@ -8,13 +8,14 @@ use std::sync::Arc;
 use serde_json::Error;
 
 use super::cursor::{Cursor, Value};
-use super::envelope::{Event, ListMetadata, bookmark};
+use super::envelope::{Event, ListMetadata, bookmark, readable};
 use super::lines::LINE_BYTES_MAX;
 use super::memory::{Memory, Novelty, subject};
 use super::object::{self, Decoded, Object};
 use super::pulse::Pulse;
 use super::refusal::Refusal;
 use super::resource::Resource;
+use super::revisions::level;
 use super::uid::Uid;
 use super::words::Words;
 use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, ObjectKey, Scope, Time};
@@ -131,8 +132,7 @@ impl Stream {
     /// One page of a list. Objects are read one by one, and told as if each had come alone.
     pub fn page(&mut self, received_at: Time, body: &[u8]) -> Result<Page, DecodeError> {
         let mut said = Vec::new();
-        // The API writes UTF-8; where somebody else did not, only the broken letters are lost.
-        match self.items(received_at, &String::from_utf8_lossy(body), &mut said) {
+        match self.items(received_at, &readable(body), &mut said) {
             Ok(ListMetadata { resource_version, r#continue }) => {
                 let next = Some(r#continue).filter(|token| !token.is_empty());
                 Ok(Page { said, next, version: resource_version })
@@ -194,7 +194,7 @@ impl Stream {
 
     /// One line of a watch.
     pub fn event(&mut self, received_at: Time, line: &[u8]) -> Result<Heard, DecodeError> {
-        let text = String::from_utf8_lossy(line);
+        let text = readable(line);
         let event = Event::read(&text, self.resource, &self.memory)
             .map_err(|source| DecodeError::Line { resource: self.resource, source })?;
         let mut heard = Heard::default();
@@ -304,7 +304,10 @@ impl Stream {
         let news = |mut fact, memory: &mut Memory| memory.is_new_fact(&uid, &mut fact).then_some(fact);
         let fact = match decoded {
             Decoded::Workload(workload) => news(Fact::WorkloadIs(workload), &mut self.memory),
-            Decoded::Revision(revision) => news(Fact::RevisionIs(revision), &mut self.memory),
+            Decoded::Revision(revision) => {
+                let is_news = self.memory.is_news(&uid, &level(&revision));
+                is_news.then(|| Fact::RevisionIs(revision))
+            }
             Decoded::Job(job) => news(Fact::JobIs(job), &mut self.memory),
             Decoded::Pod(seen) => {
                 let is_news = self.memory.is_news(&uid, &seen);
