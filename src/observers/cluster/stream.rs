@@ -306,7 +306,7 @@ impl Stream {
             Decoded::Workload(workload) => news(Fact::WorkloadIs(workload), &mut self.memory),
             Decoded::Revision(revision) => {
                 let is_news = self.memory.is_news(&uid, &level(&revision));
-                is_news.then(|| Fact::RevisionIs(revision))
+                is_news.then_some(Fact::RevisionIs(revision))
             }
             Decoded::Job(job) => news(Fact::JobIs(job), &mut self.memory),
             Decoded::Pod(seen) => {
