@@ -2,7 +2,7 @@
 //! for each connection, no library between the bytes and the socket, so that it costs as little as it can.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -124,7 +124,7 @@ impl World {
                     storm.blow(to)?;
                 }
                 // Silence until the client goes.
-                from.read(&mut [0])?;
+                from.fill_buf()?;
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
         }
