@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::thread;
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::objects::{Template, version};
@@ -42,13 +42,15 @@ impl Storm {
 
     /// Blows itself out. A client that reads slowly makes it late, never larger.
     pub fn blow(&self, to: &mut TcpStream) -> io::Result<()> {
-        thread::sleep(CALM);
+        // Nothing is ever sent here: its deadlines are the rhythm.
+        let (_sender, rhythm) = mpsc::channel::<()>();
+        let _ = rhythm.recv_timeout(CALM);
         let started = Instant::now();
         for n in 0..self.per_second * self.seconds {
             let due = Duration::from_micros(n * 1_000_000 / self.per_second);
             let early = due.saturating_sub(started.elapsed());
             if !early.is_zero() {
-                thread::sleep(early);
+                let _ = rhythm.recv_timeout(early);
             }
             let (line, stamps) = &self.lines[n as usize % self.lines.len()];
             let mut line = line.clone();
