@@ -10,6 +10,7 @@ mod cluster;
 mod day;
 mod idle;
 mod journal;
+mod large;
 mod policy;
 mod reference;
 mod scrape;
@@ -28,7 +29,14 @@ type Named = (&'static str, fn() -> Bench);
 /// One that measures by itself.
 type Figure = (&'static str, fn(&str) -> serde_json::Value);
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
+    if let Ok(orders) = std::env::var(large::child::ORDERS) {
+        return large::child::main(&orders);
+    }
     // Cargo adds `--bench`; the first word that is no flag is the filter.
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     let benches: [Named; 9] = [
@@ -47,7 +55,7 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 10] = [
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })
@@ -61,6 +69,9 @@ fn main() {
         ("simulated_day", day::figure),
         ("idle", |name| idle::figure(name, false)),
         ("idle_with_sources", |name| idle::figure(name, true)),
+        ("cluster_sync_paged", large::paged),
+        ("cluster_sync_streaming", large::streaming),
+        ("cluster_storm", large::storm),
     ];
     for (name, figure) in figures {
         if name.contains(&filter) {
