@@ -125,7 +125,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         let to = to.clone();
         move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
     };
-    tasks.spawn(observers::registry::run(config.registries.clone(), interests, registries));
+    tasks.spawn(observers::registry::run(config.registries.clone(), [], interests, registries));
     let follower = Follower {
         tracker: Tracker::default(),
         metrics: metrics.clone(),
