@@ -119,7 +119,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     }
     for git in config.git.clone() {
         let reporter = reporter(SourceKind::Git, &config::public_url(&git.url));
-        tasks.spawn(observers::git::run(git, cache.clone(), reporter));
+        tasks.spawn(observers::git::run(git, cache.clone(), Vec::new(), reporter));
     }
     let registries = {
         let to = to.clone();
