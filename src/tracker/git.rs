@@ -127,6 +127,8 @@ pub struct Tree {
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
     config_maps: BTreeMap<Slot, BTreeSet<u64>>,
     known: bool,
+    /// The commit that the last level was read from; empty before the first.
+    pub commit: Arc<str>,
     pub changes: Vec<Change>,
 }
 
@@ -165,6 +167,7 @@ impl Trees {
         let former = std::mem::replace(&mut tree.references, references);
         let former_templates = std::mem::replace(&mut tree.templates, templates);
         tree.markers = markers;
+        tree.commit = names.commit.clone();
         if std::mem::replace(&mut tree.known, true) && !backfill {
             let configured = tree.compare_config_maps(&former_config_maps, names, at);
             tree.compare(&former, &former_templates, configured, names, at)

@@ -25,6 +25,7 @@ mod legs;
 mod observe;
 mod query;
 mod registry;
+mod resume;
 mod revisions;
 mod rollout;
 mod sample;

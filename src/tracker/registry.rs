@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ExpectRule, ImageDescribed, Interval, Time};
+use crate::observation::{Basis, ExpectRule, ImageDescribed, Interests, Interval, KnownTag, LastLook, Time};
 use crate::policy::Selector;
 
 /// Moves of one tag that are remembered. A tag moved more often between two deploys has no use for the oldest.
@@ -255,6 +255,35 @@ impl Registries {
             _ => false,
         };
         self.confirm(left, right) == Confirm::Yes || self.confirm(right, left) == Confirm::Yes || share()
+    }
+
+    /// What is known of each repository that was looked at, for an observer that begins again. `started` is when
+    /// the last complete look at it began.
+    pub fn last_looks<'a>(
+        &'a self,
+        interests: &'a Interests,
+        started: impl Fn(&Repository) -> Option<Time> + 'a,
+    ) -> impl Iterator<Item = LastLook> + 'a {
+        self.repositories.iter().filter_map(move |(repository, state)| {
+            let started = started(repository)?;
+            let present = state.tags.iter().filter(|(tag, _)| !state.gone.contains(*tag));
+            let tags = present.map(|(tag, points)| {
+                let point = points.last();
+                let digest = point.and_then(|point| {
+                    let seen = point.since.interval.not_after;
+                    point.digest.clone().map(|digest| (digest, seen))
+                });
+                KnownTag { tag: tag.clone(), digest }
+            });
+            let wanted = interests.repositories.get(repository);
+            let named = wanted.into_iter().flat_map(|wanted| &wanted.tags).filter_map(|tag| {
+                let points = state.tags.get(tag)?;
+                points.last()?.digest.as_ref()
+            });
+            let wanted = wanted.into_iter().flat_map(|wanted| &wanted.digests).chain(named);
+            let described = wanted.filter(|digest| self.claims.contains_key(*digest)).cloned().collect();
+            Some(LastLook { repository: repository.clone(), started, tags: tags.collect(), described })
+        })
     }
 
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {
