@@ -14,6 +14,7 @@ mod policy;
 mod reference;
 mod scrape;
 mod tags;
+mod tracker;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -47,7 +48,8 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 8] = [
+        ("tracker_observe", tracker::figure),
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })
