@@ -16,6 +16,9 @@ const STATEFUL: usize = 10;
 /// One in five has a second container that never changes.
 const SIDECAR: usize = 5;
 
+/// What `revisionHistoryLimit` leaves.
+const REVISIONS_LEFT: usize = 10;
+
 /// See the file's front line.
 pub struct Running {
     at: usize,
@@ -25,6 +28,8 @@ pub struct Running {
     digest: Digest,
     pods: VecDeque<Pod>,
     made: usize,
+    /// Revisions that are not cleaned up yet, oldest first.
+    revisions: VecDeque<Arc<str>>,
     /// Steps of the rollout under way, in order.
     steps: VecDeque<Step>,
 }
@@ -87,6 +92,7 @@ impl Running {
             digest: digest(at / 2, 1),
             pods: VecDeque::new(),
             made: 0,
+            revisions: VecDeque::new(),
             steps: VecDeque::new(),
         };
         running.take(image, &digest(at / 2, 1));
@@ -235,6 +241,11 @@ pub fn step(world: &mut World, at: usize) {
             running.is.observed_generation = running.is.generation;
             running.is.updated = 0;
             facts = vec![Fact::RevisionIs(Box::new(running.revision.clone())), running.said()];
+            running.revisions.push_back(running.revision.uid.clone());
+            if running.revisions.len() > REVISIONS_LEFT {
+                let oldest = running.revisions.pop_front();
+                facts.extend(oldest.map(|uid| Fact::Absent { subject: Subject::Revision { uid } }));
+            }
         }
         Step::Create => {
             let pod = running.pod();

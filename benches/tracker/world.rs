@@ -327,6 +327,7 @@ impl World {
             subject: "Update an image".into(),
             reverts: None,
             added: vec![self.reference(at, environment)],
+            config_maps: Vec::new(),
         });
         Fact::TreeNames(Box::new(TreeNames {
             url: git(git_at).into(),
@@ -334,6 +335,7 @@ impl World {
             path: ENVIRONMENTS[environment].into(),
             commit,
             references,
+            config_maps: Vec::new(),
             commits: commits.into_iter().collect(),
             forced: false,
         }))
