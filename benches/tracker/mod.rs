@@ -82,8 +82,7 @@ impl Run {
             resident: 0,
         };
         while run.observations < observations {
-            let (chunk, repeats) = world.chunk(CHUNK.min(observations - run.observations));
-            run.repeats += repeats;
+            let chunk = world.chunk(CHUNK.min(observations - run.observations));
             // Turns change, so that neither always finds the chunk in the cache.
             let first = (run.observations / CHUNK).is_multiple_of(2);
             for ours in [first, !first] {
@@ -98,6 +97,7 @@ impl Run {
             }
             run.observations += chunk.len();
         }
+        run.repeats = floor.repeats;
         run.resident = resident().saturating_sub(before);
         run
     }
@@ -132,13 +132,17 @@ impl Run {
 struct Floor {
     said: BTreeMap<SourceId, (u64, u64)>,
     hasher: RandomState,
+    repeats: usize,
 }
 
 impl Floor {
     fn observe(&mut self, observation: &Observation) -> u64 {
         let number = (observation.source_epoch, observation.seq);
         match self.said.get_mut(&observation.source) {
-            Some(last) if number <= *last => return 0,
+            Some(last) if number <= *last => {
+                self.repeats += 1;
+                return 0;
+            }
             Some(last) => *last = number,
             None => drop(self.said.insert(observation.source.clone(), number)),
         }

@@ -64,7 +64,6 @@ pub struct World {
     pub sources: Vec<Source>,
     window_ends: i64,
     ready: VecDeque<Observation>,
-    repeats: usize,
 }
 
 struct Service {
@@ -113,7 +112,6 @@ impl World {
             sources,
             window_ends: START,
             ready: VecDeque::new(),
-            repeats: 0,
         };
         for at in 0..WORKLOADS {
             let service = &world.services[at / 2];
@@ -125,9 +123,8 @@ impl World {
         world
     }
 
-    /// The next observations, and how many of them are repeats.
-    pub fn chunk(&mut self, count: usize) -> (Vec<Observation>, usize) {
-        let before = self.repeats;
+    /// The next observations.
+    pub fn chunk(&mut self, count: usize) -> Vec<Observation> {
         while self.ready.len() < count {
             self.window_ends += WINDOW_MILLIS;
             while let Some(Reverse((at, _, action))) = self.agenda.peek().copied() {
@@ -141,7 +138,7 @@ impl World {
             self.now = self.window_ends;
             self.deliver();
         }
-        (self.ready.drain(..count).collect(), self.repeats - before)
+        self.ready.drain(..count).collect()
     }
 
     pub fn at(&mut self, after: i64, action: Action) {
@@ -170,7 +167,6 @@ impl World {
             let back = self.random.below(source.said.len().min(8));
             let again = source.said[source.said.len() - 1 - back].clone();
             source.said.push_back(again);
-            self.repeats += 1;
         }
     }
 
