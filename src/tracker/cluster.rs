@@ -41,7 +41,8 @@ pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 #[derive(Debug, Default)]
 pub struct ClusterState {
     pub name: Option<Arc<str>>,
-    pub workloads: BTreeMap<ObjectKey, WorkloadState>,
+    /// Looked up for every fact; nothing may depend on their order.
+    pub workloads: HashMap<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
     pub(super) owners: HashMap<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.

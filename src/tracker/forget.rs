@@ -37,8 +37,8 @@ impl Tracker {
     fn forget(&mut self) {
         self.forget_workloads();
         self.forget_users();
-        self.forget_repositories();
-        self.forget_images();
+        let loose = self.forget_repositories();
+        self.forget_images(loose);
         self.clusters.values_mut().for_each(super::cluster::ClusterState::forget_uids);
     }
 
@@ -95,7 +95,7 @@ impl Tracker {
         self.users.retain(|_, places| !places.is_empty());
     }
 
-    fn forget_repositories(&mut self) {
+    fn forget_repositories(&mut self) -> BTreeSet<Digest> {
         let limit = self.now - UNSEEN_KEPT_MILLIS;
         let used = self.users.keys().chain(self.registries.rules.iter().map(|rule| &rule.rule.image));
         let used: HashSet<&str> = used.map(Repository::as_str).collect();
@@ -110,11 +110,11 @@ impl Tracker {
             }
             keep
         });
-        self.registries.forget_repositories(&unseen);
+        self.registries.forget_repositories(&unseen)
     }
 
     /// Tags that are gone and named nowhere, and images that had no other name.
-    fn forget_images(&mut self) {
+    fn forget_images(&mut self, loose: BTreeSet<Digest>) {
         let mut running = Index::default();
         for (uid, cluster) in &self.clusters {
             for (key, state) in &cluster.workloads {
@@ -136,7 +136,7 @@ impl Tracker {
                 || states
                     .any(|state| state.versions.iter().any(|version| version.names(repository, tag, digest)))
         };
-        self.registries.forget(&named, &needed);
+        self.registries.forget(&named, &needed, loose);
     }
 
     /// Remembers when a destination desired and ran what; the oldest of too many goes, unless it is desired now.

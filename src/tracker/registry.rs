@@ -355,21 +355,29 @@ impl Registries {
         self.confirm(left, right) == Confirm::Yes || self.confirm(right, left) == Confirm::Yes || share()
     }
 
-    /// Forgets repositories by their text.
-    pub fn forget_repositories(&mut self, unseen: &HashSet<Arc<str>>) {
+    /// Forgets repositories by their text; answers the digests that were in them.
+    pub fn forget_repositories(&mut self, unseen: &HashSet<Arc<str>>) -> BTreeSet<Digest> {
+        let mut loose = BTreeSet::new();
         if !unseen.is_empty() {
-            self.repositories.retain(|repository, _| !unseen.contains(repository.as_str()));
+            self.repositories.retain(|repository, state| {
+                let keep = !unseen.contains(repository.as_str());
+                if !keep {
+                    loose.extend(state.presence.keys().cloned());
+                }
+                keep
+            });
         }
+        loose
     }
 
-    /// Forgets tags that are gone and not `named`, the oldest of too many, and images without any tag that are not
-    /// `needed`.
+    /// Forgets tags that are gone and not `named`, the oldest of too many, and images without any tag, the `loose` ones
+    /// among them, that are not `needed`.
     pub fn forget(
         &mut self,
         named: &dyn Fn(&Repository, &Tag, Option<&Digest>) -> bool,
         needed: &dyn Fn(&Digest) -> bool,
+        mut loose: BTreeSet<Digest>,
     ) {
-        let mut loose = BTreeSet::new();
         for (repository, state) in &mut self.repositories {
             let selected: BTreeSet<&Tag> = (self.rules_of.get(repository).into_iter().flatten())
                 .flat_map(|at| &self.rules[*at].selections)
