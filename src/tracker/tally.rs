@@ -63,10 +63,9 @@ impl Tally {
     /// Whether exactly these digests run.
     #[must_use]
     pub fn ran(&self, digests: &BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>) -> bool {
-        let same = |(mine, theirs): ((&Arc<str>, &BTreeMap<_, _>), (&Arc<str>, &BTreeSet<_>))| {
-            mine.0 == theirs.0 && mine.1.len() == theirs.1.len() && mine.1.keys().eq(theirs.1)
-        };
-        self.digests.len() == digests.len() && self.digests.iter().zip(digests).all(same)
+        let mut pairs = self.digests.iter().zip(digests);
+        self.digests.len() == digests.len()
+            && pairs.all(|((name, mine), (named, theirs))| name == named && mine.keys().eq(theirs))
     }
 
     /// The digests that run, per container.
