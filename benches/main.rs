@@ -19,6 +19,7 @@ mod reference;
 mod registry;
 mod scrape;
 mod tags;
+mod tracker;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -68,7 +69,8 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 10] = [
+    let figures: [Figure; 11] = [
+        ("tracker_observe", tracker::figure),
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })

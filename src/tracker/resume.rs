@@ -27,6 +27,6 @@ impl Tracker {
     }
 
     fn last_started(&self, scope: &Scope) -> Option<Time> {
-        self.sources.scopes.get(&ScopeKey::new(scope))?.last_started
+        self.sources.find(&ScopeKey::new(scope))?.last_started
     }
 }

@@ -8,6 +8,7 @@ mod deploy;
 mod e2e;
 mod exports;
 mod fleet;
+mod forgetting;
 mod form;
 mod git;
 mod http;
