@@ -1,7 +1,10 @@
 //! One journal and the processes that live on it, one after the other.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,15 +15,19 @@ use super::load::Load;
 use crate::e2e::process::{free_port, knotmeter};
 use crate::e2e::{get, until};
 
-/// A life ends after at most this: some are over before the journal is open, some see a rollout whole.
-const LIFE_MILLIS_MAX: u64 = 1_400;
+/// Some are killed this soon after their start: before, while, or just after the journal is read.
+const YOUNG_MILLIS_MAX: u64 = 400;
+/// The others this long after they began to answer: in the middle of looks, commits and rollouts.
+const OLD_MILLIS_MAX: u64 = 700;
+/// Every so often one goes on until it has seen all that there is: else nobody would ever get to the end of a look.
+const WHOLE_EVERY: u64 = 3;
 
 /// What was said before the last kill: nothing of it may ever be taken back.
 #[derive(Debug, Default)]
 struct Said {
     total: f64,
-    /// Settled journeys as they were told first, in the order of their ids.
-    settled: std::collections::BTreeMap<String, Value>,
+    /// Settled journeys as they were told first, by their ids.
+    settled: BTreeMap<String, Value>,
 }
 
 /// What is said at the end.
@@ -37,11 +44,14 @@ pub struct Lives {
     random: u64,
     said: Said,
     child: Option<Child>,
+    /// When the last life that saw all that there was began, in milliseconds since the epoch.
+    wholes: Arc<AtomicU64>,
+    began: u64,
 }
 
 impl Lives {
     /// The first life: it goes on until every source was seen.
-    pub async fn start(load: &Load, at: u64, seed: u64) -> Self {
+    pub async fn start(load: &mut Load, at: u64, seed: u64) -> Self {
         let folder = load.folder.path().join(format!("life-{at}"));
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
@@ -49,11 +59,12 @@ impl Lives {
         config["listen"] = format!("127.0.0.1:{port}").into();
         std::fs::write(folder.join("config.yaml"), config.to_string()).unwrap();
         let random = (seed << 8) | at;
-        let mut lives = Self { at, folder, port, random, said: Said::default(), child: None };
+        let wholes = Arc::new(AtomicU64::new(0));
+        load.watchers.push(wholes.clone());
+        let mut lives =
+            Self { at, folder, port, random, said: Said::default(), child: None, wholes, began: 0 };
         lives.live();
-        let page = lives.page();
-        until("every source is up", async || crate::e2e::world::sources_up(&page, 4).await.then_some(()))
-            .await;
+        lives.see_all().await;
         lives
     }
 
@@ -61,14 +72,21 @@ impl Lives {
         format!("journal {}", self.at)
     }
 
-    /// Is killed so many times, and checks between what it says.
+    /// Is killed so many times, and is held against what it said before.
     pub async fn be_killed(&mut self, times: u64) {
-        for _ in 0..times {
-            let life = Duration::from_millis(self.below(LIFE_MILLIS_MAX));
-            let asks_at = life.mul_f64(0.8);
-            tokio::time::sleep(asks_at).await;
-            self.listen().await;
-            tokio::time::sleep(life.saturating_sub(asks_at)).await;
+        for time in 0..times {
+            if time % WHOLE_EVERY == WHOLE_EVERY - 1 {
+                self.see_all().await;
+                self.listen().await;
+            } else if self.below(3) == 0 {
+                let young = self.below(YOUNG_MILLIS_MAX);
+                tokio::time::sleep(Duration::from_millis(young)).await;
+            } else {
+                self.answers().await;
+                let old = self.below(OLD_MILLIS_MAX);
+                tokio::time::sleep(Duration::from_millis(old)).await;
+                self.listen().await;
+            }
             self.kill().await;
             self.live();
         }
@@ -113,6 +131,18 @@ impl Lives {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    async fn see_all(&mut self) {
+        let page = self.page();
+        until("every source is up", async || crate::e2e::world::sources_up(&page, 4).await.then_some(()))
+            .await;
+        self.wholes.store(self.began, Ordering::Relaxed);
+    }
+
+    async fn answers(&mut self) {
+        let ready = format!("{}/readyz", self.page());
+        until("it answers", async || get(&ready).await).await;
+    }
+
     fn live(&mut self) {
         let file = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
         let (config, cache, journal) = (file("config.yaml"), file("cache"), file("journal"));
@@ -120,6 +150,7 @@ impl Lives {
         let errors = std::fs::File::options().create(true).append(true).open(file("errors")).unwrap();
         let mut command = Command::from(knotmeter(&arguments, &self.folder));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).kill_on_drop(true);
+        self.began = millis();
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -131,31 +162,27 @@ impl Lives {
         }
     }
 
-    /// Hears what it says, if it says anything yet, and holds it against what was said before.
+    /// Hears what it says and holds it against what was said before.
     async fn listen(&mut self) {
-        let client = reqwest::Client::builder().no_proxy().timeout(SOON * 20).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(SOON * 40).build().unwrap();
+        let page = self.page();
         let ask = async |path: &str| {
-            let answer = client.get(format!("{}{path}", self.page())).send().await.ok()?;
+            let answer = client.get(format!("{page}{path}")).send().await.ok()?;
             answer.status().is_success().then_some(answer)?.text().await.ok()
         };
-        let ready = ask("/readyz").await.is_some();
-        if !ready {
-            return;
-        }
         let Some(metrics) = ask("/metrics").await else { return };
         let total = metrics
             .lines()
             .filter(|line| line.starts_with("knotmeter_journeys_total{") && line.contains(r#"app="load-"#))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum::<f64>();
-        let Some(journeys) = ask("/api/v1/journeys?limit=1000").await else { return };
-        let journeys: Value = serde_json::from_str(&journeys).unwrap();
         let name = self.name();
         assert!(total >= self.said.total, "{name}: journeys_total fell from {} to {total}", self.said.total);
         self.said.total = total;
-        let settled =
-            journeys["journeys"].as_array().unwrap().iter().filter(|journey| journey["settled"] == true);
-        let now: std::collections::BTreeMap<String, Value> =
+        let Some(journeys) = ask("/api/v1/journeys?limit=1000").await else { return };
+        let journeys: Value = serde_json::from_str(&journeys).unwrap();
+        let settled = journeys["journeys"].as_array().unwrap().iter().filter(|one| one["settled"] == true);
+        let now: BTreeMap<String, Value> =
             settled.map(|journey| (journey["id"].as_str().unwrap().to_owned(), journey.clone())).collect();
         for (id, known) in &self.said.settled {
             let Some(same) = now.get(id) else { panic!("{name}: a settled journey is lost: {known}") };
@@ -174,4 +201,9 @@ impl Lives {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
     }
+}
+
+/// Since the epoch.
+pub fn millis() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap()
 }

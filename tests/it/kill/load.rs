@@ -1,12 +1,12 @@
 //! The load, and its truth: every image is pushed, committed, applied and live before its app gets the next one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use knotmeter::demo::{Happened, World};
 use knotmeter::image::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
 use crate::e2e::process::{Program, listening, program};
 use crate::e2e::world::{config_of, quick};
@@ -30,10 +30,13 @@ pub struct Deployed {
 pub struct Load {
     pub world: World,
     pub folder: TempDir,
+    /// When the last life that saw all that there was began, of each of those that are killed.
+    pub watchers: Vec<Arc<AtomicU64>>,
+    /// Nobody is killed any more.
+    pub over: AtomicBool,
     registry: String,
     client: reqwest::Client,
     turn: AtomicU64,
-    unfinished: Mutex<Option<Deployed>>,
     _registry: Program,
 }
 
@@ -59,10 +62,11 @@ impl Load {
         let (process, port) = listening("docker-registry", at, serve, answers).await;
         let load = Self {
             world,
+            watchers: Vec::new(),
+            over: AtomicBool::new(false),
             registry: format!("127.0.0.1:{port}"),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             turn: AtomicU64::new(0),
-            unfinished: Mutex::new(None),
             folder,
             _registry: process,
         };
@@ -72,25 +76,19 @@ impl Load {
         load
     }
 
-    /// Sends the next image of the next app on its way, and waits until it is live. May be dropped in the middle:
-    /// [`Load::unfinished`] then goes on.
+    /// Sends the next image of the next app on its way, and waits until it is live.
     pub async fn deploy(&self) -> Deployed {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (app, tag) = (format!("load-{}", turn % APPS), format!("v1.0.{}", turn / APPS));
-        // What began must not be forgotten when this future is dropped: it goes on by itself.
         let digest = self.push(&app, &tag).await;
         let deployed = Deployed { app, tag, digest };
-        *self.unfinished.lock().await = Some(deployed.clone());
         self.run(&deployed).await;
-        *self.unfinished.lock().await = None;
+        // What nobody lived to see could not be told.
+        let now = super::life::millis();
+        let all = || self.watchers.iter().all(|watcher| watcher.load(Ordering::Relaxed) >= now);
+        let over = || self.over.load(Ordering::Relaxed);
+        until("everybody saw it live", async || (over() || all()).then_some(())).await;
         deployed
-    }
-
-    /// The image whose deploy was dropped, once it is live.
-    pub async fn unfinished(&self) -> Option<Deployed> {
-        let deployed = self.unfinished.lock().await.take()?;
-        self.run(&deployed).await;
-        Some(deployed)
     }
 
     /// What a person would write to watch it.
@@ -105,14 +103,13 @@ impl Load {
         self.world.stop().await;
     }
 
-    /// Commits the image, if nobody did, and waits until all its pods run.
+    /// Commits the image, and waits until all its pods run.
     async fn run(&self, deployed: &Deployed) {
         let image = format!("{}/load/{}:{}", self.registry, deployed.app, deployed.tag);
         let file = format!("prod/{}.yaml", deployed.app);
         let manifest = manifest(&deployed.app, &image);
-        // The one error that is expected: a dropped deploy had committed it.
-        let committed = self.world.commit(&file, &manifest, &format!("run {image}")).await;
-        let what = format!("{image} is live (its commit: {committed:?})");
+        self.world.commit(&file, &manifest, &format!("run {image}")).await.unwrap();
+        let what = format!("{image} is live");
         let live =
             |happened: &Happened| matches!(happened, Happened::Live { image: live, .. } if *live == image);
         until(&what, async || self.world.truth().iter().any(|entry| live(&entry.what)).then_some(())).await;
