@@ -9,7 +9,7 @@ mod traces;
 use std::io::Read as _;
 
 use knotmeter::exporters::Snapshot;
-use knotmeter::exporters::metrics::{Format, HISTOGRAMS_PER_FAMILY_MAX, Metrics, table};
+use knotmeter::exporters::metrics::{Format, HISTOGRAMS_PER_FAMILY_MAX, JournalNumbers, Metrics, table};
 use knotmeter::observation::{Basis, CacheResult, Measure, Time, UpdateClass};
 use knotmeter::tracker::{Event, Journey, Outcome, Reason, Stage};
 use proptest::prelude::*;
@@ -271,6 +271,8 @@ fn every_family_of_the_table_is_filled_by_something() {
     }
     metrics.event(&Event::Restarted { destination: Box::new(fleet::destination("web", "prod")) });
     metrics.observation(&traces::observation());
+    let last_commit_seconds = Some(0.004);
+    metrics.journal(&JournalNumbers { configured: true, last_commit_seconds, ..JournalNumbers::default() });
     let text = metrics.encode(&fleet::shop(), Format::OpenMetrics);
     for family in table::ALL {
         let name = format!("\n{}", family.full_name());
