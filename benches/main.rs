@@ -3,17 +3,23 @@
 //! A figure alone says little on another machine, a ratio says more: "ours" is the code that the program runs,
 //! "floor" the least that anybody must do with the same bytes. Runs of both alternate, so that a busy machine
 //! slows both, and the medians are printed, one JSON object per line. The next bench is a module here and a line
-//! in `main`. `cargo bench -- NAME` runs those whose name contains NAME.
+//! in `main`. `cargo bench -- NAME` runs those whose name contains NAME. Those that need other programs (registry,
+//! git) say so in their front page.
 
 mod checkpoint;
 mod cluster;
 mod day;
+mod git;
 mod idle;
 mod journal;
+mod large;
 mod policy;
+mod process;
 mod reference;
+mod registry;
 mod scrape;
 mod tags;
+mod tracker;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -27,10 +33,26 @@ const RUN_SECONDS_MIN: f64 = 0.02;
 type Named = (&'static str, fn() -> Bench);
 /// One that measures by itself.
 type Figure = (&'static str, fn(&str) -> serde_json::Value);
+/// A bench that measures by itself and gives several figures.
+type Whole = (&'static str, fn() -> Vec<serde_json::Value>);
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    if let Ok(orders) = std::env::var(large::child::ORDERS) {
+        return large::child::main(&orders);
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, what, words @ ..] = &words[..]
+        && child == "child"
+    {
+        assert_eq!(what, "scan", "a child process of a bench");
+        return registry::scanner::run(words);
+    }
     // Cargo adds `--bench`; the first word that is no flag is the filter.
-    let filter = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let filter = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
     let benches: [Named; 9] = [
         ("image_reference", reference::bench),
         ("tags_page", tags::bench),
@@ -47,7 +69,8 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 11] = [
+        ("tracker_observe", tracker::figure),
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
             scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: true })
@@ -61,11 +84,23 @@ fn main() {
         ("simulated_day", day::figure),
         ("idle", |name| idle::figure(name, false)),
         ("idle_with_sources", |name| idle::figure(name, true)),
+        ("cluster_sync_paged", large::paged),
+        ("cluster_sync_streaming", large::streaming),
+        ("cluster_storm", large::storm),
     ];
     for (name, figure) in figures {
         if name.contains(&filter) {
             println!("{}", figure(name));
         }
+    }
+    let whole: [Whole; 4] = [
+        ("registry_cold_scan", registry::cold_scan),
+        ("registry_steady_sweep", registry::steady_sweep),
+        ("registry_growth", registry::growth),
+        ("git_poll", git::poll),
+    ];
+    for (_, bench) in whole.iter().filter(|(name, _)| name.contains(&filter)) {
+        bench().iter().for_each(|figure| println!("{figure}"));
     }
 }
 

@@ -25,7 +25,7 @@ use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, HttpState, Ready};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
-    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interests, Interval, LiveWhen,
+    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interests, Interval, LastLook, LiveWhen,
     LookFailure, Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
 };
 use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
@@ -128,14 +128,17 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         tasks.spawn(watch_cluster(cluster, reporter));
     }
     for git in config.git.clone() {
-        let reporter = reporter(SourceKind::Git, &config::public_url(&git.url));
-        tasks.spawn(observers::git::run(git, cache.clone(), reporter));
+        let url = config::public_url(&git.url);
+        let reporter = reporter(SourceKind::Git, &url);
+        let last_trees = recalled.tracker.last_trees().filter(|tree| tree.url == url).collect();
+        tasks.spawn(observers::git::run(git, cache.clone(), last_trees, reporter));
     }
     let registries = {
         let to = to.clone();
         move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
     };
-    tasks.spawn(observers::registry::run(config.registries.clone(), interests, registries));
+    let last_looks: Vec<LastLook> = recalled.tracker.last_looks(&recalled.tracker.interests()).collect();
+    tasks.spawn(observers::registry::run(config.registries.clone(), last_looks, interests, registries));
     let bundles = match &recalled.writer {
         Some(writer) => {
             let (bundles, asked) = Bundles::new();

@@ -4,6 +4,7 @@
 //! Docker's normalisation (`distribution/reference`, `ParseNormalizedNamed`): a missing registry is
 //! `docker.io`, a missing namespace there is `library`. This file does no I/O and knows nobody.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -142,6 +143,16 @@ impl Tag {
         &self.0
     }
 
+    /// Whether a text is a tag, without keeping it.
+    #[must_use]
+    pub fn fits(text: &str) -> bool {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let mut bytes = text.bytes();
+        text.len() <= TAG_LENGTH_MAX
+            && bytes.next().is_some_and(word)
+            && bytes.all(|b| word(b) || b == b'.' || b == b'-')
+    }
+
     /// The tag that a reference without tag and digest means.
     #[must_use]
     pub fn latest() -> Self {
@@ -153,12 +164,14 @@ impl FromStr for Tag {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        let mut bytes = text.bytes();
-        let fits = text.len() <= TAG_LENGTH_MAX
-            && bytes.next().is_some_and(word)
-            && bytes.all(|b| word(b) || b == b'.' || b == b'-');
-        if fits { Ok(Self(text.into())) } else { Err(ParseError::Tag { text: shown(text) }) }
+        if Self::fits(text) { Ok(Self(text.into())) } else { Err(ParseError::Tag { text: shown(text) }) }
+    }
+}
+
+/// A tag is looked up by its text; both compare and hash alike.
+impl Borrow<str> for Tag {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

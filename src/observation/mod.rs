@@ -9,6 +9,7 @@ mod git;
 mod interests;
 mod measure;
 mod registry;
+mod resume;
 mod rules;
 mod time;
 mod workload;
@@ -18,6 +19,7 @@ pub use git::{Commit, GitConfigMap, GitReference, TreeNames};
 pub use interests::{Interests, RepositoryInterest};
 pub use measure::{CacheResult, Measure, UpdateClass};
 pub use registry::{ImageDescribed, Node, NodeRole};
+pub use resume::{KnownTag, LastLook, LastTree};
 pub use rules::{
     Budgets, EnvironmentRule, ExpectRule, FilterTags, LiveWhen, Order, PathRule, Policy, Rules, SettleRule,
 };

@@ -22,6 +22,18 @@ pub enum Orphan {
     Job(Job, Interval),
 }
 
+/// Whom a fact about a workload concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerns {
+    Nobody,
+    /// Its journeys may be others now.
+    Journeys,
+    /// Budgets and holds of its open journeys.
+    Budgets,
+    /// Nothing but the reason why something is stuck.
+    Reasons,
+}
+
 /// What waits for one owner, by its own UID, with the epoch that told of it.
 pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 
@@ -29,7 +41,8 @@ pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 #[derive(Debug, Default)]
 pub struct ClusterState {
     pub name: Option<Arc<str>>,
-    pub workloads: BTreeMap<ObjectKey, WorkloadState>,
+    /// Looked up for every fact; nothing may depend on their order.
+    pub workloads: HashMap<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
     pub(super) owners: HashMap<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.
@@ -130,7 +143,7 @@ impl ClusterState {
     pub fn pod_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
         self.forget_orphan(uid);
         let key = self.pods.remove(uid)?;
-        self.workloads.get_mut(&key)?.pods.remove(uid);
+        self.workloads.get_mut(&key)?.pod_gone(uid);
         Some(key)
     }
 
@@ -138,7 +151,7 @@ impl ClusterState {
     pub fn revision_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
         self.forget_orphan(uid);
         let key = self.owners.remove(uid)?;
-        self.workloads.get_mut(&key)?.revisions.remove(uid);
+        self.workloads.get_mut(&key)?.revision_gone(uid);
         Some(key)
     }
 
@@ -155,6 +168,7 @@ impl ClusterState {
         match self.workloads.get_mut(key) {
             Some(state) if *state.now.uid == *uid && state.removed.is_none() => {
                 state.removed = Some(at);
+                state.news.derive = true;
                 true
             }
             _ => false,
@@ -168,32 +182,56 @@ impl ClusterState {
             self.config_maps.sweep(epoch);
             return touched;
         }
+        self.sweep_orphans(resource, epoch);
         for (key, state) in &mut self.workloads {
-            let before = (state.pods.len(), state.revisions.len(), state.removed.is_some());
-            match resource {
-                "pods" => state.pods.retain(|_, pod| pod.epoch >= epoch),
+            let changed = match resource {
+                "pods" => state.retain(|pod| pod.epoch >= epoch, |_| true),
                 "replicasets" | "controllerrevisions" => {
-                    state.revisions.retain(|_, (_, seen)| {
-                        *seen >= epoch || (resource == "replicasets") != owns_replica_sets(key)
-                    });
+                    let other = (resource == "replicasets") != owns_replica_sets(key);
+                    state.retain(|_| true, |seen| other || seen >= epoch)
                 }
                 _ if plural(key) == resource && state.epoch < epoch && state.removed.is_none() => {
                     state.removed = Some(at);
+                    true
                 }
-                _ => {}
-            }
-            if before != (state.pods.len(), state.revisions.len(), state.removed.is_some()) {
+                _ => false,
+            };
+            if changed {
+                state.news.derive = true;
                 touched.insert(key.clone());
             }
         }
         touched
     }
 
-    /// Reads starts, readiness and completion of one workload.
-    pub fn refresh(&mut self, key: &ObjectKey, live_when: LiveWhen) {
-        if let Some(state) = self.workloads.get_mut(key) {
-            state.refresh(live_when);
+    /// Reads starts, readiness and completion of one workload, and answers whom the news concern.
+    pub fn refresh(&mut self, key: &ObjectKey, live_when: LiveWhen) -> Concerns {
+        let Some(state) = self.workloads.get_mut(key) else { return Concerns::Nobody };
+        let changed = state.refresh(live_when);
+        state.news.ran |= changed;
+        let (derive, judge) = (std::mem::take(&mut state.news.derive), std::mem::take(&mut state.news.judge));
+        match (changed || derive, judge) {
+            (true, _) => Concerns::Journeys,
+            (false, true) => Concerns::Budgets,
+            (false, false) => Concerns::Reasons,
         }
+    }
+
+    /// UIDs of what its workload has no more: it was not named by a relist, or its workload was made anew.
+    pub fn forget_uids(&mut self) {
+        let workloads = &self.workloads;
+        self.pods.retain(|uid, key| workloads.get(key).is_some_and(|state| state.pods.contains_key(uid)));
+        self.owners.retain(|uid, key| {
+            workloads.get(key).is_some_and(|state| {
+                state.now.uid == *uid || state.revisions.contains_key(uid) || state.jobs.contains_key(uid)
+            })
+        });
+    }
+
+    /// Objects that wait for their owner, and UIDs whose workload is known.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.awaited.len(), self.owners.len() + self.pods.len())
     }
 
     /// At the bound a newcomer is refused: it is told again when it changes, or with the next relist.
@@ -203,6 +241,26 @@ impl ClusterState {
         }
         self.awaited.insert(uid.clone(), owner.clone());
         self.orphans.entry(owner).or_default().insert(uid, (orphan, epoch));
+    }
+
+    /// What waited for its owner and is not named any more. Revisions of two kinds wait alike; they are few.
+    fn sweep_orphans(&mut self, resource: &str, epoch: u64) {
+        let awaited = &mut self.awaited;
+        self.orphans.retain(|_, waiting| {
+            waiting.retain(|uid, (orphan, seen)| {
+                let swept = match orphan {
+                    Orphan::Pod(..) => resource == "pods",
+                    Orphan::Job(..) => resource == "jobs",
+                    Orphan::Revision(_) => false,
+                };
+                let keep = !swept || *seen >= epoch;
+                if !keep {
+                    awaited.remove(uid);
+                }
+                keep
+            });
+            !waiting.is_empty()
+        });
     }
 
     fn forget_orphan(&mut self, uid: &Arc<str>) {

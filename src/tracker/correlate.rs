@@ -1,6 +1,6 @@
 //! From legs to journeys: stages with their evidence, trigger, outcome, and where the clock starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -14,14 +14,21 @@ use super::legs::{Desires, Inputs};
 use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
-use crate::image::ImageRef;
+use crate::image::{Digest, ImageRef};
 use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
 
 /// A commit or a template change this long after the push still counts as its consequence (`fresh_push`).
 const FRESH_PUSH_SECONDS: f64 = 3600.0;
 
 /// When each destination first desired an image, and when it was live there.
-pub type Seen = BTreeMap<String, BTreeMap<DestinationKey, SeenAt>>;
+pub type Seen = BTreeMap<ImageKey, BTreeMap<DestinationKey, SeenAt>>;
+
+/// Identity of an image across destinations: its digest, else its text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ImageKey {
+    Digest(Digest),
+    Text(ImageRef),
+}
 
 /// See [`Seen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +43,8 @@ pub struct SeenAt {
 /// A journey as derived now, before time is judged.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    pub journey: Journey,
+    /// Absent where a settled one has a cause of it: that one is final, whatever would come of it now.
+    pub journey: Option<Journey>,
     /// Durable causes; two drafts with a common one are the same journey.
     pub causes: Vec<String>,
     /// Index into the drafts of the one whose budget this one inherits.
@@ -47,10 +55,13 @@ pub struct Draft {
     pub by_config_map: bool,
 }
 
-/// Identity of an image across destinations: its digest, else its text.
+/// See [`ImageKey`].
 #[must_use]
-pub fn image_key(leg: &Leg) -> String {
-    leg.digest.as_ref().map_or_else(|| leg.image.to_string(), ToString::to_string)
+pub fn image_key(leg: &Leg) -> ImageKey {
+    match &leg.digest {
+        Some(digest) => ImageKey::Digest(digest.clone()),
+        None => ImageKey::Text(leg.image.clone()),
+    }
 }
 
 /// Derives the journeys of one destination, oldest first.
@@ -62,14 +73,22 @@ pub fn derive(
     inputs: &Inputs<'_>,
     rules: &Rules,
     seen: &Seen,
+    settled: &HashSet<&str>,
 ) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     let mut index_of = BTreeMap::new();
     let mut used = BTreeMap::new();
     for (at, leg) in desires.legs.iter().enumerate().filter(|(_, leg)| !leg.baseline) {
+        let causes = unique(causes(leg, inputs), &mut used);
+        if causes.iter().any(|cause| settled.contains(cause.as_str())) {
+            let previous = leg.previous.and_then(|previous| index_of.get(&previous).copied());
+            let versions = leg.version.map(|first| (first, leg.until));
+            index_of.insert(at, drafts.len());
+            drafts.push(Draft { journey: None, previous, versions, by_config_map: false, causes });
+            continue;
+        }
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
-        let causes = unique(causes(leg, inputs), &mut used);
         let ids: Vec<JourneyId> = causes.iter().map(|cause| id(key, cause)).collect();
         let intent = intent(leg, inputs);
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
@@ -80,7 +99,7 @@ pub fn derive(
             previous: leg.previous.and_then(|previous| index_of.get(&previous).copied()),
             versions: leg.version.map(|first| (first, leg.until)),
             by_config_map: false,
-            journey: Journey {
+            journey: Some(Journey {
                 id: ids.first().copied().unwrap_or(JourneyId(0)),
                 aliases: ids.into_iter().skip(1).collect(),
                 subject: Subject::Image,
@@ -103,7 +122,7 @@ pub fn derive(
                 blind: None,
                 opened: leg.opened,
                 conflicts,
-            },
+            }),
             causes,
         });
     }
@@ -150,7 +169,7 @@ pub fn add_revisions(
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             by_config_map: leg.config_only,
-            journey: Journey {
+            journey: Some(Journey {
                 id: id(key, &cause),
                 aliases: Vec::new(),
                 subject: Subject::Revision,
@@ -173,7 +192,7 @@ pub fn add_revisions(
                 blind: None,
                 opened: leg.change.at.interval,
                 conflicts,
-            },
+            }),
             causes: vec![cause],
         });
     }

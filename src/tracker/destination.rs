@@ -35,7 +35,8 @@ pub fn describe(
 }
 
 /// Configuration, then the annotation, then the namespace.
-fn environment(cluster_name: &str, workload: &Workload, rules: &Rules) -> Arc<str> {
+#[must_use]
+pub fn environment(cluster_name: &str, workload: &Workload, rules: &Rules) -> Arc<str> {
     let covers = |names: &[Arc<str>], name: &str| names.is_empty() || names.iter().any(|n| &**n == name);
     let configured = rules.environments.iter().find(|environment| {
         covers(&environment.clusters, cluster_name)

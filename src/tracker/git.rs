@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::destination::DestinationKey;
 use super::journey::CommitRef;
 use super::stage::Evidence;
+use super::target::{Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
-use crate::image::{ImageRef, Repository};
-use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, TreeNames};
+use crate::image::{Digest, ImageRef, Repository, Tag};
+use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, PathRule, TreeNames};
 
 /// Changes of one path that are remembered.
 const CHANGES_MAX: usize = 512;
@@ -127,7 +129,14 @@ pub struct Tree {
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
     config_maps: BTreeMap<Slot, BTreeSet<u64>>,
     known: bool,
+    /// The commit that the last level was read from; empty before the first.
+    pub commit: Arc<str>,
     pub changes: Vec<Change>,
+    /// How many changes fell out of memory: the number of the first one that is left.
+    dropped: u64,
+    /// The environment that it sets, by the rules. Follows from them.
+    #[serde(skip)]
+    environment: Option<Arc<str>>,
 }
 
 /// Url, branch and path.
@@ -137,13 +146,26 @@ pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Trees {
     pub trees: BTreeMap<TreeKey, Tree>,
+    /// Where the changes are that may set something. Follows from the trees.
+    #[serde(skip)]
+    pub(super) targets: Targets,
 }
 
 impl Trees {
-    /// Takes the level of one path; true if it changed something that a destination may care for.
-    pub fn names(&mut self, names: &TreeNames, at: Evidence, backfill: bool) -> bool {
+    /// Takes the level of one path; answers what may be set otherwise by it.
+    pub fn names(
+        &mut self,
+        names: &TreeNames,
+        at: Evidence,
+        backfill: bool,
+        rules: &[PathRule],
+    ) -> BTreeSet<Touched> {
         let key = (names.url.clone(), names.branch.clone(), names.path.clone());
-        let tree = self.trees.entry(key).or_default();
+        if !self.trees.contains_key(&key) {
+            let environment = environment(&key, rules);
+            self.trees.insert(key.clone(), Tree { environment, ..Tree::default() });
+        }
+        let Some(tree) = self.trees.get_mut(&key) else { return BTreeSet::new() };
         let mut references: BTreeMap<Slot, BTreeSet<ImageRef>> = BTreeMap::new();
         let mut markers = BTreeSet::new();
         let mut templates = BTreeMap::new();
@@ -165,12 +187,125 @@ impl Trees {
         let former = std::mem::replace(&mut tree.references, references);
         let former_templates = std::mem::replace(&mut tree.templates, templates);
         tree.markers = markers;
+        tree.commit = names.commit.clone();
         if std::mem::replace(&mut tree.known, true) && !backfill {
             let configured = tree.compare_config_maps(&former_config_maps, names, at);
-            tree.compare(&former, &former_templates, configured, names, at)
+            let before = tree.dropped + tree.changes.len() as u64;
+            let dropped = tree.compare(&former, &former_templates, configured, names, at);
+            self.targets.drop_from(&key, &dropped);
+            for number in before.max(tree.dropped)..tree.dropped + tree.changes.len() as u64 {
+                self.targets.add(&key, number, &tree.changes[(number - tree.dropped) as usize]);
+            }
+            let fresh = (before.max(tree.dropped) - tree.dropped) as usize;
+            dropped.iter().map(|(_, change)| change).chain(&tree.changes[fresh..]).flat_map(touched).collect()
         } else {
-            true
+            // A level alone sets nothing.
+            BTreeSet::new()
         }
+    }
+
+    /// Takes new rules.
+    pub fn configure(&mut self, rules: &[PathRule]) {
+        for (key, tree) in &mut self.trees {
+            tree.environment = environment(key, rules);
+        }
+    }
+
+    /// Makes anew what follows from the rest.
+    pub fn index(&mut self, rules: &[PathRule]) {
+        self.configure(rules);
+        self.targets = Targets::default();
+        for (key, tree) in &self.trees {
+            for (at, change) in tree.changes.iter().enumerate() {
+                self.targets.add(key, tree.dropped + at as u64, change);
+            }
+        }
+    }
+
+    /// Changes that may set a container: first those under paths of its environment, then those on paths that no rule
+    /// maps. Oldest first in each path.
+    pub fn of(
+        &self,
+        workload: &WorkloadState,
+        key: &DestinationKey,
+        image: Option<&ImageRef>,
+        own: &str,
+    ) -> (Vec<&Change>, Vec<&Change>) {
+        let mut found: BTreeMap<&TreeKey, BTreeSet<u64>> = BTreeMap::new();
+        let mut repositories: BTreeSet<&Repository> = workload
+            .versions
+            .iter()
+            .filter_map(|version| Some(&version.read(&key.container)?.repository))
+            .collect();
+        let sets = |change: &Change| match &change.slot {
+            Slot::Container { .. } => change.slot.sets(&key.workload, &key.container),
+            Slot::Kustomize { name } => image.is_some_and(|image| {
+                image.repository.as_str() == &**name
+                    || change.after.as_ref().is_some_and(|after| after.repository == image.repository)
+            }),
+            Slot::Text { .. } => change.after.is_some(),
+            Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
+        };
+        let mut targets = vec![Target::Workload(key.workload.name.clone())];
+        targets.extend(image.map(|image| Target::Kustomize(image.repository.as_str().into())));
+        targets.extend(image.map(|image| Target::Repository(image.repository.clone())));
+        for used in workload.versions.iter().flat_map(|version| &version.config_maps) {
+            targets.push(Target::ConfigMap(used.name.clone()));
+            let base = used.name.rfind('-').map(|at| &used.name[..at]);
+            targets.extend(base.map(|base| Target::ConfigMap(base.into())));
+        }
+        targets.sort();
+        targets.dedup();
+        for (tree, number, change) in targets.iter().flat_map(|target| self.aimed(target)) {
+            if !matches!(change.slot, Slot::Text { .. }) && sets(change) {
+                found.entry(tree).or_default().insert(number);
+                repositories.extend(change.after.as_ref().map(|after| &after.repository));
+            }
+        }
+        for repository in repositories {
+            for (tree, number, change) in self.aimed(&Target::Repository(repository.clone())) {
+                if matches!(change.slot, Slot::Text { .. }) && sets(change) {
+                    found.entry(tree).or_default().insert(number);
+                }
+            }
+        }
+        let (mut changes, mut elsewhere) = (Vec::new(), Vec::new());
+        for (key, numbers) in found {
+            let Some(tree) = self.trees.get(key) else { continue };
+            let list = match &tree.environment {
+                Some(environment) if **environment == *own => &mut changes,
+                Some(_) => continue,
+                None => &mut elsewhere,
+            };
+            list.extend(numbers.iter().filter_map(|number| tree.numbered(*number)));
+        }
+        (changes, elsewhere)
+    }
+
+    /// Whether a remembered change names a tag of a repository, or one of its digests.
+    #[must_use]
+    pub fn name(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
+        self.aimed(&Target::Repository(repository.clone())).any(|(_, _, change)| {
+            change.after.as_ref().is_some_and(|after| {
+                after.digest.as_ref().map_or(after.tag.as_ref() == Some(tag), |named| named == digest)
+            })
+        })
+    }
+
+    /// Whether text without an object named a repository.
+    #[must_use]
+    pub fn has_text(&self, repository: &Repository) -> bool {
+        let target = Target::Repository(repository.clone());
+        self.aimed(&target).any(|(_, _, change)| matches!(change.slot, Slot::Text { .. }))
+    }
+
+    fn aimed(&self, target: &Target) -> impl Iterator<Item = (&TreeKey, u64, &Change)> {
+        let of = self.targets.0.get(target).into_iter().flatten();
+        of.filter_map(move |(key, numbers)| Some((key, self.trees.get(key)?, numbers))).flat_map(
+            |(key, tree, numbers)| {
+                numbers.iter().filter_map(move |number| Some((key, *number, tree.numbered(*number)?)))
+            },
+        )
     }
 
     /// Images named anywhere, for the registry's sake.
@@ -180,6 +315,11 @@ impl Trees {
 }
 
 impl Tree {
+    fn numbered(&self, number: u64) -> Option<&Change> {
+        self.changes.get(usize::try_from(number.checked_sub(self.dropped)?).ok()?)
+    }
+
+    /// Answers the changes that fell out of memory, with their numbers.
     fn compare(
         &mut self,
         former: &BTreeMap<Slot, BTreeSet<ImageRef>>,
@@ -187,7 +327,7 @@ impl Tree {
         configured: Vec<Change>,
         names: &TreeNames,
         at: Evidence,
-    ) -> bool {
+    ) -> Vec<(u64, Change)> {
         let none = BTreeSet::new();
         let slots: BTreeSet<&Slot> = former.keys().chain(self.references.keys()).collect();
         let mut changes = Vec::new();
@@ -234,11 +374,11 @@ impl Tree {
                 }
             }
         }
-        let changed = !changes.is_empty();
         self.changes.extend(changes);
         let surplus = self.changes.len().saturating_sub(CHANGES_MAX);
-        self.changes.drain(..surplus);
-        changed
+        let first = self.dropped;
+        self.dropped += surplus as u64;
+        (first..).zip(self.changes.drain(..surplus)).collect()
     }
 
     /// ConfigMaps with other data than before. One that comes or goes changes nothing that a container read.
@@ -309,6 +449,12 @@ impl Tree {
             at_tip: true,
         }
     }
+}
+
+/// The environment of the first rule for a path.
+fn environment((url, branch, path): &TreeKey, rules: &[PathRule]) -> Option<Arc<str>> {
+    let of = |rule: &&PathRule| *rule.url == **url && *rule.branch == **branch && *rule.path == **path;
+    rules.iter().find(of).map(|rule| rule.environment.clone())
 }
 
 fn config_slot(named: &GitConfigMap) -> Slot {

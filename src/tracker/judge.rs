@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::journey::{Held, Hold, Journey, Reason, Stuck};
-use super::source::{ScopeKey, ScopeStatus, Sources};
+use super::source::{ScopeId, ScopeStatus, Sources};
 use super::stage::Stage;
 use super::workload::{HoldSpan, WorkloadState};
 use crate::observation::{Budgets, Time, Waiting, WorkloadKind};
@@ -86,33 +86,33 @@ fn next_run(workload: &WorkloadState, now: Time) -> Option<Time> {
 /// A needed scope that is not fresh: the name of its source. One that could never be looked at is none: what
 /// waits for it cannot be judged.
 #[must_use]
-pub fn blind(sources: &Sources, needs: &[ScopeKey], now: Time) -> Option<std::sync::Arc<str>> {
+pub fn blind(sources: &Sources, needs: &[ScopeId], now: Time) -> Option<std::sync::Arc<str>> {
     not_fresh(sources, needs, now, |status| status.first_look.is_some() || status.failing.is_some())
 }
 
 /// A needed scope that was fresh and is no longer: what it will show is worth waiting for.
 #[must_use]
-pub fn stale(sources: &Sources, needs: &[ScopeKey], now: Time) -> Option<std::sync::Arc<str>> {
+pub fn stale(sources: &Sources, needs: &[ScopeId], now: Time) -> Option<std::sync::Arc<str>> {
     not_fresh(sources, needs, now, |status| status.first_look.is_some())
 }
 
 fn not_fresh(
     sources: &Sources,
-    needs: &[ScopeKey],
+    needs: &[ScopeId],
     now: Time,
     counts: fn(&ScopeStatus) -> bool,
 ) -> Option<std::sync::Arc<str>> {
     needs
         .iter()
-        .filter_map(|key| sources.scopes.get(key))
+        .filter_map(|key| sources.get(*key))
         .find(|status| counts(status) && !status.is_fresh(now))
         .map(|status| status.source.to_string().into())
 }
 
 /// Gaps of the needed scopes, each with its interval of grace.
 #[must_use]
-pub fn gaps(sources: &Sources, needs: &[ScopeKey]) -> Vec<(Time, Time)> {
-    needs.iter().filter_map(|key| sources.scopes.get(key)).flat_map(|status| status.gaps.clone()).collect()
+pub fn gaps(sources: &Sources, needs: &[ScopeId]) -> Vec<(Time, Time)> {
+    needs.iter().filter_map(|key| sources.get(*key)).flat_map(|status| status.gaps.clone()).collect()
 }
 
 /// Why it waits at that stage, as its pods and conditions tell.

@@ -3,20 +3,21 @@
 //! Derivation may be repeated at will; the ledger makes sure that a settled journey never changes and is
 //! never counted again, and that every change is told once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::correlate::Draft;
+use super::bench::Bench;
+use super::correlate::{Draft, ImageKey};
 use super::event::Event;
 use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Waits};
-use super::source::{ScopeKey, Sources};
+use super::source::ScopeId;
 use super::stage::Stage;
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef};
-use crate::observation::{Interval, Rules, Time};
+use crate::observation::{Interval, Time};
 
 /// Settled journeys kept per destination for the page and the API.
 const SETTLED_KEPT_MAX: usize = 50;
@@ -53,23 +54,6 @@ struct Told {
     blind: Option<Arc<str>>,
 }
 
-/// What judging needs besides the book.
-#[derive(Debug)]
-pub struct Bench<'a> {
-    pub now: Time,
-    pub rules: &'a Rules,
-    pub sources: &'a Sources,
-    pub workload: Option<&'a WorkloadState>,
-    /// Scopes of the destination's cluster.
-    pub cluster: Vec<ScopeKey>,
-    /// Branches that set its environment.
-    pub git: Vec<ScopeKey>,
-    /// The repository it pulls from.
-    pub registry: Vec<ScopeKey>,
-    /// ConfigMaps of its cluster.
-    pub config_maps: ScopeKey,
-}
-
 /// What a journey leaves to its successor.
 #[derive(Debug, Clone, Copy)]
 struct Inherited {
@@ -95,6 +79,11 @@ pub struct Ledger {
     pub overridden_since: Option<Time>,
     /// Restarts by generation, until they are told.
     pub restarts: BTreeMap<i64, Option<Time>>,
+    /// As last derived. Follows from the rest.
+    #[serde(skip)]
+    pub needs: Arc<super::bench::Needs>,
+    /// Images that it desired, in the order they were first seen here.
+    pub seen: VecDeque<ImageKey>,
 }
 
 impl Ledger {
@@ -109,6 +98,8 @@ impl Ledger {
             config_written: None,
             overridden_since: None,
             restarts: BTreeMap::new(),
+            needs: Arc::default(),
+            seen: VecDeque::new(),
         }
     }
 
@@ -118,18 +109,26 @@ impl Ledger {
         self.entries.iter().any(|entry| !entry.journey.settled) || self.restarts.values().any(Option::is_some)
     }
 
+    /// The causes of what is settled: it need not be derived again.
+    #[must_use]
+    pub fn settled_causes(&self) -> HashSet<&str> {
+        let settled = self.entries.iter().filter(|entry| entry.journey.settled);
+        settled.flat_map(|entry| &entry.causes).map(String::as_str).collect()
+    }
+
     /// Takes what was derived now.
     pub fn take(&mut self, drafts: Vec<Draft>, bench: &Bench<'_>) {
-        let mut old = std::mem::take(&mut self.entries);
+        let mut old: VecDeque<Entry> = std::mem::take(&mut self.entries).into();
         let mut fresh: Vec<Entry> = Vec::new();
-        let mut ids: Vec<JourneyId> = Vec::new();
+        let mut ids: Vec<Option<JourneyId>> = Vec::new();
         let mut derived = BTreeSet::new();
         for draft in drafts {
-            let previous = draft.previous.map(|at| ids[at]);
+            let previous = draft.previous.and_then(|at| ids[at]);
             let common = |entry: &Entry| entry.causes.iter().any(|cause| draft.causes.contains(cause));
             let mut matching = Vec::new();
             while let Some(at) = old.iter().position(common) {
-                matching.push(old.remove(at));
+                // Nearly always the first: both are in order.
+                matching.extend(old.remove(at));
             }
             // A settled one is final; of several that turn out to be one, it stays and the others were never counted.
             let settled = matching.iter().position(|entry| entry.journey.settled);
@@ -148,11 +147,15 @@ impl Ledger {
                         let workload = bench.workload?;
                         Some((workload.now.uid.clone(), workload.versions.get(first)?.generation))
                     });
-                    Entry { born, ..Entry::renew(matching, draft, previous, bench.now) }
+                    let Some(entry) = Entry::renew(matching, draft, previous, bench.now) else {
+                        ids.push(None);
+                        continue;
+                    };
+                    Entry { born, ..entry }
                 }
             };
             derived.insert(entry.journey.id);
-            ids.push(entry.journey.id);
+            ids.push(Some(entry.journey.id));
             fresh.push(entry);
         }
         for mut entry in old {
@@ -174,13 +177,12 @@ impl Ledger {
     }
 
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
-    pub fn judge(&mut self, bench: &Bench<'_>) -> Vec<Event> {
-        let mut events = Vec::new();
+    pub fn judge(&mut self, bench: &Bench<'_>, events: &mut Vec<Event>) {
         let mut chain: BTreeMap<JourneyId, Inherited> = BTreeMap::new();
         for entry in &mut self.entries {
             if !entry.journey.settled {
                 entry.judge(bench, &chain, &self.destination);
-                entry.tell(&mut events);
+                entry.tell(events);
                 if entry.settle_at(bench).is_some_and(|at| at <= bench.now) {
                     entry.journey.settled = true;
                     events.push(Event::Settled(Box::new(entry.journey.clone())));
@@ -197,7 +199,22 @@ impl Ledger {
                 events.push(Event::Restarted { destination: Box::new(self.destination.clone()) });
             }
         }
-        events
+    }
+
+    /// Whether an open journey of it has a verdict that a pod can change.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.entries.iter().any(|entry| entry.journey.is_open() && entry.journey.stuck.is_some())
+    }
+
+    /// Whether held time runs for an open journey, so that its figure is another one at every moment.
+    #[must_use]
+    pub fn is_held(&self, bench: &Bench<'_>) -> bool {
+        let held = |workload: &WorkloadState| {
+            let last = workload.versions.last().and_then(|version| version.holds.last());
+            last.is_some_and(|span| span.until.is_none())
+        };
+        bench.workload.is_some_and(held) && self.entries.iter().any(|entry| entry.journey.is_open())
     }
 
     /// The next moment at which judging can change something.
@@ -213,16 +230,29 @@ impl Ledger {
         for entry in self.entries.iter().filter(|entry| !entry.journey.settled) {
             if let Some(at) = entry.settle_at(bench) {
                 at_least(at, Wait::Settle);
+            } else if let Some((_, learned)) = entry.learned {
+                at_least(learned + (bench.rules.settle.forget_after * 1000.0) as i64, Wait::Forget);
             } else if let (Some(waits), None, None) = (entry.waits, &entry.journey.blind, entry.journey.held)
             {
                 at_least(judge::over(&waits, waits.since, entry.paused_seconds), Wait::Budget);
             }
+            let applied = entry.journey.stages.evidence(Stage::Applied);
+            if let (Some(applied), Some(_)) = (applied, entry.journey.stuck) {
+                at_least(applied.interval.not_after + PODS_APPEAR_MILLIS, Wait::Budget);
+            }
             if let Some(until) = entry.journey.held.and_then(|held| held.until) {
                 at_least(until, Wait::Schedule);
             }
-            let config_maps = Some(&bench.config_maps).filter(|_| entry.by_config_map);
-            for key in bench.cluster.iter().chain(&bench.git).chain(&bench.registry).chain(config_maps) {
-                if let Some(status) = bench.sources.scopes.get(key) {
+            let config_maps = Some(&bench.needs.config_maps).filter(|_| entry.by_config_map);
+            for key in bench
+                .needs
+                .cluster
+                .iter()
+                .chain(&*bench.needs.git)
+                .chain(&bench.needs.registry)
+                .chain(config_maps)
+            {
+                if let Some(status) = bench.sources.get(*key) {
                     if let Some(stale) = status.stale_at() {
                         at_least(stale, Wait::Freshness);
                     }
@@ -243,7 +273,7 @@ impl Ledger {
 }
 
 impl Entry {
-    fn renew(matching: Vec<Self>, draft: Draft, previous: Option<JourneyId>, now: Time) -> Self {
+    fn renew(matching: Vec<Self>, draft: Draft, previous: Option<JourneyId>, now: Time) -> Option<Self> {
         let mut entry = Self {
             causes: draft.causes,
             previous,
@@ -255,7 +285,7 @@ impl Entry {
             paused_seconds: 0.0,
             learned: None,
             told: Told::default(),
-            journey: draft.journey,
+            journey: draft.journey?,
         };
         for old in matching {
             if old.journey.id != entry.journey.id && !entry.journey.aliases.contains(&old.journey.id) {
@@ -278,7 +308,7 @@ impl Entry {
             (Some(outcome), Some((known, _))) if known == outcome => {}
             (Some(outcome), _) => entry.learned = Some((outcome, now)),
         }
-        entry
+        Some(entry)
     }
 
     /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
@@ -337,11 +367,13 @@ impl Entry {
             (journey.stuck, journey.held, journey.blind) = (None, None, None);
             return;
         }
-        let config_maps = Some(&bench.config_maps).filter(|_| self.by_config_map);
-        let needs: Vec<ScopeKey> = match phase(waits.stage) {
-            Phase::Commit => bench.git.iter().chain(&bench.registry).cloned().collect(),
-            Phase::Apply => bench.git.iter().chain(&bench.cluster).chain(config_maps).cloned().collect(),
-            Phase::Roll => bench.cluster.clone(),
+        let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
+        let needs: Vec<ScopeId> = match phase(waits.stage) {
+            Phase::Commit => bench.needs.git.iter().chain(&bench.needs.registry).cloned().collect(),
+            Phase::Apply => {
+                bench.needs.git.iter().chain(&bench.needs.cluster).chain(config_maps).cloned().collect()
+            }
+            Phase::Roll => bench.needs.cluster.clone(),
         };
         journey.blind = judge::blind(bench.sources, &needs, bench.now);
         if journey.blind.is_some() {
@@ -387,7 +419,7 @@ impl Entry {
 
     /// Blind for longer than anybody remembers: nothing can be decided any more.
     fn forget(&mut self, bench: &Bench<'_>) {
-        let last = bench.cluster.iter().filter_map(|key| bench.sources.scopes.get(key)?.last_finished).min();
+        let last = bench.needs.cluster.iter().filter_map(|key| bench.sources.get(*key)?.last_finished).min();
         let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
         if let Some(last) = last.filter(|last| *last + limit <= bench.now) {
             self.finish(Outcome::Unknown, Interval::new(last, bench.now), bench.now);
@@ -399,17 +431,18 @@ impl Entry {
     fn settle_at(&self, bench: &Bench<'_>) -> Option<Time> {
         let (outcome, learned) = self.learned?;
         let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
-        let blind =
-            judge::stale(bench.sources, &bench.cluster, bench.now).is_some() && bench.now < learned + limit;
+        let blind = judge::stale(bench.sources, &bench.needs.cluster, bench.now).is_some()
+            && bench.now < learned + limit;
         if blind && outcome != Outcome::Unknown {
             return None;
         }
         let rule = &bench.rules.settle;
         let slowest = bench
+            .needs
             .git
             .iter()
-            .chain(&bench.registry)
-            .filter_map(|key| bench.sources.scopes.get(key))
+            .chain(&bench.needs.registry)
+            .filter_map(|key| bench.sources.get(*key))
             .filter(|status| status.is_fresh(bench.now))
             .map(|status| status.interval_seconds)
             .fold(0.0, f64::max);

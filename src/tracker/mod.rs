@@ -8,15 +8,19 @@
 //! `tests/journeys/` first. `checkpoint/` keeps the whole state over a restart: a new field is part of it, and
 //! raises its format number.
 
+mod bench;
 pub mod checkpoint;
 mod cluster;
 mod config_map;
 mod correlate;
+mod derive;
 mod destination;
 mod event;
 mod evidence;
+mod forget;
 mod git;
 mod history;
+mod index;
 mod journey;
 mod judge;
 mod ledger;
@@ -24,17 +28,23 @@ mod leg;
 mod legs;
 mod observe;
 mod query;
+mod reading;
 mod registry;
+mod resume;
 mod revisions;
 mod rollout;
 mod sample;
 mod source;
 mod stage;
+mod tally;
+mod target;
+mod touch;
 mod view;
 mod workload;
 
 pub use checkpoint::RestoreError;
 pub use event::{Deadline, Event, Wait};
+pub use forget::Sizes;
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger,
 };
@@ -45,30 +55,28 @@ pub use stage::{Evidence, Stage, StageState, Stages};
 pub use view::{HeldView, JourneyView, StageView, StuckView};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use bench::{Bench, Needs};
 use cluster::{ClusterState, plural};
-use correlate::{Seen, SeenAt, image_key};
-use destination::{DestinationKey, describe, promotion_rank};
+use correlate::Seen;
+use destination::DestinationKey;
 use git::Trees;
-use ledger::{Bench, Ledger};
-use legs::{Desires, Inputs};
+use index::Index;
+use ledger::Ledger;
 use registry::Registries;
-use source::{ScopeKey, Sources};
+use source::{ScopeId, ScopeKey, Sources};
 
 use crate::image::Repository;
 use crate::observation::{
-    ClusterUid, Fact, Interests, Interval, ObjectKey, Observation, RepositoryInterest, Rules, Scope,
-    SourceId, Time, WorkloadKind,
+    ClusterUid, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
+    WorkloadKind,
 };
 
 /// A workload in a cluster.
 type Place = (ClusterUid, ObjectKey);
-
-/// Rounds of deriving after one fact. Each round can only tell others that an image became live earlier, so two
-/// or three are enough; the bound is against a mistake.
-const ROUNDS_MAX: usize = 8;
 
 /// Sources race by seconds; a step back of more is our own clock being set right.
 const CLOCK_STEP_MILLIS: i64 = 60_000;
@@ -91,8 +99,11 @@ pub struct Tracker {
     dirty: BTreeSet<Place>,
     /// Destinations with something that still depends on time.
     active: BTreeSet<DestinationKey>,
-    /// The next deadline, so that an observation need not look for it.
-    due: Option<Time>,
+    /// When something was forgotten last.
+    forgot: Option<Time>,
+    /// What follows from all the rest.
+    #[serde(skip)]
+    index: Index,
 }
 
 impl Default for Tracker {
@@ -110,7 +121,8 @@ impl Default for Tracker {
             seen: Seen::new(),
             dirty: BTreeSet::new(),
             active: BTreeSet::new(),
-            due: None,
+            forgot: None,
+            index: Index::default(),
         }
     }
 }
@@ -120,354 +132,117 @@ impl Tracker {
     /// that a replay without anybody asking for deadlines gives the same journeys.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Event> {
         let mut events = self.catch_up(observation.observed_at);
-        events.extend(self.observe_now(observation));
-        self.due = self.next_deadline().map(|deadline| deadline.at);
+        self.observe_now(observation, &mut events);
         events
     }
 
     fn catch_up(&mut self, to: Time) -> Vec<Event> {
         let mut events = Vec::new();
-        while let Some(at) = self.due.filter(|due| *due <= to) {
-            events.extend(self.advance(at));
-            if self.due == Some(at) {
+        while let Some(due) = self.index.deadlines.first().filter(|due| due.at <= to) {
+            self.now = self.now.max(due.at);
+            self.judge_all(self.index.deadlines.due(self.now), &mut events);
+            if self.index.deadlines.first() == Some(due) {
                 break;
             }
         }
         events
     }
 
-    fn observe_now(&mut self, observation: &Observation) -> Vec<Event> {
-        self.now = if observation.observed_at + CLOCK_STEP_MILLIS < self.now {
-            observation.observed_at
-        } else {
-            self.now.max(observation.observed_at)
-        };
+    fn observe_now(&mut self, observation: &Observation, events: &mut Vec<Event>) {
+        let set_back = observation.observed_at + CLOCK_STEP_MILLIS < self.now;
+        self.now = if set_back { observation.observed_at } else { self.now.max(observation.observed_at) };
+        if set_back {
+            // What was over is to come again.
+            self.judge_all(self.active.clone(), events);
+        }
         let number = (observation.source_epoch, observation.seq);
-        if self.said.get(&observation.source).is_some_and(|last| number <= *last) {
-            return Vec::new();
+        match self.said.get_mut(&observation.source) {
+            Some(last) if number <= *last => return,
+            Some(last) => *last = number,
+            None => drop(self.said.insert(observation.source.clone(), number)),
         }
-        self.said.insert(observation.source.clone(), number);
         self.take(observation);
-        let mut events = self.derive_dirty();
-        if matches!(observation.fact, Fact::LookCompleted { .. }) {
-            // A look makes a source fresh again; who waited for it is judged at once.
-            let active: Vec<DestinationKey> = self.active.iter().cloned().collect();
-            active.iter().for_each(|key| events.extend(self.judge(key)));
-        }
-        events
+        self.derive_dirty(events);
+        self.forget_sometimes();
+        let waiting = std::mem::take(&mut self.index.waiting);
+        self.judge_all(waiting, events);
     }
 
     /// Lets time pass up to `now`: budgets run out, sources grow stale, journeys settle.
     pub fn advance(&mut self, now: Time) -> Vec<Event> {
         self.now = self.now.max(now);
-        let active: Vec<DestinationKey> = self.active.iter().cloned().collect();
         let mut events = Vec::new();
-        for key in active {
-            events.extend(self.judge(&key));
-        }
-        self.due = self.next_deadline().map(|deadline| deadline.at);
+        let mut due = self.index.deadlines.due(self.now);
+        due.extend(self.index.held.iter().cloned());
+        self.judge_all(due, &mut events);
         events
     }
 
     /// When to call `advance` next, and why.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.active
-            .iter()
-            .filter_map(|key| {
-                let ledger = self.ledgers.get(key)?;
-                let (at, why) = ledger.next(&self.bench(key))?;
-                Some(Deadline { at, why })
-            })
-            .min()
+        self.index.deadlines.first()
     }
 
-    fn derive_dirty(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        for _ in 0..ROUNDS_MAX {
-            let dirty = std::mem::take(&mut self.dirty);
-            if dirty.is_empty() {
-                break;
-            }
-            for place in dirty {
-                events.extend(self.derive(&place));
-            }
-        }
-        events
-    }
-
-    /// Derives the journeys of every container of one workload.
-    fn derive(&mut self, place: &Place) -> Vec<Event> {
-        let (cluster_uid, object) = place;
-        let Some(cluster) = self.clusters.get_mut(cluster_uid) else { return Vec::new() };
-        cluster.refresh(object, self.rules.live_when);
-        let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
-        let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
-            return Vec::new();
-        };
-        let mut containers: BTreeSet<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
-        let first = workload.now.containers.first().map(|c| c.name.clone());
-        let start =
-            DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container: "".into() };
-        let booked = self.ledgers.range(start..).map(|(key, _)| key);
-        let booked = booked.take_while(|key| key.cluster == *cluster_uid && key.workload == *object);
-        containers.extend(booked.map(|key| key.container.clone()));
-        if workload.now.ignore {
-            let keys: Vec<DestinationKey> = containers
-                .into_iter()
-                .map(|container| DestinationKey {
-                    cluster: cluster_uid.clone(),
-                    workload: object.clone(),
-                    container,
-                })
-                .collect();
-            keys.iter().for_each(|key| self.let_go(key));
-            return Vec::new();
-        }
-        let mut derived = Vec::new();
-        for container in containers {
-            let key = DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container };
-            let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
-            let inputs = self.inputs(workload, &key, &destination);
-            let desires = legs::fold(&inputs);
-            let mut drafts =
-                correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen);
-            let revisions = revisions::fold(&inputs);
-            correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
-            let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
-            let mut status = Standing::of(&desires, &inputs);
-            let at_start = revisions.iter().rev().filter(|leg| leg.at_start);
-            status.config_written = at_start.filter_map(|leg| Some(leg.written?.interval)).next();
-            let restarts = if Some(&key.container) == first.as_ref() {
-                // A template that a revision's commit changed is no mere restart.
-                let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
-                let restarts = desires.restarts.iter().filter(|at| !revised(at));
-                restarts.map(|at| workload.versions[*at].generation).collect()
-            } else {
-                Vec::new()
-            };
-            derived.push((key, destination, drafts, seen, status, restarts));
-        }
-        let mut events = Vec::new();
-        for (key, destination, drafts, seen, status, restarts) in derived {
-            self.note_seen(&key, seen);
-            let mut ledger = self.ledgers.remove(&key).unwrap_or_else(|| Ledger::new(destination.clone()));
-            ledger.destination = destination;
-            (ledger.behind_since, ledger.live) = (status.behind_since, status.live);
-            (ledger.config_written, ledger.overridden_since) =
-                (status.config_written, status.overridden_since);
-            let settle = (self.rules.settle.min * 1000.0) as i64;
-            ledger.restarts.retain(|generation, due| due.is_none() || restarts.contains(generation));
-            for generation in restarts {
-                ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
-            }
-            ledger.take(drafts, &self.bench(&key));
-            self.ledgers.insert(key.clone(), ledger);
-            events.extend(self.judge(&key));
-        }
-        events
-    }
-
-    /// Nobody wants to hear of this destination any more: what is under way there is dropped, uncounted.
-    fn let_go(&mut self, key: &DestinationKey) {
-        self.active.remove(key);
-        if let Some(ledger) = self.ledgers.get_mut(key) {
-            ledger.entries.retain(|entry| entry.journey.settled);
-            ledger.behind_since = None;
+    fn judge_all(&mut self, keys: BTreeSet<DestinationKey>, events: &mut Vec<Event>) {
+        for key in keys {
+            self.judge(&key, events);
         }
     }
 
-    fn judge(&mut self, key: &DestinationKey) -> Vec<Event> {
-        let Some(mut ledger) = self.ledgers.remove(key) else { return Vec::new() };
-        let events = ledger.judge(&self.bench(key));
+    /// Judges the open journeys of one destination, and plans when to do so again.
+    fn judge(&mut self, key: &DestinationKey, events: &mut Vec<Event>) {
+        let Some(ledger) = self.ledgers.get_mut(key) else { return };
+        let needs = ledger.needs.clone();
+        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+        let bench =
+            Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+        ledger.judge(&bench, events);
+        self.index.plan(key, ledger, &bench);
         if ledger.is_active() {
-            self.active.insert(key.clone());
+            if !self.active.contains(key) {
+                self.active.insert(key.clone());
+            }
         } else {
             self.active.remove(key);
         }
-        self.ledgers.insert(key.clone(), ledger);
-        events
     }
 
-    fn inputs<'a>(
-        &'a self,
-        workload: &'a workload::WorkloadState,
-        key: &'a DestinationKey,
-        destination: &Destination,
-    ) -> Inputs<'a> {
-        let image = workload.versions.last().and_then(|version| version.image(&key.container));
-        let mut changes = Vec::new();
-        let mut elsewhere = Vec::new();
-        for ((url, branch, path), tree) in &self.trees.trees {
-            let rule = self
-                .rules
-                .paths
-                .iter()
-                .find(|rule| *rule.url == **url && *rule.branch == **branch && *rule.path == **path);
-            let list = match rule {
-                Some(rule) if rule.environment == destination.environment => &mut changes,
-                Some(_) => continue,
-                None => &mut elsewhere,
-            };
-            list.extend(tree.changes.iter().filter(|change| match &change.slot {
-                git::Slot::Container { .. } => change.slot.sets(&key.workload, &key.container),
-                git::Slot::Kustomize { name } => image.as_ref().is_some_and(|image| {
-                    image.repository.as_str() == &**name
-                        || change.after.as_ref().is_some_and(|after| after.repository == image.repository)
-                }),
-                git::Slot::Text { .. } => change.after.is_some(),
-                git::Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
-            }));
-        }
-        let selections = self
-            .registries
-            .rules
-            .iter()
-            .filter(|state| state.rule.environment == destination.environment)
-            .filter(|state| {
-                let versions = workload.versions.iter().filter_map(|version| version.image(&key.container));
-                versions.rev().any(|image| image.repository == state.rule.image)
-            })
-            .flat_map(|state| &state.selections)
-            .collect();
-        let alone = image.as_ref().is_none_or(|image| {
-            let users = self.users.get(&image.repository);
-            let same = |(cluster, object): &&Place| {
-                (cluster, object) != (&key.cluster, &key.workload)
-                    && self.environment_of(cluster, object).as_deref() == Some(&*destination.environment)
-            };
-            users.is_none_or(|users| !users.iter().any(|user| same(&user)))
-        });
-        Inputs {
-            workload,
-            container: &key.container,
-            registries: &self.registries,
-            changes,
-            elsewhere,
-            selections,
-            alone,
-            config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
-        }
-    }
-
-    fn environment_of(&self, cluster: &ClusterUid, object: &ObjectKey) -> Option<std::sync::Arc<str>> {
-        let state = self.clusters.get(cluster)?;
-        let workload = state.workloads.get(object).filter(|workload| workload.removed.is_none())?;
-        let name = state.name.clone().unwrap_or_else(|| cluster.clone());
-        let key = DestinationKey { cluster: cluster.clone(), workload: object.clone(), container: "".into() };
-        Some(describe(&key, &name, &workload.now, &self.rules).environment)
-    }
-
-    /// Remembers when this destination desired and ran what; others whose open journeys care are derived again.
-    fn note_seen(&mut self, key: &DestinationKey, seen: BTreeMap<String, SeenAt>) {
-        for (image, at) in seen {
-            let by = self.seen.entry(image).or_default();
-            if by.insert(key.clone(), at) != Some(at) {
-                for other in by.keys().filter(|other| *other != key && self.active.contains(*other)) {
-                    self.dirty.insert((other.cluster.clone(), other.workload.clone()));
-                }
-            }
-        }
-    }
-
-    fn bench(&self, key: &DestinationKey) -> Bench<'_> {
-        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-        let resource = |name: &str| {
-            ScopeKey::new(&Scope::Resource { cluster: key.cluster.clone(), resource: name.into() })
-        };
+    /// The scopes that decide about a destination.
+    fn needs(&mut self, key: &DestinationKey, environment: &Arc<str>) -> Arc<Needs> {
         // Without its revisions or Jobs nobody knows whose a pod is.
         let between = match key.workload.kind {
             WorkloadKind::Deployment => "replicasets",
             WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => "controllerrevisions",
             WorkloadKind::CronJob => "jobs",
         };
-        let cluster = vec![resource(plural(&key.workload)), resource(between), resource("pods")];
-        let environment = workload.and_then(|_| self.environment_of(&key.cluster, &key.workload));
-        let git = self
-            .rules
-            .paths
-            .iter()
-            .filter(|rule| Some(&rule.environment) == environment.as_ref())
-            .map(|rule| ScopeKey::new(&Scope::Branch { url: rule.url.clone(), branch: rule.branch.clone() }))
-            .collect();
-        let registry = workload
-            .and_then(|workload| workload.versions.last()?.image(&key.container))
-            .map(|image| ScopeKey::new(&Scope::Repository(image.repository)))
-            .into_iter()
-            .collect();
-        Bench {
-            now: self.now,
-            rules: &self.rules,
-            sources: &self.sources,
-            workload,
-            cluster,
-            git,
-            registry,
-            config_maps: resource("configmaps"),
-        }
-    }
-}
-
-fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTreeMap<String, SeenAt> {
-    let mut seen = BTreeMap::new();
-    for leg in &desires.legs {
-        let live = leg.completion(inputs).map(|complete| complete.learned);
-        let now = SeenAt {
-            desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
-            live: if leg.baseline { leg.ran_at_start(inputs).then_some(Time::MIN) } else { live },
-            rank,
-        };
-        seen.entry(image_key(leg))
-            .and_modify(|known: &mut SeenAt| {
-                known.desired = known.desired.min(now.desired);
-                known.live = match (known.live, now.live) {
-                    (Some(known), Some(now)) => Some(known.min(now)),
-                    (known, now) => known.or(now),
-                };
-            })
-            .or_insert(now);
-    }
-    seen
-}
-
-/// What runs, and since when something newer is wanted.
-struct Standing {
-    behind_since: Option<Time>,
-    live: Option<(crate::image::ImageRef, Option<crate::image::Digest>, Time)>,
-    config_written: Option<Interval>,
-    overridden_since: Option<Time>,
-}
-
-impl Standing {
-    fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
-        let live_at = |leg: &leg::Leg| match (leg.live(inputs), leg.baseline) {
-            (Some(live), false) => Some(live.interval.not_after),
-            (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
-            (None, false) => None,
-        };
-        let runs = desires
-            .legs
-            .iter()
-            .enumerate()
-            .filter_map(|(at, leg)| Some((leg.version?, live_at(leg)?, at)))
-            .max();
-        let live = runs.map(|(_, at, index)| {
-            let leg = &desires.legs[index];
-            (leg.image.clone(), leg.digest.clone(), at)
+        let resources = [plural(&key.workload), between, "pods", "configmaps"];
+        let [own, between, pods, config_maps] = resources.map(|name| {
+            let scope = Scope::Resource { cluster: key.cluster.clone(), resource: name.into() };
+            self.sources.number(&ScopeKey::new(&scope))
         });
-        let mut behind_since = None;
-        let mut next = desires.current;
-        while let Some(at) = next {
-            let leg = &desires.legs[at];
-            let continues =
-                at == desires.current.unwrap_or(at) || matches!(leg.ended, Some((Outcome::Superseded, _)));
-            if live_at(leg).is_some() || !continues {
-                break;
-            }
-            behind_since = Some(leg.opened.not_after);
-            next = leg.previous;
+        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+        let image = workload.and_then(|workload| workload.versions.last()?.image(&key.container));
+        // After its workload was removed no environment is asked any more.
+        let lives = workload.is_some_and(|workload| workload.removed.is_none());
+        let registry = image.map(|image| ScopeKey::new(&Scope::Repository(image.repository)));
+        Arc::new(Needs {
+            cluster: vec![own, between, pods],
+            git: if lives { self.branches(environment) } else { Arc::default() },
+            registry: registry.map(|scope| self.sources.number(&scope)).into_iter().collect(),
+            config_maps,
+        })
+    }
+
+    fn branches(&mut self, environment: &Arc<str>) -> Arc<[ScopeId]> {
+        if let Some(branches) = self.index.branches.get(environment) {
+            return branches.clone();
         }
-        let overridden_since = desires.overridden_since(inputs);
-        Self { behind_since, live, config_written: None, overridden_since }
+        let paths = self.rules.paths.iter().filter(|rule| rule.environment == *environment);
+        let scopes = paths.map(|rule| Scope::Branch { url: rule.url.clone(), branch: rule.branch.clone() });
+        let branches: Arc<[ScopeId]> =
+            scopes.map(|scope| self.sources.number(&ScopeKey::new(&scope))).collect();
+        self.index.branches.insert(environment.clone(), branches.clone());
+        branches
     }
 }

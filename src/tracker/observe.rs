@@ -3,23 +3,12 @@
 use std::sync::Arc;
 
 use super::Tracker;
-use super::source::{ScopeKey, ScopeStatus};
+use super::source::Look;
 use super::stage::Evidence;
-use crate::image::Repository;
 use crate::observation::{
     Basis, Fact, ImageDescribed, Interval, ObjectKey, Observation, Scope, SourceKind, Subject, Time,
     TreeNames,
 };
-
-/// Resources are told apart by their cluster's UID; its name may be shared.
-fn scope_key(scope: &Scope, observation: &Observation) -> ScopeKey {
-    match (scope, &observation.cluster) {
-        (Scope::Resource { resource, .. }, Some(uid)) => {
-            ScopeKey::new(&Scope::Resource { cluster: uid.clone(), resource: resource.clone() })
-        }
-        _ => ScopeKey::new(scope),
-    }
-}
 
 impl Tracker {
     pub(super) fn take(&mut self, observation: &Observation) {
@@ -27,27 +16,34 @@ impl Tracker {
             Fact::ConfigInForce(rules) => {
                 self.rules = (**rules).clone();
                 self.registries.configure(&rules.expect, observation.observed_at);
+                self.trees.configure(&rules.paths);
+                self.index.branches.clear();
                 self.touch_all();
             }
             Fact::ClusterNamed { name } => {
                 if let Some(uid) = &observation.cluster {
                     // What failed before the cluster was known stood under its name, and never will be looked at.
                     let own = format!("{uid}/");
-                    self.sources.scopes.retain(|key, status| {
+                    self.sources.retain(|key, status| {
                         status.source != observation.source
                             || status.first_look.is_some()
-                            || key.0.starts_with(&own)
+                            || key.0.starts_with(&*own)
                     });
-                    self.clusters.entry(uid.clone()).or_default().name = Some(name.clone());
+                    let cluster = self.clusters.entry(uid.clone()).or_default();
+                    if cluster.name.replace(name.clone()).as_ref() != Some(name) {
+                        self.dirty.extend(cluster.workloads.keys().map(|key| (uid.clone(), key.clone())));
+                    }
+                    self.index.waiting.extend(self.active.iter().cloned());
                 }
             }
             Fact::TagPointsTo { repository, tag, digest } => {
-                let (at, _) = self.place(observation, &Scope::Repository(repository.clone()));
-                self.registries.point(repository, tag, digest, at);
-                self.touch_users(repository);
+                let (at, _) = self.place(observation, || Scope::Repository(repository.clone()));
+                if self.registries.point(repository, tag, digest, at) {
+                    self.touch_tag(repository, tag, digest);
+                }
             }
             Fact::TagsListed { repository, tags } => {
-                let (at, _) = self.place(observation, &Scope::Repository(repository.clone()));
+                let (at, _) = self.place(observation, || Scope::Repository(repository.clone()));
                 self.registries.list(repository, tags, at);
             }
             Fact::ImageDescribed(image) => self.describe(image),
@@ -64,9 +60,11 @@ impl Tracker {
                 self.look(observation, scope, *started, *finished, *interval_seconds);
             }
             Fact::LookFailed { scope, failure, message } => {
-                let status = self.scope(scope, observation);
+                let scope = self.sources.number_of(scope, observation.cluster.as_ref());
+                let status = self.sources.entry(scope, &observation.source);
                 if status.failing.is_none() || status.failing.as_ref().is_some_and(|(_, f, _)| f != failure) {
                     status.failing = Some((observation.observed_at, *failure, message.clone()));
+                    self.touch_waiting(scope);
                 }
             }
             Fact::Unknown => {}
@@ -75,13 +73,13 @@ impl Tracker {
 
     /// When a fact happened, and whether it was so at the first look of its scope ever. A level that a new
     /// process or a relist repeats began after the last complete look without it.
-    fn place(&self, observation: &Observation, scope: &Scope) -> (Evidence, bool) {
+    fn place(&mut self, observation: &Observation, scope: impl FnOnce() -> Scope) -> (Evidence, bool) {
         let happened = observation.happened;
         if happened.not_before.is_known() {
             return (Evidence { interval: happened, basis: observation.basis }, false);
         }
-        let key = scope_key(scope, observation);
-        match self.sources.scopes.get(&key).and_then(|status| status.last_started) {
+        let scope = self.sources.number_of(&scope(), observation.cluster.as_ref());
+        match self.sources.get(scope).and_then(|status| status.last_started) {
             Some(last) => {
                 let interval = Interval::new(last, happened.not_after);
                 let watched = observation.source.kind == SourceKind::Cluster;
@@ -90,13 +88,6 @@ impl Tracker {
             }
             None => (Evidence { interval: happened, basis: Basis::Backfill }, true),
         }
-    }
-
-    fn scope(&mut self, scope: &Scope, observation: &Observation) -> &mut ScopeStatus {
-        self.sources
-            .scopes
-            .entry(scope_key(scope, observation))
-            .or_insert_with(|| ScopeStatus::new(observation.source.clone()))
     }
 
     fn look(
@@ -108,10 +99,15 @@ impl Tracker {
         interval_seconds: f64,
     ) {
         let epoch = observation.source_epoch;
-        let status = self.scope(scope, observation);
+        let number = self.sources.number_of(scope, observation.cluster.as_ref());
+        let status = self.sources.entry(number, &observation.source);
         let new_epoch = status.epoch != epoch;
         let last = status.last_started;
-        let first = status.look(started, finished, interval_seconds, epoch);
+        let Look { first, news } = status.look(started, finished, interval_seconds, epoch);
+        if news {
+            // It is fresh again; who waited for it is judged at once.
+            self.touch_waiting(number);
+        }
         let look =
             Evidence { interval: Interval::new(last.unwrap_or(Time::MIN), finished), basis: Basis::Poll };
         match scope {
@@ -133,17 +129,16 @@ impl Tracker {
     }
 
     fn describe(&mut self, image: &ImageDescribed) {
-        self.registries.describe(image);
-        self.touch_users(&image.repository);
-        // A node shared with another repository's image decides there too.
-        self.touch_active();
+        if self.registries.describe(image) {
+            self.touch_image(image);
+        }
     }
 
     fn names(&mut self, observation: &Observation, names: &TreeNames) {
-        let scope = Scope::Branch { url: names.url.clone(), branch: names.branch.clone() };
-        let (at, backfill) = self.place(observation, &scope);
-        if self.trees.names(names, at, backfill) {
-            self.touch_all();
+        let scope = || Scope::Branch { url: names.url.clone(), branch: names.branch.clone() };
+        let (at, backfill) = self.place(observation, scope);
+        for slot in self.trees.names(names, at, backfill, &self.rules.paths) {
+            self.touch_slot(&slot);
         }
     }
 
@@ -156,19 +151,28 @@ impl Tracker {
             Fact::ConfigMapIs(_) => "configmaps",
             _ => "jobs",
         };
-        let scope = Scope::Resource { cluster: uid.clone(), resource: resource.into() };
-        let (at, backfill) = self.place(observation, &scope);
+        let scope = || Scope::Resource { cluster: uid.clone(), resource: resource.into() };
+        let (at, backfill) = self.place(observation, scope);
         let epoch = observation.source_epoch;
-        let cluster = self.clusters.entry(uid.clone()).or_default();
+        let cluster = match self.clusters.get_mut(&uid) {
+            Some(cluster) => cluster,
+            None => self.clusters.entry(uid.clone()).or_default(),
+        };
         let touched: Option<ObjectKey> = match &observation.fact {
             Fact::WorkloadIs(workload) => {
                 let learned = observation.observed_at;
                 let key = cluster.workload((**workload).clone(), at, backfill, epoch, learned);
-                for container in &workload.containers {
-                    if let Ok(image) = container.image.parse::<crate::image::ImageRef>() {
-                        let place = (uid.clone(), key.clone());
-                        self.users.entry(image.repository).or_default().insert(place);
+                let state = cluster.workloads.get(&key).filter(|state| state.news.derive);
+                if let Some(version) = state.and_then(|state| state.versions.last()) {
+                    let place = (uid.clone(), key.clone());
+                    for image in version.references.iter().flatten() {
+                        let users = self.users.entry(image.repository.clone()).or_default();
+                        if users.insert(place.clone()) && self.trees.has_text(&image.repository) {
+                            // Whether others use it alone decides whose a text is.
+                            self.dirty.extend(users.iter().cloned());
+                        }
                     }
+                    self.index.names.entry(key.name.clone()).or_default().insert(place);
                 }
                 Some(key)
             }
@@ -182,7 +186,9 @@ impl Tracker {
             }
             _ => None,
         };
-        self.dirty.extend(touched.map(|key| (uid, key)));
+        if let Some(key) = touched {
+            self.touch_workload(uid, key);
+        }
     }
 
     fn absent(&mut self, observation: &Observation, subject: &Subject) {
@@ -204,22 +210,8 @@ impl Tracker {
             }
             Subject::Tag { .. } | Subject::Branch { .. } => None,
         };
-        self.dirty.extend(touched.map(|key| (uid, key)));
-    }
-
-    fn touch_users(&mut self, repository: &Repository) {
-        if let Some(users) = self.users.get(repository) {
-            self.dirty.extend(users.iter().cloned());
-        }
-    }
-
-    fn touch_active(&mut self) {
-        self.dirty.extend(self.active.iter().map(|key| (key.cluster.clone(), key.workload.clone())));
-    }
-
-    fn touch_all(&mut self) {
-        for (uid, cluster) in &self.clusters {
-            self.dirty.extend(cluster.workloads.keys().map(|key| (uid.clone(), key.clone())));
+        if let Some(key) = touched {
+            self.touch_workload(uid, key);
         }
     }
 }

@@ -65,12 +65,12 @@ impl Tracker {
                     .last()
                     .filter(|_| workload.removed.is_none() && !workload.now.ignore)?;
                 version.images.iter().find(|(name, _)| *name == key.container)?;
-                let bench = self.bench(key);
+                let cluster = &ledger.needs.cluster;
                 // While its cluster is blind the clock stands still at the last fresh look.
-                let now = match judge::stale(&self.sources, &bench.cluster, now) {
+                let now = match judge::stale(&self.sources, cluster, now) {
                     None => now,
                     Some(_) => {
-                        let looks = bench.cluster.iter().filter_map(|key| self.sources.scopes.get(key));
+                        let looks = cluster.iter().filter_map(|key| self.sources.get(*key));
                         looks.filter_map(|status| status.last_finished).min().unwrap_or(now)
                     }
                 };

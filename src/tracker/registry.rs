@@ -1,17 +1,21 @@
 //! What registries said: what a tag pointed to and when, which image a digest belongs to, what a rule selects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ExpectRule, ImageDescribed, Interval, Time};
+use crate::observation::{Basis, ExpectRule, ImageDescribed, Interests, Interval, KnownTag, LastLook, Time};
 use crate::policy::Selector;
 
 /// Moves of one tag that are remembered. A tag moved more often between two deploys has no use for the oldest.
 const MOVES_PER_TAG_MAX: usize = 16;
+/// Tags of one repository that are gone and remembered: a template made by hand may still name one.
+const GONE_TAGS_MAX: usize = 64;
+/// Images whose nodes and claims are known: about 40 MB. Beyond it those go that nothing runs or desires.
+const IMAGES_MAX: usize = 100_000;
 /// Selections of one rule that are remembered.
 const SELECTIONS_MAX: usize = 64;
 
@@ -25,6 +29,10 @@ pub struct TagPoint {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct RepositoryState {
+    /// Something changed since rules last selected from it.
+    news: bool,
+    /// A tag of it pointed to several digests.
+    moved: bool,
     tags: BTreeMap<Tag, Vec<TagPoint>>,
     /// Tags that were seen to go.
     gone: BTreeSet<Tag>,
@@ -34,12 +42,40 @@ struct RepositoryState {
     presence: BTreeMap<Digest, Evidence>,
 }
 
+impl RepositoryState {
+    /// Answers the digests that no tag points to any more.
+    fn forget(&mut self, named: &dyn Fn(&Tag, Option<&Digest>) -> bool) -> Vec<Digest> {
+        let surplus = self.gone.len().saturating_sub(GONE_TAGS_MAX);
+        if surplus > 0 {
+            let last = |tag: &Tag| self.tags.get(tag).and_then(|points| points.last());
+            let mut oldest: Vec<&Tag> = self.gone.iter().collect();
+            oldest.sort_by_key(|tag| last(tag).map(|point| point.since.interval.not_after));
+            let unnamed = oldest
+                .into_iter()
+                .filter(|tag| !named(tag, last(tag).and_then(|point| point.digest.as_ref())));
+            let forgotten: Vec<Tag> = unnamed.take(surplus).cloned().collect();
+            for tag in &forgotten {
+                self.gone.remove(tag);
+                self.tags.remove(tag);
+                self.pruned.remove(tag);
+            }
+        } else if self.pruned.is_empty() {
+            return Vec::new();
+        }
+        let points = self.tags.values().flatten().filter_map(|point| point.digest.as_ref());
+        let pointed: BTreeSet<&Digest> = points.collect();
+        self.presence.keys().filter(|digest| !pointed.contains(digest)).cloned().collect()
+    }
+}
+
 /// What an image claims of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     pub created: Option<Time>,
     pub revision: Option<Arc<str>>,
     pub synthetic: bool,
+    /// Platform manifests and configs below the root.
+    pub nodes: Vec<Digest>,
 }
 
 /// A tag that a rule began to select.
@@ -81,6 +117,9 @@ pub struct Registries {
     /// From a platform manifest or config to the roots it belongs to.
     roots: BTreeMap<Digest, BTreeSet<Digest>>,
     pub rules: Vec<RuleState>,
+    /// The rules of each repository, by their place in the list.
+    #[serde(skip)]
+    rules_of: BTreeMap<Repository, Vec<usize>>,
 }
 
 impl Registries {
@@ -96,26 +135,63 @@ impl Registries {
                 selections: Vec::new(),
             }));
         }
+        self.index();
+        self.repositories.values_mut().for_each(|state| state.news = true);
     }
 
     /// Makes what is derived of the rules, after a restart.
     pub fn ready(&mut self) {
+        self.index();
         self.rules.iter_mut().for_each(|state| state.selector = selector(&state.rule));
     }
 
-    /// A tag points to a digest.
-    pub fn point(&mut self, repository: &Repository, tag: &Tag, digest: &Digest, since: Evidence) {
+    /// Where each repository's rules are.
+    fn index(&mut self) {
+        self.rules_of.clear();
+        for (at, state) in self.rules.iter().enumerate() {
+            self.rules_of.entry(state.rule.image.clone()).or_default().push(at);
+        }
+    }
+
+    /// Whether a rule selects from a repository.
+    #[must_use]
+    pub fn has_rule(&self, repository: &Repository) -> bool {
+        self.rules_of.contains_key(repository)
+    }
+
+    /// Whether a tag of a repository ever pointed to several digests.
+    #[must_use]
+    pub fn has_moved(&self, repository: &Repository) -> bool {
+        self.repositories.get(repository).is_some_and(|state| state.moved)
+    }
+
+    /// What the rules of an environment selected from some repositories, in the order of the rules.
+    #[must_use]
+    pub fn selections(&self, repositories: &BTreeSet<&Repository>, environment: &str) -> Vec<&Selection> {
+        let rules = repositories.iter().filter_map(|repository| self.rules_of.get(*repository)).flatten();
+        let rules: BTreeSet<usize> = rules.copied().collect();
+        rules
+            .into_iter()
+            .map(|at| &self.rules[at])
+            .filter(|state| *state.rule.environment == *environment)
+            .flat_map(|state| &state.selections)
+            .collect()
+    }
+
+    /// A tag points to a digest. False if that was known.
+    pub fn point(&mut self, repository: &Repository, tag: &Tag, digest: &Digest, since: Evidence) -> bool {
         let state = self.repositories.entry(repository.clone()).or_default();
         let returned = state.gone.remove(tag);
         let points = state.tags.entry(tag.clone()).or_default();
         let since = match points.last_mut() {
-            Some(last) if last.digest.as_ref() == Some(digest) && !returned => return,
+            Some(last) if last.digest.as_ref() == Some(digest) && !returned => return false,
             Some(last) if last.digest.is_none() && !returned => {
                 last.digest = Some(digest.clone());
                 last.since
             }
             _ => {
                 points.push(TagPoint { digest: Some(digest.clone()), since });
+                state.moved |= points.len() > 1;
                 if points.len() > MOVES_PER_TAG_MAX {
                     state.pruned.insert(tag.clone());
                     points.remove(0);
@@ -127,11 +203,14 @@ impl Registries {
         if since.interval.not_after < first.interval.not_after {
             *first = since;
         }
+        state.news = true;
+        true
     }
 
     /// A repository's tags, unresolved.
     pub fn list(&mut self, repository: &Repository, tags: &[Tag], since: Evidence) {
         let state = self.repositories.entry(repository.clone()).or_default();
+        state.news = true;
         for tag in tags {
             state.gone.remove(tag);
             state.tags.entry(tag.clone()).or_insert_with(|| vec![TagPoint { digest: None, since }]);
@@ -141,26 +220,44 @@ impl Registries {
     /// A tag is gone. What it pointed to stays known: templates may still name it.
     pub fn remove(&mut self, repository: &Repository, tag: &Tag) {
         if let Some(state) = self.repositories.get_mut(repository) {
-            state.gone.insert(tag.clone());
+            state.news |= state.gone.insert(tag.clone());
         }
     }
 
-    /// An image's nodes and claims.
-    pub fn describe(&mut self, image: &ImageDescribed) {
-        self.claims.insert(
-            image.digest.clone(),
-            Claims { created: image.created, revision: image.revision.clone(), synthetic: image.synthetic },
-        );
+    /// An image's nodes and claims. False if they were known.
+    pub fn describe(&mut self, image: &ImageDescribed) -> bool {
+        let mut claims = Claims {
+            created: image.created,
+            revision: image.revision.clone(),
+            synthetic: image.synthetic,
+            nodes: image.nodes.iter().map(|node| node.digest.clone()).collect(),
+        };
+        if let Some(known) = self.claims.get(&image.digest) {
+            // An image never changes; who could not see all of it may see more of it later.
+            let more = known.nodes.iter().filter(|node| !claims.nodes.contains(node)).cloned();
+            let more: Vec<Digest> = more.collect();
+            claims.nodes.extend(more);
+            if *known == claims {
+                return false;
+            }
+        }
+        self.claims.insert(image.digest.clone(), claims);
         for node in &image.nodes {
             self.roots.entry(node.digest.clone()).or_default().insert(image.digest.clone());
         }
+        true
     }
 
     /// After a complete look at a repository: which rules select another tag now. True if any does.
     pub fn select(&mut self, repository: &Repository, first_look: bool, look: Evidence) -> bool {
-        let Some(state) = self.repositories.get(repository) else { return false };
+        let Some(state) = self.repositories.get_mut(repository) else { return false };
+        // What was selected from the same tags is selected again.
+        if !std::mem::take(&mut state.news) && !first_look {
+            return false;
+        }
         let mut changed = false;
-        for rule in self.rules.iter_mut().filter(|rule| rule.rule.image == *repository) {
+        for at in self.rules_of.get(repository).into_iter().flatten() {
+            let rule = &mut self.rules[*at];
             let Some(selector) = &rule.selector else { continue };
             let present = state.tags.keys().filter(|tag| !state.gone.contains(*tag));
             let Some(tag) = selector.select(present) else { continue };
@@ -239,7 +336,8 @@ impl Registries {
             return Confirm::ByTemplate;
         }
         // Another repository's index around the same manifest, or the manifest below our index.
-        let mut siblings = self.roots.values().filter(|roots| roots.contains(running));
+        let below = self.claims.get(running).into_iter().flat_map(|claims| &claims.nodes);
+        let mut siblings = below.filter_map(|node| self.roots.get(node));
         if siblings.any(|roots| roots.contains(image)) || self.is_node_of(image, running) {
             Confirm::Yes
         } else {
@@ -255,6 +353,109 @@ impl Registries {
             _ => false,
         };
         self.confirm(left, right) == Confirm::Yes || self.confirm(right, left) == Confirm::Yes || share()
+    }
+
+    /// What is known of each repository that was looked at, for an observer that begins again. `started` is when
+    /// the last complete look at it began.
+    pub fn last_looks<'a>(
+        &'a self,
+        interests: &'a Interests,
+        started: impl Fn(&Repository) -> Option<Time> + 'a,
+    ) -> impl Iterator<Item = LastLook> + 'a {
+        self.repositories.iter().filter_map(move |(repository, state)| {
+            let started = started(repository)?;
+            let present = state.tags.iter().filter(|(tag, _)| !state.gone.contains(*tag));
+            let tags = present.map(|(tag, points)| {
+                let point = points.last();
+                let digest = point.and_then(|point| {
+                    let seen = point.since.interval.not_after;
+                    point.digest.clone().map(|digest| (digest, seen))
+                });
+                KnownTag { tag: tag.clone(), digest }
+            });
+            let wanted = interests.repositories.get(repository);
+            let named = wanted.into_iter().flat_map(|wanted| &wanted.tags).filter_map(|tag| {
+                let points = state.tags.get(tag)?;
+                points.last()?.digest.as_ref()
+            });
+            let wanted = wanted.into_iter().flat_map(|wanted| &wanted.digests).chain(named);
+            let described = wanted.filter(|digest| self.claims.contains_key(*digest)).cloned().collect();
+            Some(LastLook { repository: repository.clone(), started, tags: tags.collect(), described })
+        })
+    }
+
+    /// Forgets repositories by their text; answers the digests that were in them.
+    pub fn forget_repositories(&mut self, unseen: &HashSet<Arc<str>>) -> BTreeSet<Digest> {
+        let mut loose = BTreeSet::new();
+        if !unseen.is_empty() {
+            self.repositories.retain(|repository, state| {
+                let keep = !unseen.contains(repository.as_str());
+                if !keep {
+                    loose.extend(state.presence.keys().cloned());
+                }
+                keep
+            });
+        }
+        loose
+    }
+
+    /// Forgets tags that are gone and not `named`, the oldest of too many, and images without any tag, the `loose` ones
+    /// among them, that are not `needed`.
+    pub fn forget(
+        &mut self,
+        named: &dyn Fn(&Repository, &Tag, Option<&Digest>) -> bool,
+        needed: &dyn Fn(&Digest) -> bool,
+        mut loose: BTreeSet<Digest>,
+    ) {
+        for (repository, state) in &mut self.repositories {
+            let selected: BTreeSet<&Tag> = (self.rules_of.get(repository).into_iter().flatten())
+                .flat_map(|at| &self.rules[*at].selections)
+                .filter_map(|selection| selection.image.tag.as_ref())
+                .collect();
+            let kept =
+                |tag: &Tag, digest: Option<&Digest>| selected.contains(tag) || named(repository, tag, digest);
+            for digest in state.forget(&kept).into_iter().filter(|digest| !needed(digest)) {
+                state.presence.remove(&digest);
+                loose.insert(digest);
+            }
+        }
+        loose.retain(|digest| {
+            !needed(digest) && !self.repositories.values().any(|state| state.presence.contains_key(digest))
+        });
+        if self.claims.len() > IMAGES_MAX + loose.len() {
+            let surplus = self.claims.len() - IMAGES_MAX - loose.len();
+            let unneeded = self.claims.keys().filter(|digest| !loose.contains(*digest) && !needed(digest));
+            let more: Vec<Digest> = unneeded.take(surplus).cloned().collect();
+            loose.extend(more);
+        }
+        for root in &loose {
+            let Some(claims) = self.claims.get(root) else { continue };
+            if claims.nodes.iter().any(needed) {
+                continue;
+            }
+            for node in &claims.nodes {
+                if let Some(roots) = self.roots.get_mut(node) {
+                    roots.remove(root);
+                    if roots.is_empty() {
+                        self.roots.remove(node);
+                    }
+                }
+            }
+            self.claims.remove(root);
+        }
+    }
+
+    /// Repositories, tags, presences, images, nodes.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize, usize, usize) {
+        let states = || self.repositories.values();
+        (
+            self.repositories.len(),
+            states().map(|state| state.tags.len()).sum(),
+            states().map(|state| state.presence.len()).sum(),
+            self.claims.len(),
+            self.roots.len(),
+        )
     }
 
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {

@@ -2,7 +2,6 @@
 
 use super::journey::Hold;
 use super::stage::Evidence;
-use super::workload::PodState;
 use crate::observation::{Basis, Interval, LiveWhen, Strategy, Workload, WorkloadKind};
 
 /// Nodes come and go: a DaemonSet counts as rolled out with this share of its pods.
@@ -36,19 +35,19 @@ pub fn deadline_exceeded(workload: &Workload) -> bool {
         && workload.progress.as_ref().is_some_and(|progress| &*progress.reason == DEADLINE_REASON)
 }
 
-/// Whether the rollout of the present template is complete, and since when by its own words. `pods` are those
-/// of this template that are not being deleted.
+/// Whether the rollout of the present template is complete, and since when by its own words. `ready` pods of
+/// this template are not being deleted.
 #[must_use]
 pub fn complete(
     workload: &Workload,
-    pods: &[&PodState],
+    ready: usize,
     live_when: LiveWhen,
     learned: Interval,
 ) -> Option<Evidence> {
     if workload.observed_generation < workload.generation || workload.replicas == 0 {
         return None;
     }
-    let ready = pods.iter().filter(|state| state.pod.ready.is_some()).count() as f64;
+    let ready = ready as f64;
     let wanted = workload.replicas as f64;
     let receipt = Evidence { interval: learned, basis: Basis::Watch };
     match live_when {

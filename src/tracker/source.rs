@@ -1,11 +1,12 @@
 //! How fresh each source is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observation::{Interests, LookFailure, Scope, SourceId, SourceKind, Time};
+use crate::image::Repository;
+use crate::observation::{ClusterUid, Interests, LookFailure, Scope, SourceId, SourceKind, Time};
 
 /// A look this many intervals late is no longer fresh.
 const LATE_INTERVALS: f64 = 3.0;
@@ -31,6 +32,15 @@ pub struct ScopeStatus {
     pub gaps: Vec<(Time, Time)>,
 }
 
+/// What a complete look means for others.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// It was the first ever.
+    pub first: bool,
+    /// Whoever needs this scope may be judged otherwise now: it was not fresh, or is looked at at another pace.
+    pub news: bool,
+}
+
 /// Gaps that are remembered per scope.
 const GAPS_MAX: usize = 32;
 
@@ -50,9 +60,11 @@ impl ScopeStatus {
         }
     }
 
-    /// A look completed. True if it was the first ever.
-    pub fn look(&mut self, started: Time, finished: Time, interval_seconds: f64, epoch: u64) -> bool {
+    /// A look completed.
+    pub fn look(&mut self, started: Time, finished: Time, interval_seconds: f64, epoch: u64) -> Look {
         let first = self.first_look.is_none();
+        let late = self.stale_at().is_none_or(|stale| finished >= stale);
+        let news = first || late || self.failing.is_some() || self.interval_seconds != interval_seconds;
         if let (Some(last), Some(stale)) = (self.last_finished, self.stale_at())
             && finished >= stale
         {
@@ -70,7 +82,7 @@ impl ScopeStatus {
         self.interval_seconds = interval_seconds;
         self.failing = None;
         self.epoch = epoch;
-        first
+        Look { first, news }
     }
 
     /// The moment from which it counts as not fresh, if no look completes before: looks are long overdue, or
@@ -114,44 +126,150 @@ pub struct SourceStatus {
 /// Scopes listed per source in `failing`: enough to act on, bounded for the page.
 const FAILING_SHOWN_MAX: usize = 10;
 
-/// All scopes of all sources.
+/// All scopes of all sources. Each has a number, so that whoever needs one often finds it at once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<ScopeKey, ScopeStatus>", into = "BTreeMap<ScopeKey, ScopeStatus>")]
 pub struct Sources {
-    pub scopes: BTreeMap<ScopeKey, ScopeStatus>,
+    numbers: HashMap<ScopeKey, ScopeId>,
+    /// The same for repositories and branches, which are looked at most often.
+    scopes: HashMap<Scope, ScopeId>,
+    /// By number. Nothing where nobody has looked yet.
+    statuses: Vec<Option<ScopeStatus>>,
+    /// Numbers that nothing has any more.
+    free: Vec<ScopeId>,
+}
+
+/// The number of a scope, as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScopeId(u32);
+
+impl From<BTreeMap<ScopeKey, ScopeStatus>> for Sources {
+    fn from(scopes: BTreeMap<ScopeKey, ScopeStatus>) -> Self {
+        let mut sources = Self::default();
+        for (key, status) in scopes {
+            let ScopeId(at) = sources.number(&key);
+            sources.statuses[at as usize] = Some(status);
+        }
+        sources
+    }
+}
+
+impl From<Sources> for BTreeMap<ScopeKey, ScopeStatus> {
+    fn from(sources: Sources) -> Self {
+        sources.iter().map(|(key, status)| (key.clone(), status.clone())).collect()
+    }
 }
 
 /// A scope as an ordered key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ScopeKey(pub String);
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ScopeKey(pub Arc<str>);
 
 impl ScopeKey {
     /// The key of a scope.
     #[must_use]
     pub fn new(scope: &Scope) -> Self {
         Self(match scope {
-            Scope::Repository(repository) => repository.to_string(),
-            Scope::Branch { url, branch } => format!("{url}#{branch}"),
-            Scope::Resource { cluster, resource } => format!("{cluster}/{resource}"),
+            Scope::Repository(repository) => repository.as_str().into(),
+            Scope::Branch { url, branch } => format!("{url}#{branch}").into(),
+            Scope::Resource { cluster, resource } => format!("{cluster}/{resource}").into(),
         })
     }
 }
 
 impl Sources {
+    /// The number of a scope, looked at or not.
+    pub fn number(&mut self, key: &ScopeKey) -> ScopeId {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.statuses.push(None);
+            ScopeId(u32::try_from(self.statuses.len() - 1).unwrap_or(u32::MAX))
+        });
+        self.numbers.insert(key.clone(), number);
+        number
+    }
+
+    /// What is known of a scope by its number.
+    #[must_use]
+    pub fn get(&self, number: ScopeId) -> Option<&ScopeStatus> {
+        self.statuses.get(number.0 as usize)?.as_ref()
+    }
+
+    /// What is known of a scope by its key.
+    #[must_use]
+    pub fn find(&self, key: &ScopeKey) -> Option<&ScopeStatus> {
+        self.get(*self.numbers.get(key)?)
+    }
+
+    /// The number of a scope as a source calls it. Resources are told apart by their cluster's UID; its name may be
+    /// shared.
+    pub fn number_of(&mut self, scope: &Scope, cluster: Option<&ClusterUid>) -> ScopeId {
+        match (scope, cluster) {
+            (Scope::Resource { resource, .. }, Some(uid)) => self.number(&ScopeKey::new(&Scope::Resource {
+                cluster: uid.clone(),
+                resource: resource.clone(),
+            })),
+            (Scope::Resource { .. }, None) => self.number(&ScopeKey::new(scope)),
+            (Scope::Repository(_) | Scope::Branch { .. }, _) => match self.scopes.get(scope) {
+                Some(number) => *number,
+                None => {
+                    let number = self.number(&ScopeKey::new(scope));
+                    self.scopes.insert(scope.clone(), number);
+                    number
+                }
+            },
+        }
+    }
+
+    /// The scope of a source, made where it is new.
+    pub fn entry(&mut self, number: ScopeId, source: &SourceId) -> &mut ScopeStatus {
+        let status = &mut self.statuses[number.0 as usize];
+        status.get_or_insert_with(|| ScopeStatus::new(source.clone()))
+    }
+
+    /// Every scope that was looked at or asked for, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ScopeKey, &ScopeStatus)> {
+        self.numbers.iter().filter_map(|(key, number)| Some((key, self.get(*number)?)))
+    }
+
+    /// Forgets scopes that nobody needs; their numbers are given to others.
+    pub fn retain(&mut self, mut keep: impl FnMut(&ScopeKey, &ScopeStatus) -> bool) {
+        let (statuses, free) = (&mut self.statuses, &mut self.free);
+        self.numbers.retain(|key, number| {
+            let status = &mut statuses[number.0 as usize];
+            let stays = status.as_ref().is_none_or(|status| keep(key, status));
+            if !stays {
+                *status = None;
+                free.push(*number);
+            }
+            stays
+        });
+        self.scopes.retain(|_, number| !free.contains(number));
+    }
+
     /// A summary per source, in order of name.
     #[must_use]
     pub fn summary(&self, now: Time, interests: &Interests) -> Vec<SourceStatus> {
         let mut by_source: BTreeMap<&SourceId, Vec<(&ScopeKey, &ScopeStatus)>> = BTreeMap::new();
+        let wanted: HashSet<&str> = interests.repositories.keys().map(Repository::as_str).collect();
         // A repository that nobody uses any more is not looked at, without failing: that is no outage.
         let let_go = |key: &ScopeKey, status: &ScopeStatus| {
             status.source.kind == SourceKind::Registry
                 && !status.is_fresh(now)
                 && status.failing.is_none()
-                && !interests.repositories.keys().any(|repository| repository.as_str() == key.0)
+                && !wanted.contains(&*key.0)
         };
-        for (key, status) in self.scopes.iter().filter(|(key, status)| !let_go(key, status)) {
+        for (key, status) in self.iter().filter(|(key, status)| !let_go(key, status)) {
             by_source.entry(&status.source).or_default().push((key, status));
         }
-        by_source.into_iter().map(|(source, scopes)| summarize(source, &scopes, now)).collect()
+        by_source
+            .into_iter()
+            .map(|(source, mut scopes)| {
+                scopes.sort_by_key(|(key, _)| *key);
+                summarize(source, &scopes, now)
+            })
+            .collect()
     }
 }
 
@@ -162,7 +280,7 @@ fn summarize(source: &SourceId, scopes: &[(&ScopeKey, &ScopeStatus)], now: Time)
         .iter()
         .filter_map(|(key, status)| {
             let (_, failure, message) = status.failing.as_ref()?;
-            Some((key.0.clone(), failure.as_str(), message.to_string()))
+            Some((key.0.to_string(), failure.as_str(), message.to_string()))
         })
         .take(FAILING_SHOWN_MAX)
         .collect();

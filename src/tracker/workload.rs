@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{merge, own_time};
+use super::evidence::merge;
 use super::journey::Hold;
 use super::registry::Registries;
 use super::rollout;
 use super::stage::Evidence;
-use crate::image::{Digest, ImageRef};
+use super::tally::Tally;
+use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
-    Basis, ConfigMapUse, Interval, Job, LiveWhen, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
+    Basis, ConfigMapUse, Interval, Job, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
 };
 
 /// Template changes of one workload that are remembered.
 const VERSIONS_MAX: usize = 64;
-/// Times that one template became complete with other digests.
-const COMPLETES_MAX: usize = 8;
+
+/// Jobs of one CronJob: far more than its history limits leave. Those that went while nobody watched are never said
+/// to be gone.
+const JOBS_MAX: usize = 128;
 
 /// One period during which the workload had this template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct Version {
     pub generation: i64,
     /// Container name and image text, in the template's order.
     pub images: Vec<(Arc<str>, Arc<str>)>,
+    /// The same texts read, in the same order. Follows from them.
+    #[serde(skip)]
+    pub references: Vec<Option<ImageRef>>,
     /// ConfigMaps that it names.
     pub config_maps: Vec<ConfigMapUse>,
     pub changed: Evidence,
@@ -105,13 +111,52 @@ pub struct WorkloadState {
     pub pods: BTreeMap<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
+    /// What was not read yet, and whom it concerns. Follows from the rest: anew, everything is read again.
+    #[serde(skip)]
+    pub news: News,
+}
+
+/// What the last facts changed in a workload.
+#[derive(Debug, Clone, Default)]
+pub struct News {
+    /// Its journeys may be others now.
+    pub derive: bool,
+    /// Budgets, holds or their like changed: its open journeys are judged again.
+    pub judge: bool,
+    /// A digest ran that did not before.
+    pub ran: bool,
+    /// Pods whose last status was not read yet.
+    pub(super) pods: Vec<Arc<str>>,
+    /// The pods of the present template; absent where all must be read again.
+    pub(super) tally: Option<Tally>,
 }
 
 impl Version {
     /// The reference of one container, if its text is one.
     #[must_use]
     pub fn image(&self, container: &str) -> Option<ImageRef> {
-        self.images.iter().find(|(name, _)| &**name == container)?.1.parse().ok()
+        self.read(container).cloned()
+    }
+
+    /// Reads the images anew.
+    pub fn read_images(&mut self) {
+        self.references = self.images.iter().map(|(_, image)| image.parse().ok()).collect();
+    }
+
+    /// The same without a copy.
+    #[must_use]
+    pub fn read(&self, container: &str) -> Option<&ImageRef> {
+        let at = self.images.iter().position(|(name, _)| &**name == container)?;
+        self.references.get(at)?.as_ref()
+    }
+
+    /// Whether it names a tag of a repository, or one of its digests, in any container.
+    #[must_use]
+    pub fn names(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
+        self.references.iter().flatten().any(|image| {
+            image.repository == *repository
+                && image.digest.as_ref().map_or(image.tag.as_ref() == Some(tag), |named| named == digest)
+        })
     }
 }
 
@@ -128,6 +173,7 @@ impl WorkloadState {
             jobs: BTreeMap::new(),
             removed: None,
             now: workload,
+            news: News { derive: true, ..News::default() },
         };
         state.begin_version(at, backfill, learned);
         state.note_holds();
@@ -137,6 +183,15 @@ impl WorkloadState {
     /// The workload as it is now.
     pub fn update(&mut self, workload: Workload, at: Evidence, epoch: u64, learned: Time) {
         let template_changed = workload.template != self.now.template;
+        let now = &self.now;
+        self.news.derive |= template_changed
+            || self.removed.is_some()
+            || workload.ignore != now.ignore
+            || (&workload.app, &workload.environment) != (&now.app, &now.environment)
+            || workload.containers != now.containers;
+        self.news.judge |= workload.replica_failure != now.replica_failure
+            || workload.budget_live_seconds != now.budget_live_seconds
+            || workload.schedule != now.schedule;
         self.now = workload;
         self.learned = at.interval;
         self.epoch = epoch;
@@ -166,7 +221,9 @@ impl WorkloadState {
         if let Some(last) = self.versions.last_mut() {
             close_holds(&mut last.holds, end);
         }
+        (self.news.derive, self.news.tally) = (true, None);
         self.versions.push(Version {
+            references: self.now.containers.iter().map(|c| c.image.parse().ok()).collect(),
             template: self.now.template,
             generation: self.now.generation,
             images: self.now.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
@@ -197,6 +254,8 @@ impl WorkloadState {
         let exceeded = rollout::deadline_exceeded(&self.now);
         let complete = rollout::says_complete(&self.now);
         let Some(version) = self.versions.last_mut() else { return };
+        self.news.derive |= complete && !version.said_complete;
+        self.news.judge |= exceeded != version.deadline_exceeded.is_some();
         version.said_complete |= complete;
         version.deadline_exceeded = match (exceeded, version.deadline_exceeded) {
             (true, None) => Some(at),
@@ -207,6 +266,7 @@ impl WorkloadState {
         if open == hold {
             return;
         }
+        self.news.judge = true;
         close_holds(&mut version.holds, at);
         if let Some(hold) = hold {
             version.holds.push(HoldSpan { hold, since: at, until: None });
@@ -215,12 +275,42 @@ impl WorkloadState {
 
     /// A ReplicaSet or ControllerRevision of this workload.
     pub fn revision(&mut self, revision: Revision, epoch: u64) {
-        self.revisions.insert(revision.uid.clone(), (revision, epoch));
+        let before = self.revisions.insert(revision.uid.clone(), (revision.clone(), epoch));
+        let reads = |revision: &Revision| {
+            let Revision { template, pod_hash, owner, created, .. } = revision;
+            (*template, pod_hash.clone(), owner.clone(), *created)
+        };
+        if before.as_ref().is_none_or(|(before, _)| reads(before) != reads(&revision)) {
+            before.iter().for_each(|(before, _)| self.note_revision(before));
+            self.note_revision(&revision);
+        }
+    }
+
+    /// A revision is gone.
+    pub fn revision_gone(&mut self, uid: &str) {
+        if let Some((revision, _)) = self.revisions.remove(uid) {
+            self.note_revision(&revision);
+        }
+    }
+
+    /// Whom a revision concerns that came, changed or went: pods of its hash, and versions that it was there before.
+    fn note_revision(&mut self, revision: &Revision) {
+        if self.pods.values().any(|state| state.pod.pod_hash.as_ref() == Some(&revision.pod_hash)) {
+            self.news.tally = None;
+            self.news.judge = true;
+        }
+        self.news.derive |= self.versions.iter().any(|version| was_there_before(version, revision));
     }
 
     /// A pod of this workload.
     pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) {
         let known = self.pods.remove(&pod.uid);
+        if let Some(known) = &known
+            && let Some(mut tally) = self.news.tally.take()
+        {
+            tally.take(known, self.template_of(&known.pod));
+            self.news.tally = Some(tally);
+        }
         let since = known.as_ref().map_or(learned.not_after, |known| known.since.min(learned.not_after));
         let mut digests = known.map(|known| known.digests).unwrap_or_default();
         for container in &pod.containers {
@@ -231,142 +321,57 @@ impl WorkloadState {
                 *first = (container.started.or(first.0), container.running.clone().or(first.1.take()));
             }
         }
-        self.pods.insert(pod.uid.clone(), PodState { pod, learned, since, epoch, digests });
+        let uid = pod.uid.clone();
+        let state = PodState { pod, learned, since, epoch, digests };
+        if let Some(mut tally) = self.news.tally.take() {
+            tally.add(&state, self.template_of(&state.pod));
+            self.news.tally = Some(tally);
+            self.news.pods.push(uid.clone());
+        }
+        self.pods.insert(uid, state);
+    }
+
+    /// A pod is gone.
+    pub fn pod_gone(&mut self, uid: &str) {
+        let Some(state) = self.pods.remove(uid) else { return };
+        if let Some(mut tally) = self.news.tally.take() {
+            tally.take(&state, self.template_of(&state.pod));
+            self.news.tally = Some(tally);
+        }
+    }
+
+    /// Pods and revisions that a new epoch did not name are gone; true if any was.
+    pub fn retain(&mut self, pods: impl Fn(&PodState) -> bool, revisions: impl Fn(u64) -> bool) -> bool {
+        let before = (self.pods.len(), self.revisions.len());
+        self.pods.retain(|_, pod| pods(pod));
+        self.revisions.retain(|_, (_, seen)| revisions(*seen));
+        let changed = before != (self.pods.len(), self.revisions.len());
+        if changed {
+            self.news.tally = None;
+        }
+        changed
     }
 
     /// The template of a pod, by its label and the revisions.
     #[must_use]
     pub fn template_of(&self, pod: &Pod) -> Option<TemplateHash> {
-        let hash = pod.pod_hash.as_ref()?;
-        let owned = |revision: &&Revision| {
-            revision.pod_hash == *hash
-                && (pod.owner.as_ref() == Some(&revision.uid) || pod.owner.as_ref() == Some(&self.now.uid))
-        };
-        self.revisions.values().map(|(revision, _)| revision).find(owned).map(|revision| revision.template)
+        template_of(&self.revisions, &self.now.uid, pod)
     }
 
     /// Whether a revision with that template was there before this version began: a rollback.
     #[must_use]
     pub fn is_reused(&self, index: usize) -> bool {
         let version = &self.versions[index];
-        let before = version.changed.interval.not_before;
         self.versions[..index].iter().any(|earlier| earlier.template == version.template)
-            || self.revisions.values().any(|(revision, _)| {
-                revision.template == version.template
-                    && revision.created.is_some_and(|created| created + 999 < before)
-            })
-    }
-
-    /// Reads starts, readiness and completion off the present pods and status.
-    pub fn refresh(&mut self, live_when: LiveWhen) {
-        if self.now.key.kind == WorkloadKind::CronJob {
-            self.refresh_jobs();
-            return;
-        }
-        let pods: Vec<(TemplateHash, &PodState)> =
-            self.pods.values().filter_map(|pod| Some((self.template_of(&pod.pod)?, pod))).collect();
-        for (template, state) in &pods {
-            let mut carrying = self.versions.iter_mut().rev().filter(|v| v.template == *template);
-            let Some(version) = carrying.next() else { continue };
-            // A pod from when the template was there before: only what it does from now on counts.
-            let returns = state.since < version.learned && carrying.next().is_some();
-            let from = if returns { version.changed.interval.not_after } else { Time::MIN };
-            for container in &state.pod.containers {
-                let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
-                if let Some(started) = container.started {
-                    let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
-                    let fresh = at.interval.not_before >= from
-                        && note_first(&mut version.started, &container.name, &digest, at);
-                    version.conflicts += u32::from(conflict && fresh);
-                }
-                if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
-                    let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
-                    let fresh = at.interval.not_before >= from
-                        && note_first(&mut version.ready, &container.name, &digest, at);
-                    version.conflicts += u32::from(conflict && fresh);
-                }
-            }
-        }
-        let current: Vec<&PodState> = pods
-            .iter()
-            .filter(|(template, state)| {
-                *template == self.now.template && !state.pod.deleting && !state.pod.finished
-            })
-            .map(|(_, state)| *state)
-            .collect();
-        if let Some(at) = rollout::complete(&self.now, &current, live_when, self.learned) {
-            let mut digests: BTreeMap<Arc<str>, BTreeSet<Option<Digest>>> = BTreeMap::new();
-            for state in &current {
-                for (name, (_, digest)) in &state.digests {
-                    digests.entry(name.clone()).or_default().insert(digest.clone());
-                }
-            }
-            let learned = current
-                .iter()
-                .filter(|state| state.pod.ready.is_some())
-                .map(|state| state.learned)
-                .fold(self.learned, |last, next| if next.not_after > last.not_after { next } else { last });
-            let receipt = Evidence { interval: learned, basis: Basis::Watch };
-            if let Some(version) = self.versions.last_mut()
-                && version.completes.last().is_none_or(|last| last.digests != digests)
-                && version.completes.len() < COMPLETES_MAX
-            {
-                // The condition's own time is of the first completion; later ones have only our receipt.
-                let own = at.basis == Basis::Condition
-                    && version.completes.is_empty()
-                    && at.interval.not_after >= version.changed.interval.not_before;
-                let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
-                let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
-                version.conflicts += u32::from(conflict);
-                version.completes.push(Complete { at, learned: learned.not_after, digests });
-            }
-        }
+            || self.revisions.values().any(|(revision, _)| was_there_before(version, revision))
     }
 
     /// A Job of this CronJob.
     pub fn job(&mut self, job: Job, learned: Interval) {
         self.jobs.insert(job.uid.clone(), (job, learned));
-    }
-
-    /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
-    /// succeeded ran one, even if we never saw its pod.
-    fn refresh_jobs(&mut self) {
-        for (job, learned) in self.jobs.values() {
-            let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
-                continue;
-            };
-            let pods = self.pods.values().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
-            let mut started = false;
-            for state in pods {
-                for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {
-                    let Some(at) = container.started else { continue };
-                    let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
-                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
-                    let fresh = note_first(&mut version.started, &container.name, &digest, at);
-                    version.conflicts += u32::from(conflict && fresh);
-                    started = true;
-                }
-            }
-            if let Some(at) = job.started.filter(|_| job.succeeded && !started && version.started.is_empty())
-            {
-                let (at, _) = own_time(at, Basis::StatusField, *learned);
-                for (name, _) in &version.images {
-                    note_first(&mut version.started, name, &None, at);
-                }
-                started = true;
-            }
-            if job.failed && !started && version.started.is_empty() {
-                version.failed.get_or_insert(*learned);
-            }
-            let first = version.started.values().flatten().min_by_key(|first| first.at.interval.not_after);
-            if let Some(at) = first.map(|first| first.at).filter(|_| version.completes.is_empty()) {
-                let digests = version
-                    .started
-                    .iter()
-                    .map(|(name, firsts)| (name.clone(), firsts.iter().map(|f| f.digest.clone()).collect()))
-                    .collect();
-                version.completes.push(Complete { at, learned: learned.not_after, digests });
-            }
+        if self.jobs.len() > JOBS_MAX {
+            let oldest = self.jobs.iter().min_by_key(|(_, (job, _))| job.created).map(|(uid, _)| uid.clone());
+            oldest.map(|uid| self.jobs.remove(&uid));
         }
     }
 
@@ -397,13 +402,23 @@ impl WorkloadState {
     }
 }
 
-/// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
-fn runs(version: &Version, job: &Job) -> bool {
-    let same = |(name, image): &(Arc<str>, Arc<str>)| {
-        job.containers.iter().any(|c| c.name == *name && c.image == *image)
+fn was_there_before(version: &Version, revision: &Revision) -> bool {
+    let before = version.changed.interval.not_before;
+    revision.template == version.template && revision.created.is_some_and(|created| created + 999 < before)
+}
+
+/// The template of a pod of a workload with these revisions.
+pub fn template_of(
+    revisions: &BTreeMap<Arc<str>, (Revision, u64)>,
+    workload: &Arc<str>,
+    pod: &Pod,
+) -> Option<TemplateHash> {
+    let hash = pod.pod_hash.as_ref()?;
+    let owned = |revision: &&Revision| {
+        revision.pod_hash == *hash
+            && (pod.owner.as_ref() == Some(&revision.uid) || pod.owner.as_ref() == Some(workload))
     };
-    let after = job.created.is_none_or(|at| at + 999 >= version.changed.interval.not_before);
-    version.images.iter().all(same) && (after || version.backfill)
+    revisions.values().map(|(revision, _)| revision).find(owned).map(|revision| revision.template)
 }
 
 fn close_holds(holds: &mut [HoldSpan], at: Time) {
@@ -411,25 +426,5 @@ fn close_holds(holds: &mut [HoldSpan], at: Time) {
         && span.until.is_none()
     {
         span.until = Some(at);
-    }
-}
-
-/// Keeps the earliest start per digest; true if it was new or earlier.
-fn note_first(firsts: &mut Firsts, container: &Arc<str>, digest: &Option<Digest>, at: Evidence) -> bool {
-    let list = firsts.entry(container.clone()).or_default();
-    if digest.is_some() {
-        // The same container before its digest was known.
-        list.retain(|first| first.digest.is_some() || first.at.interval.not_before != at.interval.not_before);
-    }
-    match list.iter_mut().find(|first| first.digest == *digest) {
-        None => {
-            list.push(First { digest: digest.clone(), at });
-            true
-        }
-        Some(first) if at.interval.not_before < first.at.interval.not_before => {
-            first.at = at;
-            true
-        }
-        Some(_) => false,
     }
 }

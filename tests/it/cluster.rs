@@ -3,6 +3,8 @@
 mod config_maps;
 mod decisions;
 mod fake;
+mod large;
+mod odd;
 mod real;
 mod recorded;
 mod states;

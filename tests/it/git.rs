@@ -8,6 +8,7 @@ mod config_map;
 mod extract;
 mod follower;
 mod origin;
+mod restart;
 mod revision;
 
 use knotmeter::config::{Marker, Seconds};
@@ -84,7 +85,7 @@ async fn a_change_happened_between_the_last_look_without_it_and_this_one() {
 }
 
 #[tokio::test]
-async fn one_look_is_one_handshake_and_one_question_for_the_followed_branch() {
+async fn a_look_is_one_question_for_the_followed_branch_once_the_server_is_known() {
     let origin = shop();
     origin.git(&["push", "--quiet", "origin", "HEAD:refs/heads/main2", "HEAD:refs/tags/main"]);
     let server = HttpServer::start(&origin).await;
@@ -96,11 +97,16 @@ async fn one_look_is_one_handshake_and_one_question_for_the_followed_branch() {
     assert_eq!(requests.len(), 2, "{requests:?}");
     assert!(requests[0].starts_with("GET /origin.git/info/refs?service=git-upload-pack"), "{requests:?}");
     assert!(requests[1].contains("command=ls-refs") && requests[1].contains("ref-prefix refs/heads/main"));
+    for _ in 0..3 {
+        assert_eq!(follower.look().await, "main looked at\n");
+    }
+    let questions = server.take_requests();
+    assert_eq!(questions, vec![requests[1].clone(); 3]);
     let polls =
         follower.measures.iter().filter(|it| matches!(it, Measure::GitOperation { operation: "poll", .. }));
     let fetches =
         follower.measures.iter().filter(|it| matches!(it, Measure::GitOperation { operation: "fetch", .. }));
-    assert_eq!((polls.count(), fetches.count()), (2, 1));
+    assert_eq!((polls.count(), fetches.count()), (5, 1));
 }
 
 #[tokio::test]
@@ -321,7 +327,7 @@ async fn run_looks_again_and_again() {
     let cache = tempfile::tempdir().unwrap();
     let mut settings = config(&origin.file_url());
     settings.interval = Seconds(0.1);
-    let task = tokio::spawn(run(settings, cache.path().into(), reporter));
+    let task = tokio::spawn(run(settings, cache.path().into(), Vec::new(), reporter));
     let mut looks = 0;
     while looks < 3 {
         let report = reports.recv().await.expect("it never ends by itself");

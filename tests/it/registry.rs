@@ -4,8 +4,10 @@ mod fake;
 mod hostile;
 mod login;
 mod looks;
+mod many;
 mod parts;
 mod real;
+mod restart;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use std::time::Duration;
 use knotmeter::config::{Glob, Registry, Seconds};
 use knotmeter::image::{Digest, Repository, Tag};
 use knotmeter::observation::{
-    Fact, Interests, LookFailure, Measure, Observation, RepositoryInterest, SourceId, SourceKind, Subject,
+    Fact, Interests, LastLook, LookFailure, Measure, Observation, RepositoryInterest, SourceId, SourceKind,
+    Subject,
 };
 use knotmeter::observers::registry::{Limits, run_within};
 use knotmeter::observers::{REPORT_QUEUE_SIZE, Report, Reporter};
@@ -40,12 +43,22 @@ impl Drop for Watching {
 
 impl Watching {
     fn start(registries: Vec<Registry>, interests: Interests, limits: Limits) -> Self {
+        Self::resume(registries, Vec::new(), interests, limits)
+    }
+
+    /// As after a restart.
+    fn resume(
+        registries: Vec<Registry>,
+        last_looks: Vec<LastLook>,
+        interests: Interests,
+        limits: Limits,
+    ) -> Self {
         ring();
         let (to, reports) = mpsc::channel(REPORT_QUEUE_SIZE);
         let (sender, receiver) = watch::channel(Arc::new(interests));
         let reporters =
             move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), 1, to.clone());
-        let task = tokio::spawn(run_within(registries, receiver, reporters, limits));
+        let task = tokio::spawn(run_within(registries, last_looks, receiver, reporters, limits));
         Self { reports, interests: sender, task, facts: vec![], measures: vec![] }
     }
 

@@ -89,9 +89,21 @@ impl Api {
 
     /// Gets a whole body, decompressed and capped.
     pub(super) async fn get(&self, path: &str, accept: Accept) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        self.get_into(path, accept, &mut body).await?;
+        Ok(body)
+    }
+
+    /// The same into memory that is there: the pages of a list are of one size.
+    pub(super) async fn get_into(
+        &self,
+        path: &str,
+        accept: Accept,
+        body: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
         let page = async {
             let answer = self.send(path, accept.list, None).await?;
-            self.collect(path, answer, PAGE_BYTES_MAX).await
+            self.collect(path, answer, PAGE_BYTES_MAX, body).await
         };
         timeout(PAGE_TIME_MAX, page).await.unwrap_or_else(|_| Err(self.late(path, PAGE_TIME_MAX)))
     }
@@ -128,14 +140,22 @@ impl Api {
             return Ok(answer);
         }
         let code = answer.status().as_u16();
-        let body = timeout(ANSWER_TIME_MAX, self.collect(path, answer, REFUSAL_BYTES_MAX)).await;
-        let refusal = Refusal::of_answer(code, &body.ok().and_then(Result::ok).unwrap_or_default());
+        let mut body = Vec::new();
+        // The code says enough where the words do not come whole.
+        let _ = timeout(ANSWER_TIME_MAX, self.collect(path, answer, REFUSAL_BYTES_MAX, &mut body)).await;
+        let refusal = Refusal::of_answer(code, &body);
         Err(Failure::Refused { cluster: self.cluster.clone(), refusal })
     }
 
-    async fn collect(&self, path: &str, answer: Response<Body>, cap: usize) -> Result<Vec<u8>, Failure> {
+    async fn collect(
+        &self,
+        path: &str,
+        answer: Response<Body>,
+        cap: usize,
+        body: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        body.clear();
         let mut chunks = answer.into_body().into_data_stream();
-        let mut body = Vec::new();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|why| self.network(&why))?;
             if body.len() + chunk.len() > cap {
@@ -143,7 +163,7 @@ impl Api {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok(())
     }
 
     /// The server's clock minus ours, from the `Date` header: whole seconds, written between request and answer.

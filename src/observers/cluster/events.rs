@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::object::or_default;
 use crate::observation::CacheResult;
@@ -23,8 +22,8 @@ pub(super) struct ImageEvent {
 }
 
 /// Reads an event; `None` where it is not the kubelet's about an image.
-pub(super) fn decode(raw: &RawValue) -> Result<Option<ImageEvent>, serde_json::Error> {
-    let event: Event = serde_json::from_str(raw.get())?;
+pub(super) fn decode(text: &str) -> Result<Option<ImageEvent>, serde_json::Error> {
+    let event: Event = serde_json::from_str(text)?;
     let component =
         if event.source.component.is_empty() { &event.reporting_component } else { &event.source.component };
     if component != "kubelet" {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::cursor::Text;
 use super::object::{Condition, Object, or_default, part, time};
 use super::template::Template;
 use crate::observation::Job;
@@ -11,17 +12,17 @@ use crate::observation::Job;
 pub(super) fn decode(object: &Object<'_>) -> Result<Job, serde_json::Error> {
     let metadata = &object.metadata;
     let spec: Spec<'_> = part(object.spec)?;
-    let status: Status = part(object.status)?;
+    let status: Status<'_> = part(object.status)?;
     let template = spec.template.map(Template::read).transpose()?.unwrap_or_default();
     let owner = metadata.controller()?.filter(|owner| &*owner.kind == "CronJob");
-    let ended = |kind: &str| status.conditions.iter().any(|c| c.kind == kind && c.is_true());
+    let ended = |kind: &str| status.conditions.iter().any(|c| *c.kind == *kind && c.is_true());
     Ok(Job {
-        uid: metadata.uid.clone(),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        owner: owner.map(|owner| owner.uid),
+        uid: metadata.uid.to_arc(),
+        namespace: metadata.namespace.to_arc(),
+        name: metadata.name.to_arc(),
+        owner: owner.map(|owner| owner.uid.to_arc()),
         created: metadata.created(),
-        started: time(status.start_time.as_deref()),
+        started: time(&status.start_time),
         containers: template.containers(),
         succeeded: ended("Complete"),
         failed: ended("Failed"),
@@ -36,8 +37,9 @@ struct Spec<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status {
-    start_time: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
+struct Status<'a> {
+    #[serde(borrow, default)]
+    start_time: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    conditions: Vec<Condition<'a>>,
 }

@@ -1,16 +1,17 @@
 //! What is remembered of each object: enough to know a repeat, to tell what part changed, and to miss it when it is gone.
 //!
 //! Hashes, never the object: 100,000 pods must fit in a few tens of megabytes. The hashes live in this process
-//! only, so the standard library's hasher will do.
+//! only and each process seeds its own, so a fast hasher will do.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash};
+use std::num::NonZeroU64;
 
+use foldhash::{fast, quality};
 use serde_json::value::RawValue;
 
-use super::object::Object;
+use super::object::{Metadata, Object};
+use super::uid::Uid;
 use crate::observation::{Fact, ObjectKey, Subject, TemplateHash, UpdateClass};
 
 /// Objects remembered per resource: ten times the pods of a large cluster. Beyond it an object is still reported,
@@ -20,23 +21,35 @@ pub const OBJECTS_REMEMBERED_MAX: usize = 1_000_000;
 /// The objects of one resource, by UID.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    objects: HashMap<Arc<str>, Remembered>,
+    objects: HashMap<Uid, Remembered, fast::RandomState>,
     look: u32,
+    hasher: quality::RandomState,
+    /// Where a fact is written to be hashed.
+    written: Vec<u8>,
 }
 
 /// One object.
 #[derive(Debug)]
-pub(super) struct Remembered {
+struct Remembered {
     version: u64,
+    /// Hash of the last fact that was said of it.
+    fact: Option<NonZeroU64>,
     parts: Parts,
     seen_in_look: u32,
-    /// Hash of the last fact that was said of it.
-    fact: Option<u64>,
-    /// Of a workload: where it is, and its template.
-    key: Option<Box<ObjectKey>>,
-    pub template: Option<TemplateHash>,
-    /// Of an event: how often it had happened.
-    pub count: u64,
+    /// What few kinds need.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug)]
+enum More {
+    Workload {
+        key: ObjectKey,
+        template: TemplateHash,
+    },
+    /// How often an event had happened.
+    Event {
+        count: u64,
+    },
 }
 
 /// What a version of an object is, compared with what was remembered.
@@ -49,12 +62,12 @@ pub(super) enum Novelty {
     Changed(Option<UpdateClass>),
 }
 
-/// The hashes of an object's parts, by who writes them.
+/// The hashes of an object's parts, by who writes them. They only classify a change, so a few bits will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Parts {
-    spec: u64,
-    metadata: u64,
-    status: u64,
+    spec: u32,
+    metadata: u32,
+    status: u32,
 }
 
 impl Memory {
@@ -63,32 +76,31 @@ impl Memory {
         self.look = self.look.wrapping_add(1);
     }
 
+    /// This very version was read before.
+    pub(super) fn knows(&self, metadata: &Metadata<'_>) -> bool {
+        let known = self.objects.get(&Uid::new(&metadata.uid));
+        known.is_some_and(|known| known.version == self.hasher.hash_one(&*metadata.resource_version))
+    }
+
     /// Remembers this version of an object.
-    pub(super) fn note(&mut self, object: &Object<'_>) -> Novelty {
-        let version = hash(&object.metadata.resource_version);
-        let parts = Parts::of(object);
-        let full = self.objects.len() >= OBJECTS_REMEMBERED_MAX;
-        if let Some(known) = self.objects.get_mut(&object.metadata.uid) {
+    pub(super) fn note(&mut self, uid: &Uid, object: &Object<'_>) -> Novelty {
+        let version = self.hasher.hash_one(&*object.metadata.resource_version);
+        let full = self.is_full();
+        if let Some(known) = self.objects.get_mut(uid) {
             known.seen_in_look = self.look;
             if known.version == version {
                 return Novelty::Repeated;
             }
+            let parts = Parts::of(object, &self.hasher);
             let class = known.parts.class_of_change(parts);
             known.version = version;
             known.parts = parts;
             return Novelty::Changed(class);
         }
         if !full {
-            let fresh = Remembered {
-                version,
-                parts,
-                seen_in_look: self.look,
-                fact: None,
-                key: None,
-                template: None,
-                count: 0,
-            };
-            self.objects.insert(object.metadata.uid.clone(), fresh);
+            let parts = Parts::of(object, &self.hasher);
+            let fresh = Remembered { version, fact: None, parts, seen_in_look: self.look, more: None };
+            self.objects.insert(uid.clone(), fresh);
         }
         Novelty::New
     }
@@ -97,56 +109,87 @@ impl Memory {
         self.objects.len() >= OBJECTS_REMEMBERED_MAX
     }
 
-    pub(super) fn get_mut(&mut self, uid: &str) -> Option<&mut Remembered> {
-        self.objects.get_mut(uid)
-    }
-
-    pub(super) fn forget(&mut self, uid: &str) {
+    pub(super) fn forget(&mut self, uid: &Uid) {
         self.objects.remove(uid);
     }
 
     /// Forgets and returns what the look that ends now did not see, in the order of UIDs so that a replay agrees.
-    pub(super) fn unseen(&mut self) -> Vec<(Arc<str>, Option<ObjectKey>)> {
+    pub(super) fn unseen(&mut self) -> Vec<(Uid, Option<ObjectKey>)> {
         let look = self.look;
         let gone = self.objects.extract_if(|_, known| known.seen_in_look != look);
-        let mut gone: Vec<_> = gone.map(|(uid, known)| (uid, known.key.map(|key| *key))).collect();
+        let key = |known: Remembered| match known.more.map(|more| *more) {
+            Some(More::Workload { key, .. }) => Some(key),
+            Some(More::Event { .. }) | None => None,
+        };
+        let mut gone: Vec<_> = gone.map(|(uid, known)| (uid, key(known))).collect();
         gone.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         gone
     }
-}
 
-impl Remembered {
-    /// True where this fact was not the last one said. A workload's `template_written` takes no part: it is
-    /// evidence about the change, not a level.
-    pub(super) fn is_news(&mut self, fact: &mut Fact) -> bool {
+    /// True where this level of an object is not the last one said.
+    pub(super) fn is_news(&mut self, uid: &Uid, level: &impl Hash) -> bool {
+        let hash = self.hasher.hash_one(level);
+        self.is_new_hash(uid, hash)
+    }
+
+    /// The same for a fact. A workload's `template_written` takes no part: it is evidence about a change, not a
+    /// level, and is dropped where the template did not change.
+    pub(super) fn is_new_fact(&mut self, uid: &Uid, fact: &mut Fact) -> bool {
         let written = match fact {
             Fact::WorkloadIs(workload) => {
-                self.key.get_or_insert_with(|| Box::new(workload.key.clone()));
-                let changed = self.template.replace(workload.template) != Some(workload.template);
-                workload.template_written.take().filter(|_| changed)
+                let is_new = self.is_new_template(uid, &workload.key, workload.template);
+                workload.template_written.take().filter(|_| is_new)
             }
             _ => None,
         };
-        let mut hasher = HashWriter(DefaultHasher::new());
-        // A fact is made of plain data: writing it to a hasher cannot fail.
-        let _ = serde_json::to_writer(&mut hasher, fact);
+        self.written.clear();
+        // A fact is made of plain data: writing it to memory cannot fail.
+        let _ = serde_json::to_writer(&mut self.written, fact);
         if let Fact::WorkloadIs(workload) = fact {
             workload.template_written = written;
         }
-        let hash = hasher.0.finish();
-        self.fact.replace(hash) != Some(hash)
+        let hash = self.hasher.hash_one(&self.written);
+        self.is_new_hash(uid, hash)
+    }
+
+    /// How often an event had happened before, now that it has happened so often. `None` where it is not remembered.
+    pub(super) fn count(&mut self, uid: &Uid, count: u64) -> Option<u64> {
+        let known = self.objects.get_mut(uid)?;
+        let before = match known.more.as_deref() {
+            Some(More::Event { count }) => *count,
+            Some(More::Workload { .. }) | None => 0,
+        };
+        known.more = Some(Box::new(More::Event { count: count.max(before) }));
+        Some(before)
+    }
+
+    fn is_new_hash(&mut self, uid: &Uid, hash: u64) -> bool {
+        let hash = NonZeroU64::new(hash).unwrap_or(NonZeroU64::MAX);
+        self.objects.get_mut(uid).is_none_or(|known| known.fact.replace(hash) != Some(hash))
+    }
+
+    fn is_new_template(&mut self, uid: &Uid, key: &ObjectKey, template: TemplateHash) -> bool {
+        let Some(known) = self.objects.get_mut(uid) else { return true };
+        if let Some(More::Workload { template: before, .. }) = known.more.as_deref_mut() {
+            return std::mem::replace(before, template) != template;
+        }
+        known.more = Some(Box::new(More::Workload { key: key.clone(), template }));
+        true
     }
 }
 
 impl Parts {
     /// The server's encoder is deterministic, so equal text is equal content. `resourceVersion` and
     /// `managedFields` change with every write and say nothing of their own.
-    fn of(object: &Object<'_>) -> Self {
+    fn of(object: &Object<'_>, hasher: &quality::RandomState) -> Self {
         let metadata = &object.metadata;
         let texts = [metadata.labels, metadata.annotations, metadata.owner_references, metadata.finalizers];
         let metadata = (texts.map(|raw| raw.map(RawValue::get)), &metadata.deletion_timestamp);
-        let spec = (object.spec.map(RawValue::get), object.data.map(RawValue::get), object.revision);
-        Self { spec: hash(&spec), metadata: hash(&metadata), status: hash(&object.status.map(RawValue::get)) }
+        Self {
+            spec: hasher.hash_one((object.spec, object.data, object.revision)) as u32,
+            metadata: hasher.hash_one(metadata) as u32,
+            status: hasher.hash_one(object.status) as u32,
+        }
     }
 
     /// What somebody wanted weighs more than a remark, a remark more than a report.
@@ -164,8 +207,9 @@ impl Parts {
 }
 
 /// What is absent when this object of a resource is gone; `None` for events, which no fact speaks of.
-pub(super) fn subject(resource: super::Resource, uid: Arc<str>, key: Option<ObjectKey>) -> Option<Subject> {
+pub(super) fn subject(resource: super::Resource, uid: &Uid, key: Option<ObjectKey>) -> Option<Subject> {
     use super::Resource;
+    let uid = uid.to_arc();
     match resource {
         Resource::Deployments | Resource::StatefulSets | Resource::DaemonSets | Resource::CronJobs => {
             Some(Subject::Workload { key: key?, uid })
@@ -175,25 +219,5 @@ pub(super) fn subject(resource: super::Resource, uid: Arc<str>, key: Option<Obje
         Resource::Pods => Some(Subject::Pod { uid }),
         Resource::ConfigMaps => Some(Subject::ConfigMap { uid }),
         Resource::Events => None,
-    }
-}
-
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Writes into a hash instead of a buffer.
-struct HashWriter(DefaultHasher);
-
-impl io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

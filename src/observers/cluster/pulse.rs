@@ -17,6 +17,8 @@ const LATE_MILLIS: i64 = 250;
 pub(super) struct Pulse {
     last: Option<Time>,
     burst: Option<Burst>,
+    /// How long a message may have waited to be read, because whoever reads was held up.
+    behind_millis: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,12 @@ impl Pulse {
         let burst = joins.unwrap_or(Burst { before: last, started: at });
         self.burst = Some(burst);
         self.last = Some(at);
-        Interval::new(burst.before.min(at - LATE_MILLIS), at)
+        Interval::new(burst.before.min(at - LATE_MILLIS - self.behind_millis), at)
+    }
+
+    /// Whoever reads is so much later than the messages came.
+    pub(super) fn behind(&mut self, millis: i64) {
+        self.behind_millis = millis;
     }
 
     /// The watch ended. What it would have delivered next may be as old as its last burst.
@@ -56,7 +63,7 @@ impl Pulse {
     /// Up to here every change is known.
     pub(super) fn known_until(&self) -> Time {
         let Some(last) = self.last else { return Time::MIN };
-        self.burst.map_or(last, |burst| burst.before.min(last - LATE_MILLIS))
+        self.burst.map_or(last, |burst| burst.before.min(last - LATE_MILLIS - self.behind_millis))
     }
 }
 

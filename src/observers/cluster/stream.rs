@@ -5,14 +5,19 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Error;
 
+use super::cursor::{Cursor, Value};
+use super::envelope::{Event, ListMetadata, bookmark, readable};
+use super::lines::LINE_BYTES_MAX;
 use super::memory::{Memory, Novelty, subject};
-use super::object::{Decoded, Object, decode, or_default};
+use super::object::{self, Decoded, Object};
 use super::pulse::Pulse;
 use super::refusal::Refusal;
 use super::resource::Resource;
+use super::revisions::level;
+use super::uid::Uid;
+use super::words::Words;
 use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, ObjectKey, Scope, Time};
 
 /// While a watch delivers, a completed look is said no more often than this: the tracker needs freshness in
@@ -60,9 +65,10 @@ pub struct Page {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("{resource}: a line of the watch is not an event: {source}")]
-    Line { resource: Resource, source: serde_json::Error },
+    Line { resource: Resource, source: Error },
+    /// What stood before the break counts as told, so it has to be reported all the same.
     #[error("{resource}: a page of the list is not a list: {source}")]
-    Page { resource: Resource, source: serde_json::Error },
+    Page { resource: Resource, source: Error, said: Vec<Said> },
 }
 
 /// One watched resource.
@@ -71,6 +77,7 @@ pub struct Stream {
     resource: Resource,
     place: Place,
     memory: Memory,
+    words: Words,
     pulse: Pulse,
     look: Option<Look>,
     /// A look was completed in this process: what a later one finds new was learned by relisting.
@@ -96,6 +103,7 @@ impl Stream {
             resource,
             place,
             memory: Memory::default(),
+            words: Words::default(),
             pulse: Pulse::default(),
             look: None,
             looked: false,
@@ -121,17 +129,44 @@ impl Stream {
         self.look = Some(Look { started: at, how, blind: false });
     }
 
-    /// One page of a list.
+    /// One page of a list. Objects are read one by one, and told as if each had come alone.
     pub fn page(&mut self, received_at: Time, body: &[u8]) -> Result<Page, DecodeError> {
-        let list: List<'_> = serde_json::from_slice(body)
-            .map_err(|source| DecodeError::Page { resource: self.resource, source })?;
         let mut said = Vec::new();
-        let how = self.look.map_or((Time::MIN, Basis::Backfill), |look| look.how);
-        for item in list.items {
-            self.object(Interval::new(how.0, received_at), how.1, item, &mut said);
+        match self.items(received_at, &readable(body), &mut said) {
+            Ok(ListMetadata { resource_version, r#continue }) => {
+                let next = Some(r#continue).filter(|token| !token.is_empty());
+                Ok(Page { said, next, version: resource_version })
+            }
+            Err(source) => Err(DecodeError::Page { resource: self.resource, source, said }),
         }
-        let next = Some(list.metadata.r#continue).filter(|token| !token.is_empty());
-        Ok(Page { said, next, version: list.metadata.resource_version })
+    }
+
+    fn items(&mut self, at: Time, body: &str, said: &mut Vec<Said>) -> Result<ListMetadata, Error> {
+        let how = self.look.map_or((Time::MIN, Basis::Backfill), |look| look.how);
+        let happened = Interval::new(how.0, at);
+        let mut metadata = ListMetadata::default();
+        let mut page = Cursor::new(body);
+        page.enter(b'{')?;
+        while let Some(key) = page.key()? {
+            match &*key {
+                "metadata" => metadata = page.value::<Option<_>>()?.read?.unwrap_or_default(),
+                "items" if page.peek() == Some(b'[') => {
+                    page.enter(b'[')?;
+                    while page.item()? {
+                        let item = object::read(&mut page, self.resource, |it| self.memory.knows(it))?;
+                        if item.text.len() > LINE_BYTES_MAX {
+                            said.push(self.unreadable());
+                        } else {
+                            self.object(happened, how.1, item, said);
+                        }
+                    }
+                }
+                "items" => page.value::<()>()?.read?,
+                _ => drop(page.pass()?),
+            }
+        }
+        page.end()?;
+        Ok(metadata)
     }
 
     /// The look is complete, and watching goes on from this version.
@@ -143,7 +178,7 @@ impl Stream {
             let (resource, happened) = (self.resource, Interval::new(look.how.0, at));
             let gone = self.memory.unseen().into_iter();
             said.extend(
-                gone.filter_map(|(uid, key)| subject(resource, uid, key)).map(|subject| Said::Fact {
+                gone.filter_map(|(uid, key)| subject(resource, &uid, key)).map(|subject| Said::Fact {
                     happened,
                     basis: look.how.1,
                     fact: Fact::Absent { subject },
@@ -159,29 +194,30 @@ impl Stream {
 
     /// One line of a watch.
     pub fn event(&mut self, received_at: Time, line: &[u8]) -> Result<Heard, DecodeError> {
-        let event: Event<'_> = serde_json::from_slice(line)
+        let text = readable(line);
+        let event = Event::read(&text, self.resource, &self.memory)
             .map_err(|source| DecodeError::Line { resource: self.resource, source })?;
         let mut heard = Heard::default();
-        if event.kind == "ERROR" {
-            heard.refusal = Some(Refusal::of_event(event.object.get()));
+        if let Event::Error(status) = event {
+            heard.refusal = Some(Refusal::of_event(status));
             return Ok(heard);
         }
         let (happened, basis) = match self.look {
             Some(look) => (Interval::new(look.how.0, received_at), look.how.1),
             None => (self.pulse.message(received_at), Basis::Watch),
         };
-        let version = match event.kind {
-            "ADDED" | "MODIFIED" => self.object(happened, basis, event.object, &mut heard.said),
-            "DELETED" => self.gone(happened, basis, event.object, &mut heard.said),
-            "BOOKMARK" => {
-                let (version, ends_look) = bookmark(event.object);
+        let version = match event {
+            Event::Is(object) => self.object(happened, basis, object, &mut heard.said),
+            Event::Gone(object) => self.gone(happened, basis, object, &mut heard.said),
+            Event::Bookmark(object) => {
+                let (version, ends_look) = bookmark(object);
                 if ends_look && self.look.is_some() {
                     heard.said.extend(self.listed(received_at, version.as_deref().unwrap_or_default()));
                     heard.listed = true;
                 }
                 version
             }
-            _ => {
+            Event::Error(_) | Event::Unknown => {
                 heard.said.push(self.dropped("unknown_event"));
                 None
             }
@@ -206,11 +242,18 @@ impl Stream {
         vec![self.look_completed(opened_at, at)]
     }
 
+    /// Reading was held up: what is read now may have waited so long.
+    pub fn behind(&mut self, millis: i64) {
+        self.pulse.behind(millis);
+    }
+
     /// A line or an object was too large to read: absence from this look proves nothing.
     pub fn unreadable(&mut self) -> Said {
         if let Some(look) = &mut self.look {
             look.blind = true;
         }
+        let (cluster, resource) = (&self.place.name, self.resource);
+        tracing::warn!(%cluster, %resource, "an object above {LINE_BYTES_MAX} bytes was skipped");
         self.dropped("too_large")
     }
 
@@ -230,13 +273,13 @@ impl Stream {
         &mut self,
         happened: Interval,
         basis: Basis,
-        raw: &RawValue,
+        item: Value<'_, Object<'_>>,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let object = self.head(raw, said)?;
+        let (object, uid) = self.head(item.read, said)?;
         let version = object.metadata.resource_version.to_string();
         let was_full = self.memory.is_full();
-        let novelty = self.memory.note(&object);
+        let novelty = self.memory.note(&uid, &object);
         if novelty == Novelty::Repeated {
             return Some(version);
         }
@@ -250,7 +293,7 @@ impl Stream {
         if novelty == Novelty::New && was_full {
             said.push(self.dropped("memory_full"));
         }
-        let decoded = match decode(self.resource, &object, raw) {
+        let decoded = match object::decode(self.resource, &object, item.text) {
             Ok(decoded) => decoded,
             Err(why) => {
                 self.warn(&object, &why);
@@ -258,29 +301,35 @@ impl Stream {
                 return Some(version);
             }
         };
-        let mut fact = match decoded {
-            Decoded::Workload(workload) => Fact::WorkloadIs(workload),
-            Decoded::Revision(revision) => Fact::RevisionIs(revision),
-            Decoded::Job(job) => Fact::JobIs(job),
-            Decoded::Pod(pod) => Fact::PodIs(pod),
-            Decoded::ConfigMap(config_map) => Fact::ConfigMapIs(config_map),
+        let news = |mut fact, memory: &mut Memory| memory.is_new_fact(&uid, &mut fact).then_some(fact);
+        let fact = match decoded {
+            Decoded::Workload(workload) => news(Fact::WorkloadIs(workload), &mut self.memory),
+            Decoded::Revision(revision) => {
+                let is_news = self.memory.is_news(&uid, &level(&revision));
+                is_news.then_some(Fact::RevisionIs(revision))
+            }
+            Decoded::Job(job) => news(Fact::JobIs(job), &mut self.memory),
+            Decoded::Pod(seen) => {
+                let is_news = self.memory.is_news(&uid, &seen);
+                is_news.then(|| Fact::PodIs(Box::new(seen.pod(&mut self.words))))
+            }
+            Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
             Decoded::ImageEvent(event) => {
-                self.image_event(&object.metadata.uid, event, basis, said);
-                return Some(version);
+                self.image_event(&uid, event, basis, said);
+                None
             }
             Decoded::Nothing => {
-                self.forget_event(&object.metadata.uid);
-                return Some(version);
+                self.forget_event(&uid);
+                None
             }
         };
+        let Some(fact) = fact else { return Some(version) };
         // Nothing is so before its object exists. Another host's clock, whole seconds: only where it fits.
-        let created =
-            object.metadata.created().filter(|_| novelty == Novelty::New && basis != Basis::Backfill);
+        let is_young = novelty == Novelty::New && basis != Basis::Backfill;
+        let created = is_young.then(|| object.metadata.created()).flatten();
         let since_created = created
             .and_then(|created| happened.intersect(Interval { not_before: created, not_after: Time::MAX }));
-        if self.memory.get_mut(&object.metadata.uid).is_none_or(|known| known.is_news(&mut fact)) {
-            said.push(Said::Fact { happened: since_created.unwrap_or(happened), basis, fact });
-        }
+        said.push(Said::Fact { happened: since_created.unwrap_or(happened), basis, fact });
         Some(version)
     }
 
@@ -289,24 +338,30 @@ impl Stream {
         &mut self,
         happened: Interval,
         basis: Basis,
-        raw: &RawValue,
+        item: Value<'_, Object<'_>>,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let object = self.head(raw, said)?;
-        let uid = object.metadata.uid.clone();
+        let (object, uid) = self.head(item.read, said)?;
         self.memory.forget(&uid);
-        let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
+        let (namespace, name) = (object.metadata.namespace.to_arc(), object.metadata.name.to_arc());
         let key = self.resource.workload_kind().map(|kind| ObjectKey { kind, namespace, name });
-        if let Some(subject) = subject(self.resource, uid, key) {
+        if let Some(subject) = subject(self.resource, &uid, key) {
             said.push(Said::Fact { happened, basis, fact: Fact::Absent { subject } });
         }
         Some(object.metadata.resource_version.to_string())
     }
 
-    /// The envelope of an object, or a word about what is wrong with it.
-    fn head<'a>(&mut self, raw: &'a RawValue, said: &mut Vec<Said>) -> Option<Object<'a>> {
-        let why = match serde_json::from_str::<Object<'_>>(raw.get()) {
-            Ok(object) if !object.metadata.uid.is_empty() => return Some(object),
+    /// An object that can be told from others, or a word about what is wrong with it.
+    fn head<'a>(
+        &mut self,
+        read: Result<Object<'a>, Error>,
+        said: &mut Vec<Said>,
+    ) -> Option<(Object<'a>, Uid)> {
+        let why = match read {
+            Ok(object) if !object.metadata.uid.is_empty() => {
+                let uid = Uid::new(&object.metadata.uid);
+                return Some((object, uid));
+            }
             Ok(_) => "it has no uid".to_owned(),
             Err(why) => why.to_string(),
         };
@@ -320,19 +375,13 @@ impl Stream {
 
     fn image_event(
         &mut self,
-        uid: &str,
+        uid: &Uid,
         event: super::events::ImageEvent,
         basis: Basis,
         said: &mut Vec<Said>,
     ) {
         // Beyond the memory's bound an event counts once, when it is first said.
-        let counted = match self.memory.get_mut(uid) {
-            Some(known) => {
-                let most = event.count.max(known.count);
-                std::mem::replace(&mut known.count, most)
-            }
-            None => event.count.saturating_sub(1),
-        };
+        let counted = self.memory.count(uid, event.count).unwrap_or(event.count.saturating_sub(1));
         let fresh = event.count.saturating_sub(counted).min(EVENT_REPEATS_MAX);
         // What happened before this process began was counted by the one before it.
         if fresh == 0 || basis == Basis::Backfill {
@@ -348,7 +397,7 @@ impl Stream {
     }
 
     /// Events about other things are not worth their memory: there are many, and each is gone in an hour.
-    fn forget_event(&mut self, uid: &str) {
+    fn forget_event(&mut self, uid: &Uid) {
         if self.resource == Resource::Events {
             self.memory.forget(uid);
         }
@@ -376,63 +425,9 @@ impl Stream {
         Said::Measure(Measure::Dropped { source, reason })
     }
 
-    fn warn(&self, object: &Object<'_>, why: &serde_json::Error) {
-        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+    fn warn(&self, object: &Object<'_>, why: &Error) {
+        let (namespace, name) = (&*object.metadata.namespace, &*object.metadata.name);
         let (cluster, resource) = (&self.place.name, self.resource);
         tracing::warn!(%cluster, %resource, %namespace, %name, "an object was skipped: {why}");
     }
-}
-
-/// The version of a bookmark, and whether it ends the initial objects.
-fn bookmark(raw: &RawValue) -> (Option<String>, bool) {
-    let bookmark: Bookmark = serde_json::from_str(raw.get()).unwrap_or_default();
-    let version = Some(bookmark.metadata.resource_version).filter(|version| !version.is_empty());
-    (version, bookmark.metadata.annotations.initial_events_end.as_deref() == Some("true"))
-}
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct List<'a> {
-    #[serde(default, deserialize_with = "or_default")]
-    metadata: ListMetadata,
-    #[serde(borrow, default, deserialize_with = "or_default")]
-    items: Vec<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ListMetadata {
-    #[serde(deserialize_with = "or_default")]
-    resource_version: String,
-    #[serde(deserialize_with = "or_default")]
-    r#continue: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Bookmark {
-    #[serde(deserialize_with = "or_default")]
-    metadata: BookmarkMetadata,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct BookmarkMetadata {
-    #[serde(deserialize_with = "or_default")]
-    resource_version: String,
-    #[serde(deserialize_with = "or_default")]
-    annotations: BookmarkAnnotations,
-}
-
-#[derive(Default, Deserialize)]
-struct BookmarkAnnotations {
-    #[serde(rename = "k8s.io/initial-events-end")]
-    initial_events_end: Option<String>,
 }

@@ -1,90 +1,15 @@
-//! A pod template: its hash, its containers and the ConfigMaps it names.
+//! The readable part of a pod template: its containers and the ConfigMaps it names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 use super::object::or_default;
-use crate::observation::{ConfigMapUse, ContainerSpec, TemplateHash};
+use crate::observation::{ConfigMapUse, ContainerSpec};
 
-/// Labels that controllers put on the template or on a copy of it: they tell copies apart, not contents.
-const CONTROLLER_LABELS: [&str; 7] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-name",
-    "controller-uid",
-    "job-name",
-];
-
-/// Hashes a template so that a workload and its revisions agree.
-///
-/// The copies are written by different encoders: keys come in another order, a ControllerRevision adds
-/// `$patch`, and some versions write empty maps and `creationTimestamp: null` where others write nothing.
-/// SHA-256, cut to 64 bits, because the hash is journalled and must never change with the compiler.
-pub(super) fn hash(template: &RawValue) -> Result<TemplateHash, serde_json::Error> {
-    let mut template: Value = serde_json::from_str(template.get())?;
-    if let Some(fields) = template.as_object_mut() {
-        fields.remove("$patch");
-    }
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.retain(|label, _| !CONTROLLER_LABELS.contains(&label.as_str()));
-    }
-    let mut hasher = Sha256::new();
-    feed(&mut hasher, &template);
-    let bytes: [u8; 32] = hasher.finalize().into();
-    let (first, _) = bytes.split_first_chunk::<8>().expect("a sha256 has 32 bytes");
-    Ok(TemplateHash(u64::from_be_bytes(*first)))
-}
-
-/// Nothing but nulls and empty lists and maps inside: the same as absent.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-/// Feeds the canonical form: sorted keys, empty fields left out, every text with its length before it.
-fn feed(hasher: &mut Sha256, value: &Value) {
-    match value {
-        Value::Null => hasher.update(b"n"),
-        Value::Bool(true) => hasher.update(b"t"),
-        Value::Bool(false) => hasher.update(b"f"),
-        Value::Number(number) => text(hasher, b"#", &number.to_string()),
-        Value::String(string) => text(hasher, b"s", string),
-        Value::Array(items) => {
-            hasher.update(b"[");
-            items.iter().for_each(|item| feed(hasher, item));
-            hasher.update(b"]");
-        }
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !is_empty(value)).collect();
-            fields.sort_unstable_by_key(|(key, _)| key.as_str());
-            hasher.update(b"{");
-            for (key, value) in fields {
-                text(hasher, b"k", key);
-                feed(hasher, value);
-            }
-            hasher.update(b"}");
-        }
-    }
-}
-
-fn text(hasher: &mut Sha256, tag: &[u8], text: &str) {
-    hasher.update(tag);
-    hasher.update((text.len() as u64).to_be_bytes());
-    hasher.update(text);
-}
-
-/// The readable part of a template.
+/// What is read of a template.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Template {
     #[serde(default, deserialize_with = "or_default")]

@@ -16,7 +16,7 @@ use super::lines::{Line, Lines};
 use super::pace::{Backoff, Pace, chance};
 use super::refusal::{Step, Verdict};
 use super::resource::Resource;
-use super::stream::{Place, Said, Stream};
+use super::stream::{DecodeError, Place, Said, Stream};
 use crate::observation::{Basis, Fact, Interval, LookFailure, Time};
 use crate::observers::{Reporter, now};
 
@@ -165,17 +165,22 @@ impl Watcher {
     async fn list(&mut self) -> End {
         let failed = |failure| End::Failed { step: Step::PagedList, failure };
         self.stream.begin_look(now());
-        let mut token = None;
+        let (mut token, mut body) = (None, Vec::new());
         for _ in 0..PAGES_MAX {
             let path = self.list_path(token.as_deref());
-            let body = match self.api.get(&path, self.resource.accept()).await {
-                Ok(body) => body,
-                Err(failure) => return failed(failure),
-            };
+            if let Err(failure) = self.api.get_into(&path, self.resource.accept(), &mut body).await {
+                return failed(failure);
+            }
             let at = now();
             let page = match self.stream.page(at, &body) {
                 Ok(page) => page,
-                Err(why) => return failed(self.api.malformed(&why)),
+                Err(why) => {
+                    let failure = self.api.malformed(&why);
+                    if let DecodeError::Page { said, .. } = why {
+                        self.report(said).await;
+                    }
+                    return failed(failure);
+                }
             };
             self.report(page.said).await;
             token = page.next;
@@ -205,11 +210,13 @@ impl Watcher {
         let ends = opened + Duration::from_secs_f64(seconds) + WATCH_END_GRACE;
         let mut lines = Lines::default();
         let (mut heard_at, mut heard_any) = (opened, false);
+        // The time spent on what came is no silence of the server, and what comes meanwhile waits.
+        let (mut busy, mut behind) = (Duration::ZERO, Duration::ZERO);
         let mut step = step;
         loop {
             let patience = match step {
                 Step::StreamingList | Step::PagedList => {
-                    (heard_at + self.pace.list_silence_max).min(opened + self.pace.list_time_max)
+                    (heard_at + self.pace.list_silence_max).min(opened + self.pace.list_time_max + busy)
                 }
                 Step::Watch if !heard_any => opened + self.pace.quiet_after,
                 Step::Watch if self.resource.has_bookmarks() => {
@@ -229,9 +236,16 @@ impl Watcher {
                 // Closed, broken or silent: all three are resumed from the last version.
                 Ok(_) | Err(_) => return End::Closed { lasted: opened.elapsed() },
             };
-            (heard_at, heard_any) = (Instant::now(), true);
-            lines.push(&chunk);
-            match self.read(&mut lines, step, now()).await {
+            heard_any = true;
+            let came_at = Instant::now();
+            behind = behind.saturating_sub(came_at - heard_at);
+            self.stream.behind(behind.as_millis() as i64);
+            lines.push(chunk);
+            let read = self.read(&mut lines, step, now()).await;
+            heard_at = Instant::now();
+            busy += heard_at - came_at;
+            behind += heard_at - came_at;
+            match read {
                 Ok(true) => {
                     self.good();
                     step = Step::Watch;

@@ -6,8 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::cursor::Text;
 use super::object::{Condition, Metadata, Object, or_default, part, time};
-use super::template::{self, Template};
+use super::template::Template;
+use super::template_hash;
 use crate::config::Seconds;
 use crate::observation::{
     Interval, ObjectKey, Progress, Schedule, Strategy, TemplateHash, Time, Workload, WorkloadKind,
@@ -17,19 +19,19 @@ use crate::observation::{
 pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload, serde_json::Error> {
     let metadata = &object.metadata;
     let spec: Spec<'_> = part(object.spec)?;
-    let status: Status = part(object.status)?;
-    let labels: Labels = part(metadata.labels)?;
-    let annotations: Annotations = part(metadata.annotations)?;
+    let status: Status<'_> = part(object.status)?;
+    let labels: Labels = part(metadata.labels.map(RawValue::get))?;
+    let annotations: Annotations = part(metadata.annotations.map(RawValue::get))?;
     let template = spec.template.or(spec.job_template.spec.template);
     let (hash, readable) = match template {
-        Some(raw) => (template::hash(raw)?, Template::read(raw)?),
+        Some(raw) => (template_hash::hash(raw)?, Template::read(raw)?),
         None => (TemplateHash(0), Template::default()),
     };
     let daemon = kind == WorkloadKind::DaemonSet;
-    let progress = status.conditions.iter().find(|condition| condition.kind == "Progressing");
+    let progress = status.conditions.iter().find(|condition| &*condition.kind == "Progressing");
     let mut workload = Workload {
-        key: ObjectKey { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() },
-        uid: metadata.uid.clone(),
+        key: ObjectKey { kind, namespace: metadata.namespace.to_arc(), name: metadata.name.to_arc() },
+        uid: metadata.uid.to_arc(),
         created: metadata.created(),
         generation: metadata.generation,
         observed_generation: status.observed_generation,
@@ -43,12 +45,12 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
         ready: if daemon { status.number_ready } else { status.ready_replicas },
         available: if daemon { status.number_available } else { status.available_replicas },
         progress: progress.map(|condition| Progress {
-            reason: condition.reason.clone(),
-            last_update: time(condition.last_update_time.as_deref()),
+            reason: condition.reason.to_arc(),
+            last_update: time(&condition.last_update_time),
         }),
-        replica_failure: status.conditions.iter().any(|c| c.kind == "ReplicaFailure" && c.is_true()),
+        replica_failure: status.conditions.iter().any(|c| &*c.kind == "ReplicaFailure" && c.is_true()),
         paused: spec.paused,
-        strategy: match spec.update_strategy.kind.as_str() {
+        strategy: match &*spec.update_strategy.kind {
             "OnDelete" => Strategy::OnDelete,
             _ => Strategy::Rolling { partition: spec.update_strategy.rolling_update.partition },
         },
@@ -77,27 +79,27 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
 /// The time also moves when the same manager writes other fields, so it counts only where the template changed:
 /// the caller drops it elsewhere. Entries with a subresource (`status`, `scale`) cannot write a template.
 fn template_written(metadata: &Metadata<'_>) -> Result<Option<(Interval, Arc<str>)>, serde_json::Error> {
-    let entries: Vec<ManagedFields> = part(metadata.managed_fields)?;
+    let entries: Vec<ManagedFields<'_>> = part(metadata.managed_fields.map(RawValue::get))?;
     let writers = entries.into_iter().filter(|entry| entry.subresource.is_none() && entry.wrote_template());
-    let timed = writers.filter_map(|entry| Some((time(entry.time.as_deref())?, entry.manager)));
-    let last = timed.max_by_key(|(at, _): &(Time, Arc<str>)| *at);
-    Ok(last.map(|(at, manager)| (Interval::second(at), manager)))
+    let timed = writers.filter_map(|entry| Some((time(&entry.time)?, entry.manager)));
+    let last = timed.max_by_key(|(at, _): &(Time, Text<'_>)| *at);
+    Ok(last.map(|(at, manager)| (Interval::second(at), manager.to_arc())))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ManagedFields {
-    #[serde(default, deserialize_with = "or_default")]
-    manager: Arc<str>,
-    #[serde(default)]
-    time: Option<String>,
+struct ManagedFields<'a> {
+    #[serde(borrow, default)]
+    manager: Text<'a>,
+    #[serde(borrow, default)]
+    time: Text<'a>,
     #[serde(default, deserialize_with = "or_default")]
     fields_v1: FieldsV1,
     #[serde(default)]
     subresource: Option<IgnoredAny>,
 }
 
-impl ManagedFields {
+impl ManagedFields<'_> {
     fn wrote_template(&self) -> bool {
         self.fields_v1.spec.template.is_some() || self.fields_v1.spec.job_template.is_some()
     }
@@ -127,8 +129,8 @@ struct Spec<'a> {
     job_template: JobTemplate<'a>,
     #[serde(default, deserialize_with = "or_default")]
     paused: bool,
-    #[serde(default, deserialize_with = "or_default")]
-    update_strategy: UpdateStrategy,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    update_strategy: UpdateStrategy<'a>,
     #[serde(default, deserialize_with = "or_default")]
     schedule: Arc<str>,
     time_zone: Option<Arc<str>>,
@@ -150,9 +152,9 @@ struct JobSpec<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UpdateStrategy {
-    #[serde(rename = "type", default, deserialize_with = "or_default")]
-    kind: String,
+struct UpdateStrategy<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Text<'a>,
     #[serde(default, deserialize_with = "or_default")]
     rolling_update: RollingUpdate,
 }
@@ -166,7 +168,7 @@ struct RollingUpdate {
 /// Zero counts are left out by the API, and some are null in bookmarks.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
+struct Status<'a> {
     #[serde(deserialize_with = "or_default")]
     observed_generation: i64,
     #[serde(deserialize_with = "or_default")]
@@ -187,8 +189,8 @@ struct Status {
     number_ready: i64,
     #[serde(deserialize_with = "or_default")]
     number_available: i64,
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    conditions: Vec<Condition<'a>>,
     current_revision: Option<Arc<str>>,
     update_revision: Option<Arc<str>>,
 }

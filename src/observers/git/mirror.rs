@@ -1,7 +1,8 @@
 //! Our shallow bare copy of a repository: asks for the tips, fetches what moved.
 //!
-//! A look is one handshake and one `ls-refs` for the followed branches; the same connection fetches where a
-//! tip moved. gix never packs what it fetched, so the copy is made anew after a number of fetches.
+//! A look is one `ls-refs` for the followed branches; where a tip moved, it is asked for again with a handshake,
+//! and the same connection fetches. gix never packs what it fetched, so the copy is made anew after a number of
+//! fetches.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,7 +19,9 @@ use gix::protocol::transport::client::{AuthenticationRequired, TransportWithoutI
 use gix::remote::Direction;
 use gix::remote::fetch::{Shallow, Tags};
 
+use super::line::Line;
 use super::{Address, Error};
+use crate::image::Digest;
 use crate::observation::Time;
 use crate::observers::now;
 
@@ -66,16 +69,37 @@ pub struct Mirror {
     generation: u32,
     fetches: u32,
     fetches_max: u32,
+    /// The tips that an earlier process fetched last.
+    left: Tips,
+    line: Option<Line>,
+    /// The last look was answered. Who refuses to answer is not asked twice in one look.
+    answers: bool,
 }
 
 impl Mirror {
     pub fn new(address: Address, branches: Vec<Arc<str>>, directory: PathBuf, fetches_max: u32) -> Self {
-        Self { address, branches, directory, current: None, generation: 0, fetches: 0, fetches_max }
+        Self {
+            address,
+            branches,
+            directory,
+            current: None,
+            generation: 0,
+            fetches: 0,
+            fetches_max,
+            left: Tips::new(),
+            line: None,
+            answers: false,
+        }
     }
 
     /// The copy, once something was asked.
     pub fn repository(&self) -> Option<&gix::Repository> {
         self.current.as_ref()
+    }
+
+    /// The tip that an earlier process fetched last of a branch, whether or not it was told.
+    pub fn left(&self, branch: &Arc<str>) -> Option<ObjectId> {
+        self.left.get(branch).copied()
     }
 
     /// Asks for the tips only.
@@ -88,13 +112,40 @@ impl Mirror {
 
     /// Asks for the tips, and fetches where one is not what is `known`.
     pub fn look(&mut self, known: &Tips, stop: &AtomicBool) -> Result<Answer, Error> {
+        if let Some(answer) = self.ask_again(known) {
+            return Ok(answer);
+        }
         let repository = self.take_or_make()?;
         let shallow = if self.fetches == 0 { Shallow::DepthAtRemote(FIRST_DEPTH) } else { Shallow::NoChange };
         let answer = self.exchange(&repository, &Goal::Fetch { known, shallow }, stop);
         self.current = Some(repository);
+        self.answers = answer.is_ok();
         let answer = answer?;
         self.fetches += u32::from(answer.fetch_seconds.is_some());
         Ok(answer)
+    }
+
+    /// The short question. `None` where something moved, or anything is not as it was: then the whole way is
+    /// gone, which tells errors apart.
+    fn ask_again(&mut self, known: &Tips) -> Option<Answer> {
+        if self.address.is_file() || known.is_empty() || self.current.is_none() || !self.answers {
+            return None;
+        }
+        let started = Instant::now();
+        let mut line = match self.line.take().filter(Line::is_good) {
+            Some(line) => line,
+            None => Line::open(&self.address).ok()??,
+        };
+        let answer = line.ask(&self.branches).ok()?;
+        let tips = self.tips(&answer);
+        self.line = Some(line);
+        (tips == *known).then(|| Answer {
+            answered: now(),
+            tips,
+            poll_seconds: started.elapsed().as_secs_f64(),
+            fetch_seconds: None,
+            fetch_failed: None,
+        })
     }
 
     /// Whether so many packs piled up that [`Mirror::renew`] pays.
@@ -134,30 +185,74 @@ impl Mirror {
     }
 
     fn take_or_make(&mut self) -> Result<gix::Repository, Error> {
-        match self.current.take() {
-            Some(repository) => Ok(repository),
-            None => self.make(),
+        if let Some(repository) = self.current.take() {
+            return Ok(repository);
         }
+        if self.generation == 0
+            && let Some(repository) = self.reopen()
+        {
+            return Ok(repository);
+        }
+        self.make()
+    }
+
+    /// The copy that an earlier process left, where it can be opened. A process may have been killed while it
+    /// wrote: a copy that then cannot be read is made anew after a few looks, like any other.
+    fn reopen(&mut self) -> Option<gix::Repository> {
+        let copies = std::fs::read_dir(&self.directory).ok()?.flatten();
+        let numbered = copies.filter_map(|copy| {
+            let name = copy.file_name();
+            let number: u32 = name.to_str()?.strip_suffix(".git")?.parse().ok()?;
+            Some((number, copy.path()))
+        });
+        let (number, newest) = numbered.max_by_key(|(number, _)| *number)?;
+        let repository =
+            gix::ThreadSafeRepository::open_opts(&newest, self.options()).ok()?.to_thread_local();
+        // Whoever held these locks is gone: nobody else uses this directory.
+        let files = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for file in files(newest.clone()).chain(files(newest.join("refs").join("knotmeter"))) {
+            if file.path().extension().is_some_and(|extension| extension == "lock") {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+        let packs = files(newest.join("objects").join("pack"));
+        let packs = packs.filter(|file| file.path().extension().is_some_and(|extension| extension == "pack"));
+        self.fetches = u32::try_from(packs.count()).unwrap_or(u32::MAX);
+        if self.fetches == 0 {
+            return None;
+        }
+        self.generation = number.checked_add(1)?;
+        for branch in &self.branches {
+            let reference = repository.try_find_reference(&*kept_as(branch)).ok().flatten();
+            if let Some(tip) = reference.and_then(|reference| reference.try_id().map(gix::Id::detach)) {
+                self.left.insert(branch.clone(), tip);
+            }
+        }
+        Some(repository)
     }
 
     fn make(&mut self) -> Result<gix::Repository, Error> {
         let cache = |why: String| Error::Cache { url: self.address.url().clone(), why };
         if self.generation == 0 && self.directory.exists() {
-            // Left by an earlier process. Its tips are forgotten, so its objects are of no use.
+            // Left by an earlier process, and of no use.
             std::fs::remove_dir_all(&self.directory).map_err(|error| cache(error.to_string()))?;
         }
         let directory = self.directory.join(format!("{}.git", self.generation));
         std::fs::create_dir_all(&directory).map_err(|error| cache(error.to_string()))?;
-        // The person's own git configuration (rewrites, helpers, hooks) has no say here.
-        let options = gix::open::Options::isolated().config_overrides([
-            format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}"),
-            format!("gitoxide.userAgent=knotmeter/{}", env!("CARGO_PKG_VERSION")),
-        ]);
         let create = gix::create::Options { destination_must_be_empty: Some(true), ..Default::default() };
-        let made = gix::ThreadSafeRepository::init_opts(&directory, gix::create::Kind::Bare, create, options)
+        let kind = gix::create::Kind::Bare;
+        let made = gix::ThreadSafeRepository::init_opts(&directory, kind, create, self.options())
             .map_err(|error| cache(error.to_string()))?;
         self.generation += 1;
         Ok(made.to_thread_local())
+    }
+
+    /// The person's own git configuration (rewrites, helpers, hooks) has no say here.
+    fn options(&self) -> gix::open::Options {
+        gix::open::Options::isolated().config_overrides([
+            format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}"),
+            format!("gitoxide.userAgent=knotmeter/{}", env!("CARGO_PKG_VERSION")),
+        ])
     }
 
     fn exchange(
@@ -167,12 +262,8 @@ impl Mirror {
         stop: &AtomicBool,
     ) -> Result<Answer, Error> {
         let failed = |error: gix::Error| Error::remote(&self.address, &error);
-        // Named by number, so that `a` deleted and `a/b` made never collide as files.
-        let specs = self
-            .branches
-            .iter()
-            .enumerate()
-            .map(|(at, branch)| BString::from(format!("+refs/heads/{branch}:refs/knotmeter/{at}")));
+        let spec = |branch| BString::from(format!("+refs/heads/{branch}:{}", kept_as(branch)));
+        let specs = self.branches.iter().map(spec);
         let remote = repository
             .remote_at_without_url_rewrite(&**self.address.url())
             .map_err(failed)?
@@ -229,9 +320,15 @@ impl Mirror {
     }
 }
 
+/// Where the copy keeps the tip of a branch. Named by a hash, so that `a` deleted and `a/b` made never collide as
+/// files, and that it means the same branch in the next process.
+fn kept_as(branch: &Arc<str>) -> String {
+    format!("refs/knotmeter/{}", Digest::of(branch.as_bytes()).short().replace(':', "-"))
+}
+
 /// No redirect is followed: credentials and requests go to the host that the operator named, and nowhere else.
 /// A read that is silent for 30 seconds ends (the client's own default).
-fn http_options() -> http::Options {
+pub fn http_options() -> http::Options {
     http::Options {
         follow_redirects: http::options::FollowRedirects::None,
         user_agent: Some(concat!("knotmeter/", env!("CARGO_PKG_VERSION")).into()),

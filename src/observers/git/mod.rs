@@ -1,7 +1,7 @@
 //! Follows the branches of one git repository: which images their trees name, and which commits changed that.
 //!
-//! `poller` is the look (decides what to report), `worker` does its blocking part: `mirror` asks and fetches,
-//! `tree` and `history` read, `extract` finds references in text. Nothing here judges a commit or joins it to
+//! `poller` is the look (decides what to report), `worker` does its blocking part: `mirror` asks and fetches, `line`
+//! asks again, `tree` and `history` read, `extract` finds references in text. Nothing here judges a commit or joins it to
 //! a destination, and nothing writes to the repository. A new way to write an image goes into `extract`; a new
 //! way to reach a repository goes into `mirror`.
 
@@ -9,6 +9,7 @@ mod address;
 mod error;
 mod extract;
 mod history;
+mod line;
 mod mirror;
 mod names;
 mod poller;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use super::Reporter;
 use crate::config;
+use crate::observation::LastTree;
 use mirror::Mirror;
 
 /// The longest pause after failures: a repository that is back is seen within five minutes.
@@ -34,10 +36,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// Looks at the repository for ever. Ends only when its task is aborted.
 ///
-/// `cache` is a directory for copies; this repository takes one directory of its own in it.
-pub async fn run(config: config::Git, cache: PathBuf, reporter: Reporter) {
+/// `cache` is a directory for copies; this repository takes one directory of its own in it. `last_trees` is what was
+/// told before a restart, see [`Poller::resuming`]; nothing on a first start.
+pub async fn run(config: config::Git, cache: PathBuf, last_trees: Vec<LastTree>, reporter: Reporter) {
     let interval = config.interval.duration();
-    let mut poller = Poller::new(config, &cache, reporter);
+    let mut poller = Poller::new(config, &cache, reporter).resuming(last_trees);
     let mut failures = 0;
     loop {
         let started = tokio::time::Instant::now();

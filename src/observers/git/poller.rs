@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gix::ObjectId;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::mirror::FETCHES_MAX;
-use super::worker::{self, Known, Look, Worker};
+use super::worker::{self, Known, Look, Resumed, Worker};
 use super::{Address, Error, public_url};
 use crate::config;
 use crate::image::Digest;
-use crate::observation::{Basis, Fact, Interval, Measure, Scope, Subject, Time};
+use crate::observation::{Basis, Fact, Interval, LastTree, Measure, Scope, Subject, Time};
 use crate::observers::{Reporter, now};
 
 /// Looks at once, over all repositories: each holds a thread, mostly waiting for its server.
@@ -45,6 +46,8 @@ pub struct Poller {
     branches: BTreeMap<Arc<str>, Branch>,
     worker: Option<Arc<Mutex<Worker>>>,
     fetches_max: u32,
+    /// What an earlier process told.
+    last_trees: Vec<LastTree>,
     /// The one thread that did not end when told, and since when it is on its own.
     given_up: Option<(JoinHandle<Result<Look, Error>>, Instant)>,
 }
@@ -81,8 +84,24 @@ impl Poller {
             branches,
             worker: None,
             fetches_max: FETCHES_MAX,
+            last_trees: Vec::new(),
             given_up: None,
         }
+    }
+
+    /// Goes on where an earlier process left off: `Tracker::last_trees` of the restored tracker, other repositories
+    /// among them or not. Commits pushed since then are told with their history, and dated between the start of
+    /// that look and the end of ours; a branch where nothing changed says nothing again. It works from the
+    /// tracker's commits, not from the copy's: what was fetched and never told is told.
+    #[must_use]
+    pub fn resuming(mut self, last_trees: impl IntoIterator<Item = LastTree>) -> Self {
+        self.last_trees = last_trees.into_iter().filter(|tree| tree.url == self.url).collect();
+        for tree in &self.last_trees {
+            if let Some(branch) = self.branches.get_mut(&tree.branch) {
+                (branch.looked, branch.existed) = (Some(tree.started), true);
+            }
+        }
+        self
     }
 
     /// Makes the copy anew after so many fetches, in place of a number that suits most repositories.
@@ -182,7 +201,9 @@ impl Poller {
             paths.push("".into());
         }
         let markers = self.config.markers.clone();
-        let worker = Worker::new(address, branches, paths, markers, self.directory.clone(), self.fetches_max);
+        let resumed = resumed(&self.last_trees, &paths);
+        let worker = Worker::new(address, branches, paths, markers, self.directory.clone(), self.fetches_max)
+            .resuming(resumed);
         Ok(self.worker.insert(Arc::new(Mutex::new(worker))).clone())
     }
 
@@ -294,6 +315,20 @@ impl Poller {
             self.reporter.measure(Measure::Dropped { source: source.clone(), reason });
         }
     }
+}
+
+/// The commits of each branch, in the order of the configured paths.
+fn resumed(last_trees: &[LastTree], paths: &[Arc<str>]) -> Resumed {
+    let mut resumed = Resumed::new();
+    for tree in last_trees {
+        let commits = resumed.entry(tree.branch.clone()).or_insert_with(|| vec![None; paths.len()]);
+        if let (Some(at), Ok(commit)) =
+            (paths.iter().position(|path| *path == tree.path), tree.commit.parse::<ObjectId>())
+        {
+            commits[at] = Some(commit);
+        }
+    }
+    resumed
 }
 
 /// The configured branches, each a name that git allows and that means one branch.

@@ -1,6 +1,7 @@
 //! The blocking part of a look: asks, fetches, and reads what moved.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,9 @@ pub struct Known {
     /// One for each configured path.
     pub roots: Vec<Option<Root>>,
 }
+
+/// The commit that each path's last level was read from, before a restart.
+pub type Resumed = BTreeMap<Arc<str>, Vec<Option<ObjectId>>>;
 
 /// A look at all followed branches.
 pub struct Look {
@@ -63,6 +67,8 @@ pub struct Worker {
     mirror: Mirror,
     reader: Reader,
     unreadable: u32,
+    /// Until each branch was read once.
+    resumed: Resumed,
 }
 
 impl Worker {
@@ -76,7 +82,13 @@ impl Worker {
     ) -> Self {
         let url = address.url().clone();
         let mirror = Mirror::new(address, branches.clone(), directory, fetches_max);
-        Self { url, branches, paths, mirror, reader: Reader::new(markers), unreadable: 0 }
+        let (reader, resumed) = (Reader::new(markers), Resumed::new());
+        Self { url, branches, paths, mirror, reader, unreadable: 0, resumed }
+    }
+
+    /// Compares the first look with what an earlier process told, and not with nothing.
+    pub fn resuming(self, resumed: Resumed) -> Self {
+        Self { resumed, ..self }
     }
 
     /// One look, compared with what was known before it.
@@ -97,7 +109,11 @@ impl Worker {
         let mut unread = false;
         for branch in self.branches.clone() {
             let seen = match answer.tips.get(&branch) {
-                None => Branch::Missing,
+                None => {
+                    // What comes under its name after this is told whole.
+                    self.resumed.remove(&branch);
+                    Branch::Missing
+                }
                 Some(tip) if tips.get(&branch) == Some(tip) => Branch::Unchanged,
                 Some(tip) => {
                     let started = Instant::now();
@@ -143,12 +159,41 @@ impl Worker {
         tip: ObjectId,
         stop: &AtomicBool,
     ) -> Result<Moved, Error> {
-        let Self { mirror, reader, paths, url, .. } = self;
+        let Self { mirror, reader, paths, url, resumed, .. } = self;
         let missing = || Error::Malformed { url: url.clone(), why: "nothing was fetched".into() };
         let repository = mirror.repository().ok_or_else(missing)?;
-        read(repository, reader, paths, (url, branch), known, tip, stop)
-            .map_err(|error| Error::reading(url, &error))
+        let bases: Vec<Option<Base>> = match known {
+            Some(known) => {
+                known.roots.iter().map(|root| Some(Base { tip: known.tip, root: *root })).collect()
+            }
+            None => {
+                let told = resumed.get(branch).map_or(&[][..], Vec::as_slice);
+                let of_path = |(at, path): (usize, &Arc<str>)| {
+                    base(repository, told.get(at).copied().flatten()?, mirror.left(branch), path)
+                };
+                paths.iter().enumerate().map(of_path).collect()
+            }
+        };
+        let moved = read(repository, reader, paths, (url, branch), &bases, tip, stop)
+            .map_err(|error| Error::reading(url, &error))?;
+        resumed.remove(branch);
+        Ok(moved)
     }
+}
+
+/// What one path is compared with.
+struct Base {
+    tip: ObjectId,
+    root: Option<Root>,
+}
+
+/// What an earlier process told of a path, if our copy has it. Where the tip that it fetched last says the same
+/// under the path, the commits up to there are no news either.
+fn base(repository: &gix::Repository, told: ObjectId, left: Option<ObjectId>, path: &str) -> Option<Base> {
+    let root_of = |commit: ObjectId| root(repository, commit, path).ok();
+    let told = Base { tip: told, root: repository.has_object(told).then(|| root_of(told))?? };
+    let left = left.filter(|left| repository.has_object(left) && root_of(*left) == Some(told.root));
+    Some(Base { tip: left.unwrap_or(told.tip), ..told })
 }
 
 fn read(
@@ -156,24 +201,30 @@ fn read(
     reader: &mut Reader,
     paths: &[Arc<str>],
     (url, branch): (&Arc<str>, &Arc<str>),
-    known: Option<&Known>,
+    bases: &[Option<Base>],
     tip: ObjectId,
     stop: &AtomicBool,
 ) -> gix::Result<Moved> {
     let boundary = history::boundary(repository)?;
-    let history = match known {
-        Some(known) => history::between(repository, &boundary, known.tip, tip)?,
-        None => history::History::default(),
-    };
+    let mut histories: BTreeMap<Option<ObjectId>, history::History> = BTreeMap::new();
+    for old in bases.iter().map(|base| base.as_ref().map(|base| base.tip)) {
+        if let Entry::Vacant(entry) = histories.entry(old) {
+            let between = |old| history::between(repository, &boundary, old, tip);
+            entry.insert(old.map_or_else(|| Ok(history::History::default()), between)?);
+        }
+    }
     let mut roots = Vec::new();
     let mut levels = Vec::new();
     for (at, path) in paths.iter().enumerate() {
         let root = root(repository, tip, path)?;
         roots.push(root);
         // Nothing under the path changed: there is nothing to say about it.
-        if known.is_some_and(|known| known.roots.get(at) == Some(&root)) {
+        let base = bases.get(at).and_then(Option::as_ref);
+        if base.is_some_and(|base| base.root == root) {
             continue;
         }
+        let unknown = history::History::default();
+        let history = histories.get(&base.map(|base| base.tip)).unwrap_or(&unknown);
         reader.begin();
         let names = reader.level(repository, path, root, stop)?;
         reader.begin();
@@ -203,5 +254,7 @@ fn read(
             forced: history.forced,
         });
     }
-    Ok(Moved { known: Known { tip, roots }, levels, new_commits: history.count })
+    // Paths may have been left off at different commits: what came after the latest is new.
+    let new_commits = histories.values().map(|history| history.count).min().unwrap_or(0);
+    Ok(Moved { known: Known { tip, roots }, levels, new_commits })
 }

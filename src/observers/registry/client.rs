@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, Url, redirect};
 use tokio::sync::Semaphore;
@@ -368,20 +368,31 @@ impl AskTokenService for Client {
     }
 }
 
-/// Reads a body piece by piece, after decompression, and stops at the limit.
+/// Reads a body piece by piece, after decompression, and stops at the limit. A body in one piece is not copied.
 async fn read_up_to(
     mut response: Response,
     (what, limit): (&'static str, usize),
     timeout: Duration,
 ) -> Result<Bytes, Problem> {
-    let mut body = Vec::new();
+    let mut body = Bytes::new();
+    let mut joined: Option<BytesMut> = None;
     while let Some(piece) = response.chunk().await.map_err(|error| Problem::transport(error, timeout))? {
-        if body.len() + piece.len() > limit {
+        let length = joined.as_ref().map_or(body.len(), BytesMut::len);
+        if length + piece.len() > limit {
             return Err(Problem::TooLarge { what, limit: limit as u64 });
         }
-        body.extend_from_slice(&piece);
+        match &mut joined {
+            Some(joined) => joined.extend_from_slice(&piece),
+            None if body.is_empty() => body = piece,
+            None => {
+                let mut both = BytesMut::with_capacity(2 * (length + piece.len()));
+                both.extend_from_slice(&body);
+                both.extend_from_slice(&piece);
+                joined = Some(both);
+            }
+        }
     }
-    Ok(body.into())
+    Ok(joined.map_or(body, BytesMut::freeze))
 }
 
 pub(super) fn same_origin(a: &Url, b: &Url) -> bool {

@@ -1,17 +1,29 @@
 //! What is known of one repository, and what a new listing changes in it. No I/O and no clock.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::names::Names;
+use super::room::Place;
 use super::tags::{Listing, Page};
 use crate::image::{Digest, Repository, Tag};
-use crate::observation::{Interval, Time};
+use crate::observation::{Interval, LastLook, RepositoryInterest, Time};
 
 /// Complete looks without a tag before we ask whether it is gone: lists are known to shrink and recover.
 const LOOKS_WITHOUT_MIN: u32 = 2;
 /// A tag that lists lack and that answers nevertheless is asked again after so many more looks.
 const LOOKS_BETWEEN_QUESTIONS: u32 = 10;
-/// A tag whose name looks fixed is checked this often: somebody may move it all the same.
+/// A tag whose name looks fixed is checked at least this often: somebody may move it all the same. Each has its
+/// own wait between half of it and all of it, so that hundreds are not due in one look.
 const FIXED_TAG_CHECK_MILLIS: i64 = 10 * 60 * 1000;
+/// Tags that nobody names and whose digest is kept all the same: most likely they will be named soon. A tag that
+/// was forgotten costs one more question when it is.
+const RESOLVED_UNNAMED_MAX: usize = 2000;
+/// Digests noted as described that nobody asks for any more. One that was forgotten is described again when
+/// somebody does.
+const DESCRIBED_UNWANTED_MAX: usize = 2000;
 /// What was not found, or was broken, is asked again after this.
 pub const NEGATIVE_MILLIS: i64 = 10 * 60 * 1000;
 
@@ -34,6 +46,8 @@ pub struct Known {
     pub described: HashSet<Digest>,
     /// Digests that could not be described, and when to try again.
     pub undescribed: HashMap<Digest, Time>,
+    /// What the pages take of the memory for all repositories; absent before the first listing.
+    pub place: Option<Place>,
     /// Tags that were forgotten because too many came or went, since this was last asked.
     forgotten: usize,
 }
@@ -56,8 +70,10 @@ struct Pending {
 #[derive(Debug)]
 struct Resolved {
     digest: Digest,
-    /// Start of the last check that saw this digest.
+    /// It pointed there at this time for certain.
     seen: Time,
+    /// Start of the last check.
+    checked: Time,
 }
 
 #[derive(Debug)]
@@ -103,8 +119,32 @@ impl Known {
             unresolved: HashMap::new(),
             described: HashSet::new(),
             undescribed: HashMap::new(),
+            place: None,
             forgotten: 0,
         }
+    }
+
+    /// What an earlier process knew. `interest` tells which tags were checked again and again: where one of the
+    /// others points was last seen when it was resolved.
+    #[must_use]
+    pub fn resumed(last: LastLook, interest: &RepositoryInterest) -> Self {
+        let mut known = Self::new(last.repository);
+        known.described = last.described.into_iter().collect();
+        for tag in &last.tags {
+            let Some((digest, resolved)) = &tag.digest else { continue };
+            let seen = match interest.tags.contains(&tag.tag) {
+                true if looks_mutable(tag.tag.as_str()) => last.started,
+                true => last.started + -FIXED_TAG_CHECK_MILLIS,
+                false => *resolved,
+            };
+            let seen = seen.max(*resolved);
+            let resolved = Resolved { digest: digest.clone(), seen, checked: last.started };
+            known.resolved.insert(tag.tag.clone(), resolved);
+        }
+        let names = last.tags.iter().map(|tag| Cow::Borrowed(tag.tag.as_str())).collect();
+        known.pages = vec![Page::remembered(Names::pack(names), last.started)];
+        known.listed = Some(last.started);
+        known
     }
 
     /// How many tags were forgotten unasked since this was last called.
@@ -123,10 +163,7 @@ impl Known {
         let (before, started) = (self.listed.replace(listing.started), listing.started);
         let Some(before) = before else {
             self.pages = listing.pages;
-            let mut tags: Vec<Tag> = self.pages.iter().flat_map(|page| page.tags.iter().cloned()).collect();
-            tags.sort_unstable();
-            tags.dedup();
-            return Change::First(tags);
+            return Change::First(sorted(&self.pages).filter_map(|(name, _)| name.parse().ok()).collect());
         };
         for missing in self.missing.values_mut() {
             missing.looks += 1;
@@ -134,28 +171,39 @@ impl Known {
         if listing.unchanged {
             return Change::Fresh(0);
         }
-        let old: HashSet<&Tag> = self.pages.iter().flat_map(|page| page.tags.iter()).collect();
-        let new: HashSet<&Tag> = listing.pages.iter().flat_map(|page| page.tags.iter()).collect();
-        for tag in old.difference(&new) {
-            let pending = self.pending.remove(*tag).map(|pending| pending.happened);
-            self.missing.insert((*tag).clone(), Missing { looks: 1, pending, last_listed: before });
-        }
+        let old = std::mem::take(&mut self.pages);
         let mut fresh = 0;
-        for page in &listing.pages {
-            for tag in page.tags.iter().filter(|tag| !old.contains(tag)) {
-                let happened = match self.missing.remove(tag) {
-                    Some(Missing { pending: Some(happened), .. }) => happened,
-                    Some(Missing { pending: None, .. }) => continue,
-                    None if self.resolved.contains_key(tag) || self.pending.contains_key(tag) => continue,
-                    None => Interval::new(before, page.answered),
-                };
-                self.pending.insert(tag.clone(), Pending { happened, retry_at: started });
-                fresh += 1;
+        for difference in differences(sorted(&old), sorted(&listing.pages)) {
+            match difference {
+                Difference::Gone(name) => self.miss(name, before),
+                Difference::Came(name, answered) => {
+                    fresh += usize::from(self.welcome(name, Interval::new(before, answered), started));
+                }
             }
         }
         self.pages = listing.pages;
         self.forget_surplus(waiting_max);
         Change::Fresh(fresh)
+    }
+
+    /// A name that the list before had, and that this one lacks.
+    fn miss(&mut self, name: &str, last_listed: Time) {
+        let Ok(tag) = name.parse() else { return };
+        let pending = self.pending.remove(name).map(|pending| pending.happened);
+        self.missing.insert(tag, Missing { looks: 1, pending, last_listed });
+    }
+
+    /// A name that the list before lacked; true if it is to be asked about.
+    fn welcome(&mut self, name: &str, happened: Interval, started: Time) -> bool {
+        let happened = match self.missing.remove(name) {
+            Some(Missing { pending: Some(happened), .. }) => happened,
+            Some(Missing { pending: None, .. }) => return false,
+            None if self.resolved.contains_key(name) || self.pending.contains_key(name) => return false,
+            None => happened,
+        };
+        let Ok(tag) = name.parse() else { return false };
+        self.pending.insert(tag, Pending { happened, retry_at: started });
+        true
     }
 
     /// A list that is another one at every look must not fill memory: what left longest ago goes first, then
@@ -213,8 +261,8 @@ impl Known {
     /// When a named tag was last asked about, if it is to be asked again.
     fn due(&self, tag: &Tag, urgent: bool, now: Time) -> Option<Time> {
         let (last, every) = match (self.resolved.get(tag), self.unresolved.get(tag)) {
-            (Some(resolved), _) if looks_mutable(tag.as_str()) => (resolved.seen, 0),
-            (Some(resolved), _) => (resolved.seen, FIXED_TAG_CHECK_MILLIS),
+            (Some(resolved), _) if looks_mutable(tag.as_str()) => (resolved.checked, 0),
+            (Some(resolved), _) => (resolved.checked, fixed_tag_wait(tag)),
             (None, Some(unresolved)) => (unresolved.asked, NEGATIVE_MILLIS),
             (None, None) => match self.pending.get(tag) {
                 Some(pending) if pending.retry_at > now => (pending.retry_at, 0),
@@ -241,7 +289,8 @@ impl Known {
             return Verdict::Unchanged;
         }
         let absent = self.unresolved.remove(tag).filter(|unresolved| unresolved.absent);
-        let before = self.resolved.insert(tag.clone(), Resolved { digest: digest.clone(), seen: asked });
+        let resolved = Resolved { digest: digest.clone(), seen: asked, checked: asked };
+        let before = self.resolved.insert(tag.clone(), resolved);
         match before {
             Some(before) if before.digest == digest => Verdict::Unchanged,
             Some(before) => Verdict::Points { happened: Interval::new(before.seen, answered), first: false },
@@ -283,10 +332,72 @@ impl Known {
         }
     }
 
-    /// Forgets notes about tags that nobody names any more.
-    pub fn forget_unnamed(&mut self, is_named: impl Fn(&Tag) -> bool) {
-        self.unresolved.retain(|tag, _| is_named(tag));
+    /// Digests that tags named there point to, as far as they are known.
+    pub fn named_digests<'a>(&'a self, named: &'a BTreeSet<Tag>) -> impl Iterator<Item = &'a Digest> {
+        named.iter().filter_map(|tag| Some(&self.resolved.get(tag)?.digest))
     }
+
+    /// Forgets notes about what nobody names or wants any more, once they are many.
+    pub fn forget_unwanted(&mut self, interest: &RepositoryInterest) {
+        self.unresolved.retain(|tag, _| interest.tags.contains(tag));
+        let surplus = self.resolved.len().saturating_sub(interest.tags.len() + RESOLVED_UNNAMED_MAX);
+        if surplus > 0 {
+            let unnamed = self.resolved.iter().filter(|(tag, _)| !interest.tags.contains(*tag));
+            // Half of them go at once, so that this is rare.
+            let count = surplus + RESOLVED_UNNAMED_MAX / 2;
+            for tag in oldest(unnamed.map(|(tag, resolved)| (resolved.seen, tag)), count) {
+                self.resolved.remove(&tag);
+            }
+        }
+        if self.described.len() > interest.digests.len() + interest.tags.len() + DESCRIBED_UNWANTED_MAX {
+            let named: HashSet<Digest> = self.named_digests(&interest.tags).cloned().collect();
+            self.described.retain(|digest| interest.digests.contains(digest) || named.contains(digest));
+        }
+    }
+}
+
+/// One name that two lists do not share.
+enum Difference<'a> {
+    Gone(&'a str),
+    /// It came on a page that was answered then.
+    Came(&'a str, Time),
+}
+
+/// All names of pages in order, each once, with the time of its page. Pages that registries send follow one
+/// another; others are sorted here.
+fn sorted(pages: &[Page]) -> impl Iterator<Item = (&str, Time)> {
+    let mut names: Vec<(&str, Time)> = Vec::with_capacity(pages.iter().map(|page| page.names.len()).sum());
+    names.extend(pages.iter().flat_map(|page| page.names.iter().map(|name| (name, page.answered))));
+    names.sort_by_key(|(name, _)| *name);
+    names.dedup_by_key(|(name, _)| *name);
+    names.into_iter()
+}
+
+/// Walks along two lists in order.
+fn differences<'a>(
+    old: impl Iterator<Item = (&'a str, Time)>,
+    new: impl Iterator<Item = (&'a str, Time)>,
+) -> impl Iterator<Item = Difference<'a>> {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    std::iter::from_fn(move || {
+        while let (Some((left, _)), Some((right, _))) = (old.peek(), new.peek()) {
+            match left.cmp(right) {
+                Ordering::Less => return old.next().map(|(name, _)| Difference::Gone(name)),
+                Ordering::Greater => return new.next().map(|(name, at)| Difference::Came(name, at)),
+                Ordering::Equal => (old.next(), new.next()),
+            };
+        }
+        let gone = old.next().map(|(name, _)| Difference::Gone(name));
+        gone.or_else(|| new.next().map(|(name, at)| Difference::Came(name, at)))
+    })
+}
+
+/// The wait between two checks of a tag whose name looks fixed.
+fn fixed_tag_wait(tag: &Tag) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    tag.hash(&mut hasher);
+    let half = FIXED_TAG_CHECK_MILLIS / 2;
+    half + i64::try_from(hasher.finish() % half.unsigned_abs()).unwrap_or(0)
 }
 
 /// The tags of the smallest times, at most `count`.

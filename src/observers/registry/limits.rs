@@ -17,6 +17,9 @@ pub struct Limits {
     pub tags: usize,
     /// Tags of one repository that came or went and wait for an answer. A mass push of the largest shops fits.
     pub waiting_tags: usize,
+    /// Bytes that the names of all tags take in memory, over all registries that somebody listed, and again over
+    /// all that nobody listed. A million tags take about 30 MB.
+    pub names_bytes: usize,
     /// Bytes of a manifest: the distribution specification's own recommendation.
     pub manifest_bytes: usize,
     /// Bytes of a config: they hold the build history, rarely above 100 KiB.
@@ -36,6 +39,7 @@ impl Default for Limits {
             page_bytes: 64 << 20,
             tags: 250_000,
             waiting_tags: 20_000,
+            names_bytes: 1 << 30,
             manifest_bytes: 4 << 20,
             config_bytes: 4 << 20,
             token_bytes: 64 << 10,
@@ -55,6 +59,7 @@ impl Limits {
             page_bytes: self.page_bytes.min(16 << 20),
             tags: self.tags.min(50_000),
             waiting_tags: self.waiting_tags.min(5000),
+            names_bytes: self.names_bytes.min(128 << 20),
             ..self
         }
     }

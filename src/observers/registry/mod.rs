@@ -2,7 +2,8 @@
 //!
 //! It only reads, decides nothing, and trusts no answer: every size, count, address and wait is limited in
 //! `limits.rs`, `client.rs` or `address.rs`. A question to the API goes through [`client::Client`], so that
-//! logins, budgets and limits hold for it; what it means for a repository goes into `known.rs`, which is pure.
+//! logins, budgets and limits hold for it; what it means for a repository goes into `known.rs`, and when that is
+//! looked at next into `plan.rs`; both are pure.
 //! A vendor's own API (push times) would be the next file beside `resolve.rs`.
 
 pub mod address;
@@ -15,8 +16,11 @@ pub mod known;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+pub mod names;
 pub mod page;
 pub mod pause;
+pub mod plan;
+pub mod room;
 pub mod schedule;
 pub mod tags;
 
@@ -24,6 +28,7 @@ mod auth;
 mod error;
 mod probe;
 mod resolve;
+mod resume;
 mod sweep;
 mod watch;
 
@@ -40,11 +45,13 @@ use tokio::sync::watch::Receiver;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use self::client::{Client, NamedBy};
+use self::resume::LastLooks;
+use self::room::Room;
 use self::sweep::Host;
 use super::Reporter;
 use crate::config::{self, Seconds};
 use crate::image::Repository;
-use crate::observation::{Basis, Fact, Interests, Interval, Measure, Scope};
+use crate::observation::{Basis, Fact, Interests, Interval, LastLook, Measure, Scope};
 
 /// Registries watched at once. A cluster uses a handful; hundreds mean that somebody feeds us image names.
 const HOSTS_MAX: usize = 200;
@@ -57,25 +64,42 @@ const UNUSED_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Watches the configured registries and those that the interests name. Ends only when it is aborted.
+///
+/// `last_looks` is what was known before a restart: `Tracker::last_looks` of the restored tracker, and nothing
+/// on a first start. A tag that is not in it was pushed since then: it is resolved and told, between the start
+/// of that look and ours. What is in it is neither told nor resolved again. The interests should be those of
+/// the restored tracker from the beginning, for they tell which tags were checked at every look.
 pub async fn run(
     configured: Vec<config::Registry>,
+    last_looks: impl IntoIterator<Item = LastLook>,
     interests: Receiver<Arc<Interests>>,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
 ) {
-    run_within(configured, interests, reporters, Limits::default()).await;
+    run_within(configured, last_looks, interests, reporters, Limits::default()).await;
 }
 
 /// As [`run`], with other limits.
 pub async fn run_within(
     configured: Vec<config::Registry>,
+    last_looks: impl IntoIterator<Item = LastLook>,
     interests: Receiver<Arc<Interests>>,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
     limits: Limits,
 ) {
     let mut hosts = Hosts { tasks: HashMap::new(), running: JoinSet::new(), full: false };
+    let last_looks = LastLooks::new(last_looks);
+    let rooms = (Room::new(limits.names_bytes), Room::new(limits.for_unlisted().names_bytes));
     let start = |registry: &config::Registry, named_by| {
-        watch_registry(registry.clone(), named_by, interests.clone(), reporters(&registry.host), limits)
+        let reporter = reporters(&registry.host);
+        let registry = Watched {
+            registry: registry.clone(),
+            named_by,
+            limits: if named_by == NamedBy::Operator { limits } else { limits.for_unlisted() },
+            room: if named_by == NamedBy::Operator { rooms.0.clone() } else { rooms.1.clone() },
+        };
+        watch_registry(registry, interests.clone(), last_looks.clone(), reporter)
     };
+    let started = Instant::now();
     for registry in &configured {
         hosts.add(normal(registry), NamedBy::Operator, start);
     }
@@ -95,7 +119,12 @@ pub async fn run_within(
             // Without a sender the interests stay as they are; the hosts go on.
             changed = changes.changed(), if open => open = changed.is_ok(),
             Some(ended) = hosts.running.join_next_with_id() => hosts.ended(ended, start),
-            () = tokio::time::sleep(UNUSED_CHECK_INTERVAL) => {}
+            () = tokio::time::sleep(UNUSED_CHECK_INTERVAL) => {
+                // What nobody wanted so long after the start is not in use any more.
+                if started.elapsed() > KEPT_UNUSED {
+                    last_looks.clear();
+                }
+            }
         }
     }
 }
@@ -200,23 +229,27 @@ fn normal(registry: &config::Registry) -> config::Registry {
     config::Registry { host, ..registry.clone() }
 }
 
-async fn watch_registry(
+/// A registry, and how much of it is taken.
+struct Watched {
     registry: config::Registry,
     named_by: NamedBy,
-    interests: Receiver<Arc<Interests>>,
-    reporter: Reporter,
     limits: Limits,
+    room: Room,
+}
+
+async fn watch_registry(
+    watched: Watched,
+    interests: Receiver<Arc<Interests>>,
+    last_looks: LastLooks,
+    reporter: Reporter,
 ) {
-    let limits = match named_by {
-        NamedBy::Operator => limits,
-        NamedBy::Workload => limits.for_unlisted(),
-    };
+    let Watched { registry, named_by, limits, room } = watched;
     let meter = reporter.clone();
     let meter = Arc::new(move |measure| meter.measure(measure));
     match Client::new(&registry, named_by, limits, meter) {
         Ok(client) => {
-            let host = Arc::new(Host::new(client, reporter, registry.interval.0));
-            watch::watch_host(host, registry, interests).await;
+            let host = Arc::new(Host::new(client, reporter, registry.interval.0, room));
+            watch::watch_host(host, registry, interests, last_looks).await;
         }
         // It stays so until a restart; each repository says so once.
         Err(problem) => {

@@ -1,19 +1,21 @@
 //! Parsing one page of tags. Only `tags` is read: neither the rest nor what is no tag costs memory.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::error::Problem;
+use super::names::Names;
 use crate::image::Tag;
 
-/// Reads the `tags` of a page and passes over everything else (GCR adds a map of manifests). Returns them
-/// sorted, each once, and how many names were no tags.
+/// Reads the `tags` of a page and passes over everything else (GCR adds a map of manifests). Returns them, and
+/// how many names were no tags. Until they are packed, names stay where they are in the body.
 ///
 /// # Errors
 /// No JSON object, or more than `limit` tags.
-pub fn parse(body: &[u8], limit: usize) -> Result<(Vec<Tag>, usize), Problem> {
+pub fn parse(body: &[u8], limit: usize) -> Result<(Names, usize), Problem> {
     let mut tags = Tags { valid: Vec::new(), invalid: 0, limit };
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = BodySeed(&mut tags).deserialize(&mut reader).and_then(|()| reader.end());
@@ -24,21 +26,19 @@ pub fn parse(body: &[u8], limit: usize) -> Result<(Vec<Tag>, usize), Problem> {
         let place = format!("line {}, column {}", error.line(), error.column());
         Problem::Malformed(format!("its list of tags is not the JSON it should be ({place})"))
     })?;
-    tags.valid.sort_unstable();
-    tags.valid.dedup();
-    Ok((tags.valid, tags.invalid))
+    Ok((Names::pack(tags.valid), tags.invalid))
 }
 
-struct Tags {
-    valid: Vec<Tag>,
+struct Tags<'de> {
+    valid: Vec<Cow<'de, str>>,
     invalid: usize,
     limit: usize,
 }
 
 /// The object around the tags.
-struct BodySeed<'a>(&'a mut Tags);
+struct BodySeed<'a, 'de>(&'a mut Tags<'de>);
 
-impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
+impl<'de> DeserializeSeed<'de> for BodySeed<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -46,7 +46,7 @@ impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for BodySeed<'_> {
+impl<'de> Visitor<'de> for BodySeed<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +54,7 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if key == "tags" {
                 map.next_value_seed(TagsSeed(self.0))?;
             } else {
@@ -66,9 +66,9 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
 }
 
 /// The tags: an array, or `null` for an empty repository.
-struct TagsSeed<'a>(&'a mut Tags);
+struct TagsSeed<'a, 'de>(&'a mut Tags<'de>);
 
-impl<'de> DeserializeSeed<'de> for TagsSeed<'_> {
+impl<'de> DeserializeSeed<'de> for TagsSeed<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -76,7 +76,7 @@ impl<'de> DeserializeSeed<'de> for TagsSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for TagsSeed<'_> {
+impl<'de> Visitor<'de> for TagsSeed<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,9 +110,9 @@ impl<'de> Visitor<'de> for TagsSeed<'_> {
 }
 
 /// A tag, or `None` for whatever else stands in its place.
-struct Element(Option<Tag>);
+struct Element<'de>(Option<Cow<'de, str>>);
 
-impl<'de> Deserialize<'de> for Element {
+impl<'de> Deserialize<'de> for Element<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(ElementVisitor)
     }
@@ -121,41 +121,45 @@ impl<'de> Deserialize<'de> for Element {
 struct ElementVisitor;
 
 impl<'de> Visitor<'de> for ElementVisitor {
-    type Value = Element;
+    type Value = Element<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a tag")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Element, E> {
-        Ok(Element(text.parse().ok()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Element<'de>, E> {
+        Ok(Element(Tag::fits(text).then_some(Cow::Borrowed(text))))
     }
 
-    fn visit_unit<E>(self) -> Result<Element, E> {
+    fn visit_str<E>(self, text: &str) -> Result<Element<'de>, E> {
+        Ok(Element(Tag::fits(text).then(|| Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_unit<E>(self) -> Result<Element<'de>, E> {
         Ok(Element(None))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Element, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Element<'de>, E> {
         Ok(Element(None))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Element, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Element<'de>, E> {
         Ok(Element(None))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Element, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Element<'de>, E> {
         Ok(Element(None))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Element, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Element<'de>, E> {
         Ok(Element(None))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Element, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Element<'de>, A::Error> {
         IgnoredAny.visit_seq(seq).map(|_| Element(None))
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Element, A::Error> {
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Element<'de>, A::Error> {
         IgnoredAny.visit_map(map).map(|_| Element(None))
     }
 }

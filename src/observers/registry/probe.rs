@@ -53,7 +53,12 @@ pub async fn scan(registry: &config::Registry, repository: &Repository) -> Resul
     let listing = tags::list(&client, repository, &[])
         .await
         .map_err(|problem| Error::new(repository.as_str(), problem))?;
-    let mut tags: Vec<Tag> = listing.pages.iter().flat_map(|page| page.tags.iter().cloned()).collect();
+    let mut tags: Vec<Tag> = listing
+        .pages
+        .iter()
+        .flat_map(|page| page.names.iter())
+        .filter_map(|name| name.parse().ok())
+        .collect();
     tags.sort_unstable();
     tags.dedup();
     Ok(ScanReport {

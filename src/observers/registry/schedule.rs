@@ -47,6 +47,16 @@ pub fn wait_after_failure(interval: Duration, urgent: bool, failure: LookFailure
     wait.max(wait_after_success(interval, urgent))
 }
 
+/// The wait after the very first look. Everything is due at once when a process begins; each repository's own
+/// part of an interval spreads the looks that follow over all of it.
+#[must_use]
+pub fn wait_after_first(wait: Duration, repository: &Repository) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    repository.hash(&mut hasher);
+    let per_mille = 1 + hasher.finish() % 1000;
+    wait * u32::try_from(per_mille).expect("at most 1000") / 1000
+}
+
 /// Moves a wait by a few percent, differently for each repository and look.
 #[must_use]
 pub fn jittered(wait: Duration, repository: &Repository, look: u64) -> Duration {

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 
-use super::client::{Client, HOST_CONCURRENCY, NamedBy};
+use super::client::{Client, HOST_CONCURRENCY};
 use super::error::{Error, Problem};
 use super::known::{Change, Known, NEGATIVE_MILLIS, Verdict};
 use super::resolve::{self, NotDescribed, Resolution};
-use super::tags::{self, DROPPED_COUNTED_MAX};
+use super::room::Room;
+use super::tags::{self, DROPPED_COUNTED_MAX, NO_CLUSTER};
 use crate::image::{Digest, Repository, Tag};
 use crate::observation::{
     Basis, CacheResult, Fact, ImageDescribed, Interval, LookFailure, Measure, RepositoryInterest, Scope,
@@ -32,6 +33,8 @@ pub struct Host {
     pub reporter: Reporter,
     /// Seconds between two looks at a repository that nothing hurries.
     pub interval_seconds: f64,
+    /// For the names of the tags of all repositories.
+    pub room: Room,
     descriptions: Mutex<Descriptions>,
 }
 
@@ -44,8 +47,8 @@ struct Descriptions {
 
 impl Host {
     #[must_use]
-    pub fn new(client: Client, reporter: Reporter, interval_seconds: f64) -> Self {
-        Self { client, reporter, interval_seconds, descriptions: Mutex::default() }
+    pub fn new(client: Client, reporter: Reporter, interval_seconds: f64, room: Room) -> Self {
+        Self { client, reporter, interval_seconds, room, descriptions: Mutex::default() }
     }
 
     /// Looks at a repository once and reports what changed, then that the look is complete or why it is not.
@@ -79,6 +82,10 @@ impl Host {
     async fn look(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<usize, Problem> {
         let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
+        if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
+            let limit = self.room.limit() as u64;
+            return Err(Problem::TooLarge { what: "bytes in the tags of all repositories", limit });
+        }
         self.reporter.measure(Measure::RegistryScan {
             repository: known.repository.clone(),
             seconds: finished.seconds_since(listing.started),
@@ -95,7 +102,7 @@ impl Host {
         for _ in 0..known.take_forgotten().min(DROPPED_COUNTED_MAX) {
             self.dropped("too_many_new_tags");
         }
-        known.forget_unnamed(|tag| interest.tags.contains(tag));
+        known.forget_unwanted(interest);
         let asked = self.ask_about_tags(known, interest).await;
         // What could be asked is described even if something else failed.
         self.describe_wanted(known, interest).await?;
@@ -144,33 +151,35 @@ impl Host {
             Verdict::Points { happened, first } => {
                 let Some(digest) = answer.digest else { return };
                 let basis = if first { Basis::Backfill } else { Basis::Poll };
-                let fact = Fact::TagPointsTo { repository, tag, digest: digest.clone() };
+                let fact = Fact::TagPointsTo { repository, tag, digest };
                 self.reporter.fact(happened, basis, fact).await;
-                // A registry that nobody listed is asked for content only where something uses it.
-                if in_use || self.client.named_by() == NamedBy::Operator {
-                    self.note_undescribed(known, digest, answer.answered);
-                }
             }
         }
     }
 
-    fn note_undescribed(&self, known: &mut Known, digest: Digest, at: Time) {
-        if known.described.contains(&digest) || known.undescribed.contains_key(&digest) {
+    fn note_undescribed(&self, known: &mut Known, digest: &Digest, at: Time) {
+        if known.described.contains(digest) || known.undescribed.contains_key(digest) {
             return;
         }
         if known.undescribed.len() >= UNDESCRIBED_MAX {
             self.dropped("undescribed");
             return;
         }
-        known.undescribed.insert(digest, at);
+        known.undescribed.insert(digest.clone(), at);
     }
 
-    /// Describes what is due. Only a failure of the registry itself ends the look; a bad image is put off.
+    /// Describes what is wanted and due: what a pod runs, and what a named tag points to. A tag that nobody names
+    /// costs one HEAD when it comes and nothing else, for most images that are pushed are never deployed. Only a failure of the registry itself ends the look; a bad image is put off.
     async fn describe_wanted(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
-        for digest in &interest.digests {
-            self.note_undescribed(known, digest.clone(), now());
-        }
         let started = now();
+        for digest in &interest.digests {
+            self.note_undescribed(known, digest, started);
+        }
+        let undescribed =
+            known.named_digests(&interest.tags).filter(|digest| !known.described.contains(digest));
+        for digest in undescribed.cloned().collect::<Vec<_>>() {
+            self.note_undescribed(known, &digest, started);
+        }
         let due: Vec<Digest> = known
             .undescribed
             .iter()
@@ -216,8 +225,8 @@ impl Host {
     ) -> Result<ImageDescribed, NotDescribed> {
         let cached = self.descriptions().by_digest.get(digest).cloned();
         let result = if cached.is_some() { CacheResult::Hit } else { CacheResult::Miss };
-        let caller = "sweep";
-        self.client.measure(Measure::CacheLookup { cluster: "".into(), cache: "manifest", result, caller });
+        let (cluster, caller) = (NO_CLUSTER.clone(), "sweep");
+        self.client.measure(Measure::CacheLookup { cluster, cache: "manifest", result, caller });
         // HEAD first: it is free everywhere, tells the pull limit, and a copy elsewhere is no presence here.
         if !resolve::is_present(&self.client, repository, digest).await? {
             return Err(NotDescribed::Missing);

@@ -1,7 +1,7 @@
 //! Listing the tags of a repository: page by page, each page known by its hash before it is parsed.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use reqwest::header::LINK;
 use reqwest::{Method, Url};
@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::client::{Answer, Ask, Client, same_origin};
 use super::error::Problem;
+use super::names::Names;
 use super::{link, page};
-use crate::image::{Repository, Tag};
+use crate::image::Repository;
 use crate::observation::{CacheResult, Measure, Time};
 use crate::observers::now;
 
@@ -18,15 +19,25 @@ use crate::observers::now;
 const PAGE_TAGS: usize = 1000;
 /// At most so many skipped names of one page, or tags of one look, are counted one by one.
 pub(super) const DROPPED_COUNTED_MAX: usize = 100;
+/// The label of measures that concern no cluster, made once.
+pub(super) static NO_CLUSTER: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
 
 /// One page of a listing, kept until the next.
 #[derive(Debug, Clone)]
 pub struct Page {
-    hash: [u8; 32],
-    /// Sorted, each once.
-    pub tags: Arc<[Tag]>,
+    /// Of the body; `None` where the names come from before a restart.
+    hash: Option<[u8; 32]>,
+    pub names: Names,
     /// When the page was there, on our clock.
     pub answered: Time,
+}
+
+impl Page {
+    /// What an earlier process knew to be listed.
+    #[must_use]
+    pub fn remembered(names: Names, answered: Time) -> Self {
+        Self { hash: None, names, answered }
+    }
 }
 
 /// A complete listing.
@@ -46,7 +57,13 @@ impl Listing {
     /// How many tags the pages hold; one that stands on two pages counts twice.
     #[must_use]
     pub fn tag_count(&self) -> usize {
-        self.pages.iter().map(|page| page.tags.len()).sum()
+        self.pages.iter().map(|page| page.names.len()).sum()
+    }
+
+    /// The memory that the pages take, in bytes.
+    #[must_use]
+    pub fn names_bytes(&self) -> usize {
+        self.pages.iter().map(|page| size_of::<Page>() + page.names.bytes()).sum()
     }
 }
 
@@ -103,23 +120,24 @@ fn take_page(
     answer: &Answer,
     before: &[Page],
 ) -> Result<(), Problem> {
-    let hash: [u8; 32] = Sha256::digest(&answer.body).into();
+    let hash = Some(<[u8; 32]>::from(Sha256::digest(&answer.body)));
     let known = before.get(listing.pages.len()).filter(|page| page.hash == hash);
     let result = if known.is_some() { CacheResult::Hit } else { CacheResult::Miss };
-    client.measure(Measure::CacheLookup { cluster: "".into(), cache: "tag_list", result, caller: "sweep" });
-    let tags = match known {
-        Some(page) => page.tags.clone(),
+    let cluster = NO_CLUSTER.clone();
+    client.measure(Measure::CacheLookup { cluster, cache: "tag_list", result, caller: "sweep" });
+    let names = match known {
+        Some(page) => page.names.clone(),
         None => {
             listing.unchanged = false;
-            let (tags, invalid) = page::parse(&answer.body, client.limits().tags)?;
+            let (names, invalid) = page::parse(&answer.body, client.limits().tags)?;
             listing.invalid += invalid;
             for _ in 0..invalid.min(DROPPED_COUNTED_MAX) {
                 client.measure(Measure::Dropped { source: client.source(), reason: "invalid_tag" });
             }
-            tags.into()
+            names
         }
     };
-    listing.pages.push(Page { hash, tags, answered: answer.answered });
+    listing.pages.push(Page { hash, names, answered: answer.answered });
     Ok(())
 }
 

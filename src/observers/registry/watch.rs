@@ -1,6 +1,6 @@
-//! The task of one registry host: which repositories, which is due, and one look after the other.
+//! The task of one registry host: which repositories, and one look after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use tracing::Instrument;
 use super::client::HOST_CONCURRENCY;
 use super::error::Error;
 use super::known::Known;
-use super::schedule;
+use super::plan::Plan;
+use super::resume::LastLooks;
 use super::sweep::Host;
 use crate::config;
 use crate::image::Repository;
@@ -19,25 +20,8 @@ use crate::observation::{Interests, Measure, RepositoryInterest};
 
 /// Looks under way at one host. A look waits mostly for the network; more would only queue for requests.
 const LOOKS_MAX: usize = HOST_CONCURRENCY;
-/// Repositories of one host. Beyond it the rest is left out, and counted.
-const REPOSITORIES_MAX: usize = 20_000;
-/// What is known of a repository outlives its last use by this: workloads come back.
-const KEPT_UNUSED: Duration = Duration::from_secs(3600);
 /// The longest sleep, so that a clock that jumped is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-
-/// One repository in the plan.
-struct Entry {
-    interest: RepositoryInterest,
-    /// Nobody wants it since then.
-    unused_since: Option<Instant>,
-    due: Instant,
-    last_start: Option<Instant>,
-    looks: u64,
-    failures: u32,
-    /// Away while a look is under way.
-    known: Option<Known>,
-}
 
 type Look = (Known, Result<(), Error>);
 
@@ -53,21 +37,22 @@ pub async fn watch_host(
     host: Arc<Host>,
     registry: config::Registry,
     mut interests: watch::Receiver<Arc<Interests>>,
+    last_looks: LastLooks,
 ) {
-    let interval = registry.interval.duration();
-    let mut plan: HashMap<Repository, Entry> = HashMap::new();
+    let mut plan = Plan::new(registry.interval.duration());
     let mut looks = Looks::default();
+    let literals = literals(&registry);
     let mut open = true;
     loop {
-        let wanted = wanted(&registry, &interests.borrow_and_update());
-        update(&mut plan, wanted, interval, &host);
+        let current = interests.borrow_and_update().clone();
+        update(&mut plan, &registry, &literals, &current, &last_looks, &host);
         loop {
             let wake = start_due(&mut plan, &mut looks, &host);
             tokio::select! {
                 Some(ended) = looks.tasks.join_next_with_id() => match ended {
                     Ok((id, (known, outcome))) => {
                         looks.repositories.remove(&id);
-                        finish(&mut plan, known, outcome, interval);
+                        plan.finish(known, outcome.err().map(|error| error.class()), Instant::now());
                     }
                     // A look that panicked took its memory with it: the repository starts anew.
                     Err(error) => {
@@ -77,7 +62,7 @@ pub async fn watch_host(
                             reason: "look_crashed",
                         });
                         let lost = looks.repositories.remove(&error.id());
-                        lost.into_iter().for_each(|repository| restart(&mut plan, repository));
+                        lost.into_iter().for_each(|repository| plan.restart(repository, Instant::now()));
                     }
                 },
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -97,135 +82,81 @@ pub fn wanted(
     registry: &config::Registry,
     interests: &Interests,
 ) -> BTreeMap<Repository, RepositoryInterest> {
-    let is_meant = |path: &str| {
-        registry.repositories.is_empty() || registry.repositories.iter().any(|glob| glob.matches(path))
-    };
-    let mut wanted: BTreeMap<Repository, RepositoryInterest> = interests
-        .repositories
-        .iter()
-        .filter(|(repository, _)| repository.host() == registry.host && is_meant(repository.path()))
-        .map(|(repository, interest)| (repository.clone(), interest.clone()))
-        .collect();
-    for path in registry.repositories.iter().filter_map(config::Glob::literal) {
-        if let Ok(repository) = format!("{}/{path}", registry.host).parse::<Repository>() {
-            wanted.entry(repository).or_default();
-        }
+    let used = interests.repositories.iter().filter(|(repository, _)| is_meant(registry, repository));
+    let mut wanted: BTreeMap<Repository, RepositoryInterest> =
+        used.map(|(repository, interest)| (repository.clone(), interest.clone())).collect();
+    for repository in literals(registry) {
+        wanted.entry(repository).or_default();
     }
     wanted
 }
 
+fn is_meant(registry: &config::Registry, repository: &Repository) -> bool {
+    repository.host() == registry.host
+        && (registry.repositories.is_empty()
+            || registry.repositories.iter().any(|glob| glob.matches(repository.path())))
+}
+
+/// The repositories that are written without a star.
+fn literals(registry: &config::Registry) -> HashSet<Repository> {
+    let paths = registry.repositories.iter().filter_map(config::Glob::literal);
+    paths.filter_map(|path| format!("{}/{path}", registry.host).parse().ok()).collect()
+}
+
+/// Takes over what is wanted now. What is in the plan was meant before, so its globs are not asked again.
 fn update(
-    plan: &mut HashMap<Repository, Entry>,
-    wanted: BTreeMap<Repository, RepositoryInterest>,
-    interval: Duration,
+    plan: &mut Plan,
+    registry: &config::Registry,
+    literals: &HashSet<Repository>,
+    interests: &Interests,
+    last_looks: &LastLooks,
     host: &Host,
 ) {
-    let at = Instant::now();
-    for (repository, entry) in plan.iter_mut() {
-        if !wanted.contains_key(repository) {
-            entry.unused_since.get_or_insert(at);
-        }
-    }
-    plan.retain(|_, entry| {
-        entry.known.is_none() || entry.unused_since.is_none_or(|since| at - since < KEPT_UNUSED)
-    });
+    let now = Instant::now();
+    let unused = RepositoryInterest::default();
+    plan.keep(
+        |repository| interests.repositories.contains_key(repository) || literals.contains(repository),
+        now,
+    );
+    let written = literals.iter().filter(|repository| !interests.repositories.contains_key(*repository));
+    let wanted = interests.repositories.iter().chain(written.map(|repository| (repository, &unused)));
     for (repository, interest) in wanted {
-        if plan.len() >= REPOSITORIES_MAX && !plan.contains_key(&repository) {
+        let is_known = plan.contains(repository);
+        if !is_known && !is_meant(registry, repository) {
+            continue;
+        }
+        if !is_known && plan.is_full() {
             host.client
                 .measure(Measure::Dropped { source: host.client.source(), reason: "too_many_repositories" });
             continue;
         }
-        let entry = plan.entry(repository.clone()).or_insert_with(|| Entry {
-            interest: RepositoryInterest::default(),
-            unused_since: None,
-            due: at,
-            last_start: None,
-            looks: 0,
-            failures: 0,
-            known: Some(Known::new(repository)),
+        plan.want(repository, interest, now, || match last_looks.take(repository) {
+            Some(last) => Known::resumed(last, interest),
+            None => Known::new(repository.clone()),
         });
-        // Something new to resolve, or a journey just begun: the next look comes sooner.
-        let sooner = interest.urgent && !entry.interest.urgent
-            || !interest.tags.is_subset(&entry.interest.tags)
-            || !interest.digests.is_subset(&entry.interest.digests);
-        if sooner && entry.failures == 0 {
-            let soon = schedule::wait_after_success(interval, true);
-            entry.due = entry.due.min(entry.last_start.map_or(at, |last| last + soon));
-        }
-        entry.unused_since = None;
-        entry.interest = interest;
     }
 }
 
 /// Starts what is due, the longest overdue first, and says when to come back.
-fn start_due(plan: &mut HashMap<Repository, Entry>, looks: &mut Looks, host: &Arc<Host>) -> Instant {
-    let at = Instant::now();
-    let latest = at + SLEEP_MAX;
+fn start_due(plan: &mut Plan, looks: &mut Looks, host: &Arc<Host>) -> Instant {
+    let now = Instant::now();
+    let latest = now + SLEEP_MAX;
     if let Some(until) = host.client.paused_until() {
         return until.min(latest);
     }
-    let mut waiting: Vec<(Instant, &Repository)> = plan
-        .iter()
-        .filter(|(_, entry)| entry.known.is_some() && entry.unused_since.is_none())
-        .map(|(repository, entry)| (entry.due, repository))
-        .collect();
-    waiting.sort_unstable();
-    let due: Vec<Repository> = waiting
-        .iter()
-        .take_while(|(due, _)| *due <= at)
-        .take(LOOKS_MAX.saturating_sub(looks.tasks.len()))
-        .map(|(_, repository)| (*repository).clone())
-        .collect();
-    // With all places taken the end of a look wakes us.
-    let next = waiting.get(due.len()).map_or(latest, |(due, _)| *due);
-    let next = if next <= at { latest } else { next };
-    for repository in due {
-        let Some(entry) = plan.get_mut(&repository) else { continue };
-        let Some(mut known) = entry.known.take() else { continue };
-        entry.last_start = Some(at);
-        entry.looks += 1;
-        let (host, interest) = (host.clone(), entry.interest.clone());
+    while looks.tasks.len() < LOOKS_MAX {
+        let Some((mut known, interest)) = plan.take_due(now) else { break };
+        let repository = known.repository.clone();
         let span =
             tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
-        let task = looks.tasks.spawn(
-            async move {
-                let outcome = host.sweep(&mut known, &interest).await;
-                (known, outcome)
-            }
-            .instrument(span),
-        );
+        let host = host.clone();
+        let look = async move {
+            let outcome = host.sweep(&mut known, &interest).await;
+            (known, outcome)
+        };
+        let task = looks.tasks.spawn(look.instrument(span));
         looks.repositories.insert(task.id(), repository);
     }
-    next.min(latest)
-}
-
-fn finish(
-    plan: &mut HashMap<Repository, Entry>,
-    known: Known,
-    outcome: Result<(), Error>,
-    interval: Duration,
-) {
-    let Some(entry) = plan.get_mut(&known.repository) else { return };
-    let urgent = entry.interest.urgent;
-    let wait = match outcome {
-        Ok(()) => {
-            entry.failures = 0;
-            schedule::wait_after_success(interval, urgent)
-        }
-        Err(error) => {
-            entry.failures = entry.failures.saturating_add(1);
-            schedule::wait_after_failure(interval, urgent, error.class(), entry.failures)
-        }
-    };
-    let start = entry.last_start.unwrap_or_else(Instant::now);
-    entry.due = start + schedule::jittered(wait, &known.repository, entry.looks);
-    entry.known = Some(known);
-}
-
-/// Gives a repository whose look crashed a new, empty memory, and a pause.
-fn restart(plan: &mut HashMap<Repository, Entry>, repository: Repository) {
-    let Some(entry) = plan.get_mut(&repository) else { return };
-    entry.failures = entry.failures.saturating_add(1);
-    entry.due = Instant::now() + SLEEP_MAX;
-    entry.known = Some(Known::new(repository));
+    // With all places taken the end of a look wakes us.
+    plan.next_due().filter(|due| *due > now).unwrap_or(latest).min(latest)
 }

@@ -14,7 +14,7 @@ use crate::tracker::workload::WorkloadState;
 #[derive(Serialize)]
 struct ClusterOut<'a> {
     name: &'a Option<Arc<str>>,
-    workloads: &'a BTreeMap<ObjectKey, WorkloadState>,
+    workloads: BTreeMap<&'a ObjectKey, &'a WorkloadState>,
     orphans: &'a BTreeMap<Arc<str>, Waiting>,
     awaited: &'a BTreeMap<Arc<str>, Arc<str>>,
     config_maps: &'a ConfigMaps,
@@ -26,7 +26,7 @@ struct ClusterOut<'a> {
 #[derive(Deserialize)]
 struct ClusterIn {
     name: Option<Arc<str>>,
-    workloads: BTreeMap<ObjectKey, WorkloadState>,
+    workloads: HashMap<ObjectKey, WorkloadState>,
     orphans: BTreeMap<Arc<str>, Waiting>,
     awaited: BTreeMap<Arc<str>, Arc<str>>,
     config_maps: ConfigMaps,
@@ -38,7 +38,7 @@ impl Serialize for ClusterState {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let out = ClusterOut {
             name: &self.name,
-            workloads: &self.workloads,
+            workloads: self.workloads.iter().collect(),
             orphans: &self.orphans,
             awaited: &self.awaited,
             config_maps: &self.config_maps,
@@ -86,7 +86,7 @@ fn surplus<'a>(
 }
 
 fn owners(
-    workloads: &BTreeMap<ObjectKey, WorkloadState>,
+    workloads: &HashMap<ObjectKey, WorkloadState>,
 ) -> impl Iterator<Item = (&Arc<str>, &ObjectKey)> + Clone {
     workloads.iter().flat_map(|(key, state)| {
         let uids = std::iter::once(&state.now.uid).chain(state.revisions.keys()).chain(state.jobs.keys());
@@ -95,7 +95,7 @@ fn owners(
 }
 
 fn pods(
-    workloads: &BTreeMap<ObjectKey, WorkloadState>,
+    workloads: &HashMap<ObjectKey, WorkloadState>,
 ) -> impl Iterator<Item = (&Arc<str>, &ObjectKey)> + Clone {
     workloads.iter().flat_map(|(key, state)| state.pods.keys().map(move |uid| (uid, key)))
 }

@@ -29,7 +29,7 @@ impl Tracker {
     /// The bytes are damaged or of another version. The observations must be replayed instead.
     pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
         let mut tracker: Self = open(MAGIC, FORMAT, bytes)?;
-        tracker.registries.ready();
+        tracker.reindex();
         Ok(tracker)
     }
 }

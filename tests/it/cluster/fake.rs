@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub cuts: Vec<usize>,
     /// Continue tokens that answer 410, once each.
     pub expired_tokens: BTreeSet<String>,
+    /// Pieces of watches that were taken by whoever reads them.
+    pub pieces_taken: Arc<AtomicUsize>,
     /// Every request, as path and query.
     pub requests: Vec<String>,
     version: u64,
@@ -60,6 +63,7 @@ impl Fake {
             page_items: usize::MAX,
             cuts: Vec::new(),
             expired_tokens: BTreeSet::new(),
+            pieces_taken: Arc::default(),
             requests: Vec::new(),
             version: 100,
             compacted: 0,
@@ -98,6 +102,13 @@ impl Cluster {
         let kind = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
         self.write(kind, &key.0, &object);
         self.objects.insert(key, object);
+    }
+
+    /// Makes or replaces any object.
+    pub fn put(&mut self, resource: &str, name: &str, object: Value) {
+        self.version += 1;
+        self.write("ADDED", resource, &object);
+        self.objects.insert((resource.to_owned(), name.to_owned()), object);
     }
 
     pub fn delete(&mut self, name: &str) {
@@ -189,7 +200,11 @@ impl Cluster {
         }
         self.watches.push((resource.to_owned(), to));
         let cut = if resource == "deployments" { self.cuts.pop() } else { None };
-        Body::from_stream(cut_after(cut.unwrap_or(usize::MAX), from)).into_response()
+        let taken = self.pieces_taken.clone();
+        let counted = cut_after(cut.unwrap_or(usize::MAX), from).inspect(move |_| {
+            taken.fetch_add(1, Ordering::Relaxed);
+        });
+        Body::from_stream(counted).into_response()
     }
 }
 

@@ -116,6 +116,18 @@ fn a_message_soon_after_another_may_be_older_than_that_one_came() {
 }
 
 #[test]
+fn what_a_reader_that_is_behind_reads_may_have_waited() {
+    let mut stream = watching();
+    hear(&mut stream, 12_000, &line("MODIFIED", &pod("a", 6, "y")));
+    stream.behind(1_500);
+    let said = hear(&mut stream, 12_060, &line("MODIFIED", &pod("a", 7, "z")));
+    assert_eq!(changes(&said), [(10_310, 12_060, Basis::Watch)]);
+    stream.behind(0);
+    let said = hear(&mut stream, 13_000, &line("MODIFIED", &pod("a", 8, "y")));
+    assert_eq!(changes(&said), [(12_060, 13_000, Basis::Watch)]);
+}
+
+#[test]
 fn a_cut_inside_a_burst_leaves_the_rest_of_it_as_old_as_its_start() {
     let mut stream = watching();
     hear(&mut stream, 70_000, &line("MODIFIED", &pod("a", 6, "y")));
@@ -289,7 +301,7 @@ fn lines_survive_any_cut_and_one_that_is_too_long_is_left_out() {
         let mut lines = Lines::default();
         let mut found = Vec::new();
         for piece in text.as_bytes().chunks(size) {
-            lines.push(piece);
+            lines.push(bytes::Bytes::copy_from_slice(piece));
             while let Some(line) = lines.next_line() {
                 found.push(line);
             }
@@ -301,7 +313,7 @@ fn lines_survive_any_cut_and_one_that_is_too_long_is_left_out() {
     let mut found = Vec::new();
     let long = vec![b'x'; LINE_BYTES_MAX / 2 + 1];
     for piece in [b"a\n", &long[..], &long[..], &long[..], b"\nb\n"] {
-        lines.push(piece);
+        lines.push(bytes::Bytes::copy_from_slice(piece));
         while let Some(line) = lines.next_line() {
             found.push(line);
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use knotmeter::config;
-use knotmeter::observation::{Basis, Fact, LookFailure, Observation, Scope, SourceId, SourceKind, Subject};
+use knotmeter::observation::{
+    Basis, Fact, LookFailure, Measure, Observation, Scope, SourceId, SourceKind, Subject,
+};
 use knotmeter::observers::cluster::{Access, Error, Pace, Resource, check_with, connect, rbac, run_at};
 use knotmeter::observers::{Report, Reporter};
 use tokio::sync::mpsc;
@@ -24,6 +26,7 @@ pub struct Observer {
     task: JoinHandle<()>,
     reports: mpsc::Receiver<Report>,
     pub heard: Vec<Observation>,
+    pub measures: Vec<Measure>,
 }
 
 impl Drop for Observer {
@@ -39,7 +42,7 @@ impl Observer {
         let task = tokio::spawn(async move {
             run_at(pace, config(), client, reporter).await;
         });
-        Self { task, reports, heard: Vec::new() }
+        Self { task, reports, heard: Vec::new(), measures: Vec::new() }
     }
 
     /// Waits for an observation like this, and returns it.
@@ -47,10 +50,14 @@ impl Observer {
         let found = async {
             loop {
                 let Some(report) = self.reports.recv().await else { panic!("the observer ended") };
-                let Report::Observation(observation) = report else { continue };
-                self.heard.push((*observation).clone());
-                if like(&observation) {
-                    return *observation;
+                match report {
+                    Report::Measure(measure) => self.measures.push(measure),
+                    Report::Observation(observation) => {
+                        self.heard.push((*observation).clone());
+                        if like(&observation) {
+                            return *observation;
+                        }
+                    }
                 }
             }
         };
@@ -83,7 +90,7 @@ fn image_of(observation: &Observation) -> Option<&str> {
     }
 }
 
-fn hurried() -> Pace {
+pub fn hurried() -> Pace {
     Pace { backoff_min: Duration::from_millis(1), ..Pace::default() }
 }
 

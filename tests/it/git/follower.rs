@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use knotmeter::config::{Git, GitPath, Seconds};
 use knotmeter::observation::{
-    Basis, Fact, GitReference, Measure, Observation, Scope, SourceId, SourceKind, Subject, TreeNames,
+    Basis, Fact, GitReference, LastTree, Measure, Observation, Scope, SourceId, SourceKind, Subject,
+    TreeNames,
 };
 use knotmeter::observers::git::Poller;
 use knotmeter::observers::{REPORT_QUEUE_SIZE, Report, Reporter};
@@ -32,6 +33,7 @@ pub struct Follower {
     reports: mpsc::Receiver<Report>,
     pub measures: Vec<Measure>,
     cache: tempfile::TempDir,
+    reporter: Reporter,
 }
 
 impl Follower {
@@ -41,7 +43,22 @@ impl Follower {
         let (to, reports) = mpsc::channel(REPORT_QUEUE_SIZE);
         let cache = tempfile::tempdir().unwrap();
         let reporter = Reporter::new(SourceId::new(SourceKind::Git, "deploy"), 1, to);
-        Self { poller: Poller::new(config, cache.path(), reporter), reports, measures: Vec::new(), cache }
+        let poller = Poller::new(config, cache.path(), reporter.clone());
+        Self { poller, reports, measures: Vec::new(), cache, reporter }
+    }
+
+    /// A new process with the copies of this one, which tells what it is to know of before.
+    pub fn restart(self, config: Git, last_trees: Vec<LastTree>) -> Self {
+        let next = Self::new(config.clone());
+        let poller = Poller::new(config, self.cache.path(), next.reporter.clone()).resuming(last_trees);
+        Self { poller, cache: self.cache, ..next }
+    }
+
+    /// Nothing is left of the copies.
+    pub fn lose_copies(&self) {
+        for entry in std::fs::read_dir(self.cache.path()).unwrap() {
+            std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+        }
     }
 
     /// The copy's directory is made anew after so many fetches.

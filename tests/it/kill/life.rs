@@ -52,7 +52,8 @@ impl Lives {
         let mut lives = Self { at, folder, port, random, said: Said::default(), child: None };
         lives.live();
         let page = lives.page();
-        until("every source is up", async || crate::e2e::world::sources_up(&page, 4).await.then_some(())).await;
+        until("every source is up", async || crate::e2e::world::sources_up(&page, 4).await.then_some(()))
+            .await;
         lives
     }
 
@@ -152,7 +153,8 @@ impl Lives {
         let name = self.name();
         assert!(total >= self.said.total, "{name}: journeys_total fell from {} to {total}", self.said.total);
         self.said.total = total;
-        let settled = journeys["journeys"].as_array().unwrap().iter().filter(|journey| journey["settled"] == true);
+        let settled =
+            journeys["journeys"].as_array().unwrap().iter().filter(|journey| journey["settled"] == true);
         let now: std::collections::BTreeMap<String, Value> =
             settled.map(|journey| (journey["id"].as_str().unwrap().to_owned(), journey.clone())).collect();
         for (id, known) in &self.said.settled {

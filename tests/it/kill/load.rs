@@ -113,7 +113,8 @@ impl Load {
         // The one error that is expected: a dropped deploy had committed it.
         let committed = self.world.commit(&file, &manifest, &format!("run {image}")).await;
         let what = format!("{image} is live (its commit: {committed:?})");
-        let live = |happened: &Happened| matches!(happened, Happened::Live { image: live, .. } if *live == image);
+        let live =
+            |happened: &Happened| matches!(happened, Happened::Live { image: live, .. } if *live == image);
         until(&what, async || self.world.truth().iter().any(|entry| live(&entry.what)).then_some(())).await;
     }
 
@@ -126,9 +127,7 @@ impl Load {
             "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]},
         });
         let config = config.to_string().into_bytes();
-        let part = |media_type: &str, bytes: &[u8]| {
-            json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()})
-        };
+        let part = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()});
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
             "config": part(CONFIG_TYPE, &config), "layers": [part(LAYER_TYPE, &layer)],

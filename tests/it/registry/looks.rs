@@ -48,7 +48,7 @@ async fn tags_of_the_first_look_are_listed_and_not_resolved() {
 }
 
 #[tokio::test]
-async fn a_new_tag_is_resolved_between_two_looks_and_described() {
+async fn a_new_tag_is_resolved_between_two_looks_and_described_when_it_is_named() {
     let mut content = Content::default();
     content.tag_image("1.0.0", "2026-01-01T00:00:00Z");
     let (fake, content) = changing(content).await;
@@ -66,10 +66,17 @@ async fn a_new_tag_is_resolved_between_two_looks_and_described() {
     });
     assert!(seen.happened.not_before >= look_started.unwrap(), "{:?}", seen.happened);
     assert!(seen.happened.not_after >= before && seen.happened.is_bounded(), "{:?}", seen.happened);
+    for _ in 0..2 {
+        watching.look_completed().await;
+    }
+    assert_eq!(fake.count("/manifests/"), 1, "one HEAD, and nothing more while nobody names it");
+    let interests = interest(&format!("{}/shop/web", fake.host), false, &["1.0.1"], &[]);
+    watching.interests.send(Arc::new(interests)).unwrap();
     let image = watching.described(&digest).await;
     assert_eq!((image.nodes.len(), image.nodes[0].role), (1, NodeRole::Config));
     assert_eq!(image.nodes[0].digest, config);
     watching.look_completed().await;
+    assert_eq!(fake.count("/manifests/1.0.1"), 1, "its digest is known");
     assert_eq!(fake.count("/manifests/1.0.0"), 0);
     let accept = fake.asked().into_iter().find_map(|one| one.accept.filter(|_| one.target.contains("1.0.1")));
     assert_eq!(accept.unwrap().matches("application/vnd.").count(), 4);

@@ -103,7 +103,7 @@ fn only_tags_are_read_of_a_page_and_what_is_no_tag_is_counted() {
         (r#"{"tags":["ok",".bad","",null,1,-1,1.5,true,["x"],{"y":1},"a b","\u0061"]}"#, vec!["a", "ok"], 10),
     ] {
         let (tags, skipped) = page::parse(body.as_bytes(), 100).unwrap();
-        let tags: Vec<&str> = tags.iter().map(|tag| tag.as_str()).collect();
+        let tags: Vec<&str> = tags.iter().collect();
         assert_eq!((tags, skipped), (expected, invalid), "{body}");
     }
 }
@@ -117,7 +117,8 @@ fn a_page_that_is_no_page_is_refused_without_quoting_it() {
         assert!(error.contains("not the JSON it should be") && !error.contains("secret"), "{body}: {error}");
     }
     let nested = format!(r#"{{"x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(page::parse(nested.as_bytes(), 100).unwrap(), (vec![], 0), "depth costs no stack");
+    let (tags, skipped) = page::parse(nested.as_bytes(), 100).unwrap();
+    assert!(tags.is_empty() && skipped == 0, "depth costs no stack");
     let many = format!(r#"{{"tags":[{}]}}"#, vec![r#""a""#; 101].join(","));
     let error = page::parse(many.as_bytes(), 100).unwrap_err().to_string();
     assert!(error.contains("more tags than the limit of 100"), "{error}");

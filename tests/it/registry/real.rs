@@ -213,6 +213,8 @@ async fn pushes_moves_and_deletions_are_seen_as_they_happen() {
     let (digest, seen) = watching.points("1.1.0").await;
     assert_eq!((&digest, seen.basis), (&digest_of(&several), Basis::Poll));
     assert!(seen.happened.not_before <= after && seen.happened.not_after >= before, "{:?}", seen.happened);
+    let interests = interest(&name, true, &["latest", "1.1.0"], &[digest_of(&one)]);
+    watching.interests.send(Arc::new(interests)).unwrap();
     let image = watching.described(&digest).await;
     assert_eq!(image.nodes.iter().map(|node| node.digest.clone()).collect::<Vec<_>>(), nodes);
     let platforms: Vec<_> = image.nodes.iter().map(|node| (node.role, node.platform.as_deref())).collect();

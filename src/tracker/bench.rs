@@ -1,0 +1,39 @@
+//! What judging needs besides the book of a destination.
+
+use std::sync::Arc;
+
+use super::source::{ScopeId, Sources};
+use super::workload::WorkloadState;
+use crate::observation::{Rules, Time};
+
+/// What judging needs besides the book.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    pub now: Time,
+    pub rules: &'a Rules,
+    pub sources: &'a Sources,
+    pub workload: Option<&'a WorkloadState>,
+    pub needs: &'a Needs,
+}
+
+/// The scopes that decide about a destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Of the destination's cluster.
+    pub cluster: Vec<ScopeId>,
+    /// Branches that set its environment.
+    pub git: Arc<[ScopeId]>,
+    /// The repository it pulls from.
+    pub registry: Vec<ScopeId>,
+    /// ConfigMaps of its cluster.
+    pub config_maps: ScopeId,
+}
+
+impl Needs {
+    /// Whether a scope is among them.
+    #[must_use]
+    pub fn contain(&self, key: ScopeId) -> bool {
+        let mut keys = self.cluster.iter().chain(&*self.git).chain(&self.registry);
+        keys.any(|needed| *needed == key) || self.config_maps == key
+    }
+}

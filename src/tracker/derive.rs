@@ -1,0 +1,263 @@
+//! Deriving the journeys of one workload anew, from everything that was said of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bench::Bench;
+use super::correlate::{ImageKey, SeenAt, image_key};
+use super::destination::{DestinationKey, describe, environment, promotion_rank};
+use super::journey::{Destination, Outcome};
+use super::ledger::Ledger;
+use super::legs::{Desires, Inputs};
+use super::{Event, Place, Tracker, correlate, git, leg, legs, revisions, workload};
+use crate::image::{Digest, ImageRef, Repository};
+use crate::observation::{ClusterUid, Interval, ObjectKey, Time};
+
+/// Rounds of deriving after one fact. Each round can only tell others that an image became live earlier, so two
+/// or three are enough; the bound is against a mistake.
+const ROUNDS_MAX: usize = 8;
+
+impl Tracker {
+    pub(super) fn derive_dirty(&mut self, events: &mut Vec<Event>) {
+        for _ in 0..ROUNDS_MAX {
+            let dirty = std::mem::take(&mut self.dirty);
+            if dirty.is_empty() {
+                break;
+            }
+            for place in dirty {
+                self.derive(&place, events);
+            }
+        }
+    }
+
+    /// Derives the journeys of every container of one workload.
+    fn derive(&mut self, place: &Place, events: &mut Vec<Event>) {
+        let (cluster_uid, object) = place;
+        let Some(cluster) = self.clusters.get_mut(cluster_uid) else { return };
+        cluster.refresh(object, self.rules.live_when);
+        let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
+        let Some(workload) = cluster.workloads.get_mut(object) else { return };
+        if std::mem::take(&mut workload.news.ran) {
+            self.index.note_running(place, workload);
+        }
+        let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
+            return;
+        };
+        let mut containers: BTreeSet<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
+        let first = workload.now.containers.first().map(|c| c.name.clone());
+        let start =
+            DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container: "".into() };
+        let booked = self.ledgers.range(start..).map(|(key, _)| key);
+        let booked = booked.take_while(|key| key.cluster == *cluster_uid && key.workload == *object);
+        containers.extend(booked.map(|key| key.container.clone()));
+        if workload.now.ignore {
+            let keys: Vec<DestinationKey> = containers
+                .into_iter()
+                .map(|container| DestinationKey {
+                    cluster: cluster_uid.clone(),
+                    workload: object.clone(),
+                    container,
+                })
+                .collect();
+            keys.iter().for_each(|key| self.let_go(key));
+            return;
+        }
+        let mut derived = Vec::new();
+        for container in containers {
+            let key = DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container };
+            let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
+            let inputs = self.inputs(workload, &key, &destination);
+            let desires = legs::fold(&inputs);
+            let settled = self.ledgers.get(&key).map(Ledger::settled_causes).unwrap_or_default();
+            let mut drafts =
+                correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen, &settled);
+            let revisions = revisions::fold(&inputs);
+            correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
+            let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
+            let mut status = Standing::of(&desires, &inputs);
+            let at_start = revisions.iter().rev().filter(|leg| leg.at_start);
+            status.config_written = at_start.filter_map(|leg| Some(leg.written?.interval)).next();
+            let restarts = if Some(&key.container) == first.as_ref() {
+                // A template that a revision's commit changed is no mere restart.
+                let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
+                let restarts = desires.restarts.iter().filter(|at| !revised(at));
+                restarts.map(|at| workload.versions[*at].generation).collect()
+            } else {
+                Vec::new()
+            };
+            // What is desired and not applied yet: text in git may name it.
+            let pending = desires.legs.iter().filter(|leg| leg.version.is_none());
+            let pending: Vec<Repository> = pending.map(|leg| leg.image.repository.clone()).collect();
+            derived.push((key, destination, drafts, seen, status, restarts, pending));
+        }
+        let oldest = workload.versions.first().map_or(i64::MIN, |version| version.generation);
+        for (key, destination, drafts, seen, status, restarts, pending) in derived {
+            for repository in pending {
+                self.users.entry(repository).or_default().insert(place.clone());
+            }
+            if !self.ledgers.contains_key(&key) {
+                self.ledgers.insert(key.clone(), Ledger::new(destination.clone()));
+            }
+            self.note_seen(&key, &seen);
+            let needs = self.needs(&key, &destination.environment);
+            let Some(ledger) = self.ledgers.get_mut(&key) else { continue };
+            if ledger.needs != needs {
+                ledger.needs = needs;
+            }
+            ledger.destination = destination;
+            (ledger.behind_since, ledger.live) = (status.behind_since, status.live);
+            (ledger.config_written, ledger.overridden_since) =
+                (status.config_written, status.overridden_since);
+            let settle = (self.rules.settle.min * 1000.0) as i64;
+            // What was told is remembered as long as it could be told again.
+            ledger.restarts.retain(|generation, due| {
+                restarts.contains(generation) || (due.is_none() && *generation >= oldest)
+            });
+            for generation in restarts {
+                ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
+            }
+            let needs = ledger.needs.clone();
+            let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+            let bench =
+                Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+            ledger.take(drafts, &bench);
+            self.judge(&key, events);
+        }
+    }
+
+    /// Nobody wants to hear of this destination any more: what is under way there is dropped, uncounted.
+    fn let_go(&mut self, key: &DestinationKey) {
+        self.active.remove(key);
+        self.index.let_go(key);
+        if let Some(ledger) = self.ledgers.get_mut(key) {
+            ledger.entries.retain(|entry| entry.journey.settled);
+            ledger.behind_since = None;
+        }
+    }
+
+    fn inputs<'a>(
+        &'a self,
+        workload: &'a workload::WorkloadState,
+        key: &'a DestinationKey,
+        destination: &Destination,
+    ) -> Inputs<'a> {
+        let image = workload.versions.last().and_then(|version| version.image(&key.container));
+        let (changes, elsewhere) = self.trees.of(workload, key, image.as_ref(), &destination.environment);
+        let repositories: BTreeSet<&Repository> = workload
+            .versions
+            .iter()
+            .filter_map(|version| Some(&version.read(&key.container)?.repository))
+            .collect();
+        let selections = self.registries.selections(&repositories, &destination.environment);
+        // Only a text without an object asks for it.
+        let asked = changes.iter().any(|change| matches!(change.slot, git::Slot::Text { .. }));
+        let alone =
+            asked && image.as_ref().is_none_or(|image| self.is_alone(&image.repository, key, destination));
+        Inputs {
+            workload,
+            container: &key.container,
+            registries: &self.registries,
+            changes,
+            elsewhere,
+            selections,
+            alone,
+            config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
+        }
+    }
+
+    /// No other destination of the environment uses the repository.
+    fn is_alone(&self, repository: &Repository, key: &DestinationKey, destination: &Destination) -> bool {
+        let same = |(cluster, object): &Place| {
+            (cluster, object) != (&key.cluster, &key.workload)
+                && self.environment_of(cluster, object).as_deref() == Some(&*destination.environment)
+        };
+        !self.users.get(repository).is_some_and(|users| users.iter().any(same))
+    }
+
+    fn environment_of(&self, cluster: &ClusterUid, object: &ObjectKey) -> Option<Arc<str>> {
+        let state = self.clusters.get(cluster)?;
+        let workload = state.workloads.get(object).filter(|workload| workload.removed.is_none())?;
+        let name = state.name.as_ref().unwrap_or(cluster);
+        Some(environment(name, &workload.now, &self.rules))
+    }
+
+    /// Remembers when this destination desired and ran what; others whose open journeys care are derived again.
+    fn note_seen(&mut self, key: &DestinationKey, seen: &BTreeMap<ImageKey, SeenAt>) {
+        for (image, at) in seen {
+            let known = self.seen.get_mut(image).and_then(|by| by.get_mut(key));
+            match known {
+                Some(known) if *known == *at => continue,
+                Some(known) => *known = *at,
+                None => self.remember_seen(key, image, *at, seen),
+            }
+            let by = self.seen.get(image).into_iter().flat_map(|by| by.keys());
+            for other in by.filter(|other| *other != key && self.active.contains(*other)) {
+                self.dirty.insert((other.cluster.clone(), other.workload.clone()));
+            }
+        }
+    }
+}
+
+fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTreeMap<ImageKey, SeenAt> {
+    let mut seen = BTreeMap::new();
+    for leg in &desires.legs {
+        let live = leg.completion(inputs).map(|complete| complete.learned);
+        let now = SeenAt {
+            desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
+            live: if leg.baseline { leg.ran_at_start(inputs).then_some(Time::MIN) } else { live },
+            rank,
+        };
+        seen.entry(image_key(leg))
+            .and_modify(|known: &mut SeenAt| {
+                known.desired = known.desired.min(now.desired);
+                known.live = match (known.live, now.live) {
+                    (Some(known), Some(now)) => Some(known.min(now)),
+                    (known, now) => known.or(now),
+                };
+            })
+            .or_insert(now);
+    }
+    seen
+}
+
+/// What runs, and since when something newer is wanted.
+struct Standing {
+    behind_since: Option<Time>,
+    live: Option<(ImageRef, Option<Digest>, Time)>,
+    config_written: Option<Interval>,
+    overridden_since: Option<Time>,
+}
+
+impl Standing {
+    fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
+        let live_at = |leg: &leg::Leg| match (leg.live(inputs), leg.baseline) {
+            (Some(live), false) => Some(live.interval.not_after),
+            (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
+            (None, false) => None,
+        };
+        let runs = desires
+            .legs
+            .iter()
+            .enumerate()
+            .filter_map(|(at, leg)| Some((leg.version?, live_at(leg)?, at)))
+            .max();
+        let live = runs.map(|(_, at, index)| {
+            let leg = &desires.legs[index];
+            (leg.image.clone(), leg.digest.clone(), at)
+        });
+        let mut behind_since = None;
+        let mut next = desires.current;
+        while let Some(at) = next {
+            let leg = &desires.legs[at];
+            let continues =
+                at == desires.current.unwrap_or(at) || matches!(leg.ended, Some((Outcome::Superseded, _)));
+            if live_at(leg).is_some() || !continues {
+                break;
+            }
+            behind_since = Some(leg.opened.not_after);
+            next = leg.previous;
+        }
+        let overridden_since = desires.overridden_since(inputs);
+        Self { behind_since, live, config_written: None, overridden_since }
+    }
+}

@@ -1,0 +1,147 @@
+//! What follows from the rest of the state, kept so that no fact has to look through all of it. It is never stored:
+//! [`Tracker::reindex`] makes it anew.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::bench::Bench;
+use super::destination::DestinationKey;
+use super::event::{Deadline, Wait};
+use super::ledger::Ledger;
+use super::source::ScopeId;
+use super::workload::WorkloadState;
+use super::{Place, Tracker};
+use crate::image::Digest;
+use crate::observation::Time;
+
+/// See the file's front line.
+#[derive(Debug, Default)]
+pub struct Index {
+    pub deadlines: Deadlines,
+    /// Destinations that are judged again before the fact under way is done.
+    pub waiting: BTreeSet<DestinationKey>,
+    /// With an open journey for which held time runs.
+    pub held: BTreeSet<DestinationKey>,
+    /// With a journey that is stuck.
+    pub stuck: BTreeSet<DestinationKey>,
+    /// Workloads by their name alone.
+    pub names: BTreeMap<Arc<str>, BTreeSet<Place>>,
+    /// Workloads one of whose pods ran a digest under a template that is remembered.
+    pub running: HashMap<Digest, BTreeSet<Place>>,
+    /// Branches that set an environment.
+    pub branches: HashMap<Arc<str>, Arc<[ScopeId]>>,
+}
+
+/// When each destination must be judged again.
+#[derive(Debug, Default)]
+pub struct Deadlines {
+    at: BTreeSet<(Time, Wait, DestinationKey)>,
+    of: HashMap<DestinationKey, (Time, Wait)>,
+}
+
+impl Deadlines {
+    /// The first of all.
+    #[must_use]
+    pub fn first(&self) -> Option<Deadline> {
+        self.at.first().map(|(at, why, _)| Deadline { at: *at, why: *why })
+    }
+
+    /// Whose time has come.
+    #[must_use]
+    pub fn due(&self, now: Time) -> BTreeSet<DestinationKey> {
+        self.at.iter().take_while(|(at, ..)| *at <= now).map(|(.., key)| key.clone()).collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    fn set(&mut self, key: &DestinationKey, next: Option<(Time, Wait)>) {
+        let before = self.of.get(key).copied();
+        if before == next {
+            return;
+        }
+        if let Some((at, why)) = before {
+            self.at.remove(&(at, why, key.clone()));
+        }
+        match next {
+            Some((at, why)) => {
+                self.at.insert((at, why, key.clone()));
+                self.of.insert(key.clone(), (at, why));
+            }
+            None => drop(self.of.remove(key)),
+        }
+    }
+}
+
+impl Index {
+    /// A destination was judged.
+    pub fn plan(&mut self, key: &DestinationKey, ledger: &Ledger, bench: &Bench<'_>) {
+        self.deadlines.set(key, ledger.next(bench));
+        mark(&mut self.held, key, ledger.is_held(bench));
+        mark(&mut self.stuck, key, ledger.is_stuck());
+    }
+
+    /// A destination is not judged any more.
+    pub fn let_go(&mut self, key: &DestinationKey) {
+        self.deadlines.set(key, None);
+        mark(&mut self.held, key, false);
+        mark(&mut self.stuck, key, false);
+    }
+
+    /// What ran under the versions of a workload.
+    pub fn note_running(&mut self, place: &Place, workload: &WorkloadState) {
+        for version in &workload.versions {
+            let firsts = version.started.values().chain(version.ready.values()).flatten();
+            let ran = firsts.filter_map(|first| first.digest.as_ref());
+            let complete = version.completes.iter().flat_map(|complete| complete.digests.values().flatten());
+            for digest in ran.chain(complete.flatten()) {
+                match self.running.get_mut(digest) {
+                    Some(places) if places.contains(place) => {}
+                    Some(places) => drop(places.insert(place.clone())),
+                    None => drop(self.running.insert(digest.clone(), BTreeSet::from([place.clone()]))),
+                }
+            }
+        }
+    }
+}
+
+fn mark(set: &mut BTreeSet<DestinationKey>, key: &DestinationKey, is_in: bool) {
+    match (is_in, set.contains(key)) {
+        (true, false) => drop(set.insert(key.clone())),
+        (false, true) => drop(set.remove(key)),
+        (true, true) | (false, false) => {}
+    }
+}
+
+impl Tracker {
+    /// Makes everything anew that follows from the rest, for a state that was stored without it.
+    pub fn reindex(&mut self) {
+        self.index = Index::default();
+        self.registries.ready();
+        self.trees.index(&self.rules.paths);
+        for (uid, cluster) in &mut self.clusters {
+            for (key, state) in &mut cluster.workloads {
+                state.versions.iter_mut().for_each(super::workload::Version::read_images);
+                let place = (uid.clone(), key.clone());
+                self.index.note_running(&place, state);
+                self.index.names.entry(key.name.clone()).or_default().insert(place);
+            }
+        }
+        let booked =
+            self.ledgers.iter().map(|(key, ledger)| (key.clone(), ledger.destination.environment.clone()));
+        for (key, environment) in booked.collect::<Vec<_>>() {
+            let needs = self.needs(&key, &environment);
+            let Some(ledger) = self.ledgers.get_mut(&key) else { continue };
+            ledger.needs = needs.clone();
+            let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+            let bench =
+                Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+            if self.active.contains(&key) {
+                self.index.plan(&key, ledger, &bench);
+            }
+        }
+    }
+}

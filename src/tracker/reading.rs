@@ -1,0 +1,192 @@
+//! Reading a workload's pods, Jobs and status: what started first, what was ready first, when a rollout was complete.
+
+use std::sync::Arc;
+
+use super::evidence::{merge, own_time};
+use super::rollout;
+use super::stage::Evidence;
+use super::tally::Tally;
+use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState, template_of};
+use crate::image::Digest;
+use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, WorkloadKind};
+
+/// Times that one template became complete with other digests.
+const COMPLETES_MAX: usize = 8;
+
+impl WorkloadState {
+    /// Reads starts, readiness and completion off the pods and the status. True if a version changed by it.
+    pub fn refresh(&mut self, live_when: LiveWhen) -> bool {
+        if self.now.key.kind == WorkloadKind::CronJob {
+            return self.refresh_jobs();
+        }
+        let mut changed = false;
+        let unread = std::mem::take(&mut self.news.pods);
+        let tally = match self.news.tally.take().filter(|tally| tally.template == self.now.template) {
+            Some(tally) => {
+                for state in unread.iter().filter_map(|uid| self.pods.get(uid)) {
+                    if let Some(template) = template_of(&self.revisions, &self.now.uid, &state.pod) {
+                        changed |= read_pod(&mut self.versions, template, state);
+                    }
+                }
+                tally
+            }
+            None => {
+                let mut tally = Tally::new(self.now.template);
+                for state in self.pods.values() {
+                    let template = template_of(&self.revisions, &self.now.uid, &state.pod);
+                    tally.add(state, template);
+                    if let Some(template) = template {
+                        changed |= read_pod(&mut self.versions, template, state);
+                    }
+                }
+                tally
+            }
+        };
+        changed |= self.read_completion(&tally, live_when);
+        self.news.tally = Some(tally);
+        changed
+    }
+
+    fn read_completion(&mut self, tally: &Tally, live_when: LiveWhen) -> bool {
+        let Some(at) = rollout::complete(&self.now, tally.ready, live_when, self.learned) else {
+            return false;
+        };
+        let Some(version) = self.versions.last() else { return false };
+        let known = version.completes.last().is_some_and(|last| tally.ran(&last.digests));
+        if known || version.completes.len() >= COMPLETES_MAX {
+            return false;
+        }
+        let learned = self
+            .pods
+            .values()
+            .filter(|state| counts(state) && self.template_of(&state.pod) == Some(self.now.template))
+            .filter(|state| state.pod.ready.is_some())
+            .map(|state| state.learned)
+            .fold(self.learned, |last, next| if next.not_after > last.not_after { next } else { last });
+        let receipt = Evidence { interval: learned, basis: Basis::Watch };
+        // The condition's own time is of the first completion; later ones have only our receipt.
+        let own = at.basis == Basis::Condition
+            && version.completes.is_empty()
+            && at.interval.not_after >= version.changed.interval.not_before;
+        let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
+        let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
+        if let Some(version) = self.versions.last_mut() {
+            version.conflicts += u32::from(conflict);
+            version.completes.push(Complete { at, learned: learned.not_after, digests: tally.digests() });
+        }
+        true
+    }
+
+    /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
+    /// succeeded ran one, even if we never saw its pod.
+    fn refresh_jobs(&mut self) -> bool {
+        self.news.pods.clear();
+        let mut changed = false;
+        for (job, learned) in self.jobs.values() {
+            let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
+                continue;
+            };
+            let pods = self.pods.values().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
+            let mut started = false;
+            for state in pods {
+                for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {
+                    let Some(at) = container.started else { continue };
+                    let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
+                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+                    let fresh = note_first(&mut version.started, &container.name, &digest, at);
+                    version.conflicts += u32::from(conflict && fresh);
+                    (started, changed) = (true, changed | fresh);
+                }
+            }
+            if let Some(at) = job.started.filter(|_| job.succeeded && !started && version.started.is_empty())
+            {
+                let (at, _) = own_time(at, Basis::StatusField, *learned);
+                for (name, _) in &version.images {
+                    changed |= note_first(&mut version.started, name, &None, at);
+                }
+                started = true;
+            }
+            if job.failed && !started && version.started.is_empty() {
+                changed |= version.failed.is_none();
+                version.failed.get_or_insert(*learned);
+            }
+            let first = version.started.values().flatten().min_by_key(|first| first.at.interval.not_after);
+            if let Some(at) = first.map(|first| first.at).filter(|_| version.completes.is_empty()) {
+                let digests = version
+                    .started
+                    .iter()
+                    .map(|(name, firsts)| (name.clone(), firsts.iter().map(|f| f.digest.clone()).collect()))
+                    .collect();
+                version.completes.push(Complete { at, learned: learned.not_after, digests });
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+/// A pod that is to stay.
+fn counts(state: &PodState) -> bool {
+    !state.pod.deleting && !state.pod.finished
+}
+
+/// Notes what one pod started and when it was ready; true if that was news.
+fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> bool {
+    let mut carrying = versions.iter_mut().rev().filter(|version| version.template == template);
+    let Some(version) = carrying.next() else { return false };
+    // A pod from when the template was there before: only what it does from now on counts.
+    let returns = state.since < version.learned && carrying.next().is_some();
+    let from = if returns { version.changed.interval.not_after } else { Time::MIN };
+    let mut changed = false;
+    for container in &state.pod.containers {
+        let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+        if let Some(started) = container.started {
+            let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
+            let fresh = at.interval.not_before >= from
+                && note_first(&mut version.started, &container.name, &digest, at);
+            version.conflicts += u32::from(conflict && fresh);
+            changed |= fresh;
+        }
+        if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
+            let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
+            let fresh = at.interval.not_before >= from
+                && note_first(&mut version.ready, &container.name, &digest, at);
+            version.conflicts += u32::from(conflict && fresh);
+            changed |= fresh;
+        }
+    }
+    changed
+}
+
+/// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
+fn runs(version: &Version, job: &Job) -> bool {
+    let same = |(name, image): &(Arc<str>, Arc<str>)| {
+        job.containers.iter().any(|c| c.name == *name && c.image == *image)
+    };
+    let after = job.created.is_none_or(|at| at + 999 >= version.changed.interval.not_before);
+    version.images.iter().all(same) && (after || version.backfill)
+}
+
+/// Keeps the earliest start per digest; true if it was new or earlier. Where the digest became known, the one without
+/// it goes, and the one with it is new.
+fn note_first(firsts: &mut Firsts, container: &Arc<str>, digest: &Option<Digest>, at: Evidence) -> bool {
+    let list = match firsts.get_mut(container) {
+        Some(list) => list,
+        None => firsts.entry(container.clone()).or_default(),
+    };
+    if digest.is_some() {
+        // The same container before its digest was known.
+        list.retain(|first| first.digest.is_some() || first.at.interval.not_before != at.interval.not_before);
+    }
+    match list.iter_mut().find(|first| first.digest == *digest) {
+        None => {
+            list.push(First { digest: digest.clone(), at });
+            true
+        }
+        Some(first) if at.interval.not_before < first.at.interval.not_before => {
+            first.at = at;
+            true
+        }
+        Some(_) => false,
+    }
+}

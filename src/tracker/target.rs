@@ -1,0 +1,79 @@
+//! What changes in git aim at, so that a destination finds its own among those of all paths.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::git::{Change, Slot, TreeKey};
+use crate::image::Repository;
+
+/// See the file's front line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// A workload of this name, of whatever kind and namespace.
+    Workload(Arc<str>),
+    /// Whatever a kustomization calls so.
+    Kustomize(Arc<str>),
+    ConfigMap(Arc<str>),
+    /// Whoever uses this repository.
+    Repository(Repository),
+}
+
+impl Target {
+    fn of(change: &Change) -> impl Iterator<Item = Self> {
+        let own = match &change.slot {
+            Slot::Container { name, .. } => Some(Self::Workload(name.clone())),
+            Slot::Kustomize { name } => Some(Self::Kustomize(name.clone())),
+            Slot::ConfigMap { name, .. } => Some(Self::ConfigMap(name.clone())),
+            Slot::Text { .. } => None,
+        };
+        let after = change.after.as_ref().map(|after| Self::Repository(after.repository.clone()));
+        own.into_iter().chain(after)
+    }
+}
+
+/// The numbers of the changes of each path that aim at something.
+#[derive(Debug, Default)]
+pub struct Targets(pub HashMap<Target, BTreeMap<TreeKey, BTreeSet<u64>>>);
+
+impl Targets {
+    /// A change came.
+    pub fn add(&mut self, tree: &TreeKey, number: u64, change: &Change) {
+        for target in Target::of(change) {
+            self.0.entry(target).or_default().entry(tree.clone()).or_default().insert(number);
+        }
+    }
+
+    /// Changes of a path fell out of memory.
+    pub fn drop_from(&mut self, tree: &TreeKey, dropped: &[(u64, Change)]) {
+        for (number, change) in dropped {
+            for target in Target::of(change) {
+                let Some(of) = self.0.get_mut(&target) else { continue };
+                if let Some(numbers) = of.get_mut(tree) {
+                    numbers.remove(number);
+                    if numbers.is_empty() {
+                        of.remove(tree);
+                    }
+                }
+                if of.is_empty() {
+                    self.0.remove(&target);
+                }
+            }
+        }
+    }
+}
+
+/// Whom a change may concern.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touched {
+    Slot(Slot),
+    /// Workloads that use it.
+    Repository(Repository),
+}
+
+/// See [`Touched`]. A container's own manifest concerns nobody else, whatever image it names.
+pub fn touched(change: &Change) -> impl Iterator<Item = Touched> {
+    let by_repository = matches!(change.slot, Slot::Kustomize { .. } | Slot::Text { .. });
+    let after = change.after.as_ref().filter(|_| by_repository);
+    let after = after.map(|after| Touched::Repository(after.repository.clone()));
+    [Touched::Slot(change.slot.clone())].into_iter().chain(after)
+}
