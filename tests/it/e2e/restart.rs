@@ -136,7 +136,7 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     // What settled before is there as it was, and did not settle again.
     let known: Vec<Journey> =
         second.journeys().into_iter().filter(|journey| journey.id == before.id).collect();
-    assert_eq!(known, [before.clone()], "as it was");
+    assert_eq!(known, std::slice::from_ref(&before), "as it was");
     let after = second.totals().await;
     assert_eq!(after.values().sum::<f64>(), 4.0, "{after:?}");
     assert!(totals.iter().all(|(labels, count)| after[labels] >= *count), "{totals:?} {after:?}");
