@@ -14,7 +14,7 @@ use super::error::Fault;
 const CACHE_BYTES: usize = 8 << 20;
 /// How a file of the storage engine begins.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
-/// So many wrong bytes there are damage; more is somebody else's file.
+/// So many wrong bytes there are damage, not counting zeros; more is somebody else's file.
 const MAGIC_WRONG_MAX: usize = 2;
 
 /// Runs work on the storage engine. A damaged file may make it panic: that is damage, and no end of ours.
@@ -72,9 +72,10 @@ pub fn open(path: &Path) -> Result<(Database, Before), Fault> {
 fn recognise(file: &File) -> Result<(), Fault> {
     let mut front = Vec::with_capacity(MAGIC.len());
     file.take(MAGIC.len() as u64).read_to_end(&mut front).map_err(Fault::Disk)?;
-    let wrong = front.iter().zip(MAGIC).filter(|(found, right)| *found != right).count();
-    let zeroed = front.iter().all(|byte| *byte == 0);
-    if wrong > MAGIC_WRONG_MAX && !zeroed {
+    let pairs = || front.iter().zip(MAGIC).filter(|(found, right)| *found != right);
+    let (wrong, written) = (pairs().count(), pairs().filter(|(found, _)| **found != 0).count());
+    // Zeros are what a lost block reads as; other bytes somebody has written.
+    if written > MAGIC_WRONG_MAX {
         return Err(Fault::NotAJournal("it begins otherwise"));
     }
     if wrong > 0 || front.len() < MAGIC.len() {

@@ -68,11 +68,22 @@ impl Slice {
 
     /// What decides the journey.
     ///
-    /// Pods may be told before what owns them, so they are sorted out at the end; and of the looks before the
+    /// What is owned may be told before its owner, so it is sorted out at the end; and of the looks before the
     /// journey the first and the last of each scope say enough.
     #[must_use]
     pub fn end(self) -> Vec<Observation> {
-        let Self { owners, taken, from, .. } = self;
+        let Self { mut owners, taken, from, .. } = self;
+        // Revisions and Jobs may be told before their workload too.
+        for observation in &taken {
+            let (owner, uid) = match &observation.fact {
+                Fact::RevisionIs(revision) => (Some(&revision.owner), &revision.uid),
+                Fact::JobIs(job) => (job.owner.as_ref(), &job.uid),
+                _ => continue,
+            };
+            if owner.is_some_and(|owner| owners.contains(owner)) {
+                owners.insert(uid.clone());
+            }
+        }
         let mut first = BTreeSet::new();
         let mut last = BTreeSet::new();
         let mut keep: Vec<bool> = taken
@@ -128,15 +139,7 @@ impl Slice {
                 }
                 ours
             }
-            Fact::RevisionIs(revision) => {
-                self.owner_of(Some(&revision.owner), &revision.uid);
-                true
-            }
-            Fact::JobIs(job) => {
-                self.owner_of(job.owner.as_ref(), &job.uid);
-                true
-            }
-            Fact::PodIs(_) => true,
+            Fact::RevisionIs(_) | Fact::JobIs(_) | Fact::PodIs(_) => true,
             Fact::ConfigMapIs(map) => map.namespace == self.workload.namespace,
             Fact::Absent { subject } => match subject {
                 Subject::Tag { repository, .. } => *repository == self.repository,
@@ -152,13 +155,6 @@ impl Slice {
                 Scope::Branch { .. } | Scope::Resource { .. } => true,
             },
             Fact::Unknown => false,
-        }
-    }
-
-    /// Revisions and Jobs may be told before the workload: those are not known, and pods of theirs neither.
-    fn owner_of(&mut self, owner: Option<&Arc<str>>, uid: &Arc<str>) {
-        if owner.is_some_and(|owner| self.owners.contains(owner)) {
-            self.owners.insert(uid.clone());
         }
     }
 

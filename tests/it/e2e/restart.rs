@@ -67,6 +67,24 @@ fn settled_in<'a>(environment: &'a str, image: &'a str) -> impl Fn(&Journey) -> 
     }
 }
 
+/// Where a workload is made by hand, which nobody makes again.
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/staging/deployments";
+
+fn extra(image: &str) -> Value {
+    let labels = json!({"app": "extra"});
+    let pod = json!({"containers": [{"name": "extra", "image": image}]});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "extra", "namespace": "staging"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    })
+}
+
 struct Ground {
     world: World,
     folder: tempfile::TempDir,
@@ -87,7 +105,10 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     let _timed = Timed::part("restart");
     let Ground { world, folder: _folder, journal, cache } = ground().await;
     let image = |tag: &str| format!("{}/team/web:{tag}", world.addresses().registry);
+    world.create(DEPLOYMENTS, &extra(&image("v1.0.0"))).await.unwrap();
     let first = Life::begin(&world, &journal, &cache).await;
+    let is_extra = |status: &knotmeter::tracker::DestinationStatus| &*status.destination.app == "extra";
+    assert!(first.running.snapshots.borrow().destinations.iter().any(is_extra), "it is known");
     world.push("team/web", "v1.0.1").await.unwrap();
     let before = first.journey("v1.0.1 settles in prod", settled_in("prod", &image("v1.0.1"))).await;
     first.journey("and in staging", settled_in("staging", &image("v1.0.1"))).await;
@@ -96,10 +117,10 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     assert_eq!(totals.values().sum::<f64>(), 2.0, "{totals:?}");
     first.running.stop().await;
 
-    // While nobody watches: a push that goes live, a tag that is deleted, a workload that is deleted.
+    // While nobody watches: a push that goes live, and a workload that is deleted.
     let stopped = Time::from(chrono::Utc::now());
     let push = world.push("team/web", "v1.0.2").await.unwrap();
-    world.delete("/apis/apps/v1/namespaces/staging/deployments/worker").await.unwrap();
+    world.delete(&format!("{DEPLOYMENTS}/extra")).await.unwrap();
     let second = Life::begin(&world, &journal, &cache).await;
     assert_eq!(second.totals().await, totals, "not one less, and none twice");
 
@@ -115,16 +136,13 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     // What settled before is there as it was, and did not settle again.
     let known: Vec<Journey> =
         second.journeys().into_iter().filter(|journey| journey.id == before.id).collect();
-    assert_eq!(known, [before.clone()], "as it was");
+    assert_eq!(known, std::slice::from_ref(&before), "as it was");
     let after = second.totals().await;
     assert_eq!(after.values().sum::<f64>(), 4.0, "{after:?}");
     assert!(totals.iter().all(|(labels, count)| after[labels] >= *count), "{totals:?} {after:?}");
     // Deleted meanwhile: gone at the first complete look.
     let snapshot = second.running.snapshots.borrow().clone();
-    let is_worker = |status: &&knotmeter::tracker::DestinationStatus| {
-        &*status.destination.app == "worker" && &*status.destination.environment == "staging"
-    };
-    assert!(!snapshot.destinations.iter().any(|status| is_worker(&status)), "the workload is gone");
+    assert!(!snapshot.destinations.iter().any(is_extra), "the workload is gone");
     let ready = get(&format!("{}/readyz", second.page)).await.unwrap();
     assert_eq!(ready["journal"]["state"], "ok", "{ready}");
     second.running.stop().await;
