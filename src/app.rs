@@ -25,8 +25,8 @@ use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, HttpState, Ready};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
-    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interests, Interval, LastLook, LiveWhen,
-    LookFailure, Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
+    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interval, LastLook, LiveWhen, LookFailure,
+    Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
 };
 use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
 
@@ -103,7 +103,6 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
 
     let (to, reports) = mpsc::channel(REPORT_QUEUE_SIZE);
     let (publish, snapshots) = watch::channel(Snapshot::empty(now()));
-    let (interested, interests) = watch::channel(Arc::new(Interests::default()));
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let mut tasks = JoinSet::new();
     let (metrics, traces) = match &config.traces.endpoint {
@@ -117,6 +116,10 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     };
     let ready = Ready::default();
     let recalled = memory::recall(&config.journal, metrics.clone()).await?;
+    // From the first look on: they tell a scanner which tags were checked at every look before.
+    let wanted = recalled.tracker.interests();
+    let last_looks: Vec<LastLook> = recalled.tracker.last_looks(&wanted).collect();
+    let (interested, interests) = watch::channel(Arc::new(wanted));
     // Larger than any before, even if the clock was set back meanwhile.
     let epoch = now().0.unsigned_abs().max(recalled.epoch + 1);
     let reporter = |kind, name: &str| Reporter::new(SourceId::new(kind, name), epoch, to.clone());
@@ -137,7 +140,6 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         let to = to.clone();
         move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
     };
-    let last_looks: Vec<LastLook> = recalled.tracker.last_looks(&recalled.tracker.interests()).collect();
     tasks.spawn(observers::registry::run(config.registries.clone(), last_looks, interests, registries));
     let bundles = match &recalled.writer {
         Some(writer) => {

@@ -23,6 +23,8 @@ const CRASHED_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Plan {
     interval: Duration,
+    /// When the first repository came.
+    began: Option<Instant>,
     entries: HashMap<Repository, Entry>,
     /// Those that may be looked at, in order: wanted, and no look at them is under way.
     due: BTreeSet<(Instant, Repository)>,
@@ -44,7 +46,7 @@ struct Entry {
 impl Plan {
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        Self { interval, entries: HashMap::new(), due: BTreeSet::new() }
+        Self { interval, began: None, entries: HashMap::new(), due: BTreeSet::new() }
     }
 
     /// Whether a repository is in the plan, wanted or not.
@@ -74,6 +76,7 @@ impl Plan {
         begin: impl FnOnce() -> Known,
     ) {
         let Some(entry) = self.entries.get_mut(repository) else {
+            self.began.get_or_insert(now);
             let entry = Entry {
                 interest: Arc::new(interest.clone()),
                 unused_since: None,
@@ -137,6 +140,7 @@ impl Plan {
 
     /// A look ended; `failure` says why it was cut short.
     pub fn finish(&mut self, known: Known, failure: Option<LookFailure>, now: Instant) {
+        let count = self.entries.len();
         let Some(entry) = self.entries.get_mut(&known.repository) else { return };
         let urgent = entry.interest.urgent;
         let first = entry.looks == 1;
@@ -156,6 +160,9 @@ impl Plan {
             schedule::jittered(wait, &known.repository, entry.looks)
         };
         entry.due = entry.last_start.unwrap_or(now) + wait;
+        if !urgent {
+            entry.due = schedule::together(entry.due, self.began.unwrap_or(now), self.interval, count);
+        }
         if entry.unused_since.is_none() {
             self.due.insert((entry.due, known.repository.clone()));
         }

@@ -1,7 +1,7 @@
 //! When a repository is looked at next. Pure: the time and what happened are arguments.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::image::Repository;
 use crate::observation::LookFailure;
@@ -12,6 +12,10 @@ const URGENT_FACTOR: u32 = 4;
 const URGENT_MIN: Duration = Duration::from_secs(1);
 /// Looks are moved by up to this part of the interval, so that repositories do not stay in step.
 const JITTER_PERCENT: u64 = 10;
+/// About so many looks begin at one moment: few enough that the registry does not feel a burst.
+const LOOKS_TOGETHER: u32 = 32;
+/// No look waits longer for others than this part of an interval.
+const TOGETHER_PART: u32 = 20;
 /// No failure but throttling makes a wait longer than so many intervals.
 const INTERVALS_MAX: u32 = 20;
 /// Doublings of a wait; beyond it the class's own maximum holds anyhow.
@@ -55,6 +59,20 @@ pub fn wait_after_first(wait: Duration, repository: &Repository) -> Duration {
     repository.hash(&mut hasher);
     let per_mille = 1 + hasher.finish() % 1000;
     wait * u32::try_from(per_mille).expect("at most 1000") / 1000
+}
+
+/// Moves a look to the next of the moments at which many begin: with hundreds of repositories a machine would
+/// otherwise be woken for every single one, which costs more than the look. `since` is when the moments began.
+#[must_use]
+pub fn together(due: Instant, since: Instant, interval: Duration, repositories: usize) -> Instant {
+    if repositories < 2 * LOOKS_TOGETHER as usize {
+        return due;
+    }
+    let count = u32::try_from(repositories).unwrap_or(u32::MAX);
+    let step =
+        (interval * LOOKS_TOGETHER / count).min(interval / TOGETHER_PART).max(Duration::from_millis(1));
+    let late = due.saturating_duration_since(since).as_nanos() % step.as_nanos();
+    if late == 0 { due } else { due + step - Duration::from_nanos(u64::try_from(late).unwrap_or(0)) }
 }
 
 /// Moves a wait by a few percent, differently for each repository and look.

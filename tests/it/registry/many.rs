@@ -104,6 +104,29 @@ fn looks_are_spread_over_the_interval_and_none_is_left_out() {
 }
 
 #[test]
+fn many_looks_begin_together_and_a_few_do_not_wait_for_each_other() {
+    for (count, least_together) in [(20, 1), (350, 12), (REPOSITORIES, 20)] {
+        let interval = Duration::from_secs(60);
+        let mut plan = Plan::new(interval);
+        let start = Instant::now();
+        let interest = RepositoryInterest::default();
+        for repository in repositories("r.example", count) {
+            plan.want(&repository, &interest, start, || Known::new(repository.clone()));
+        }
+        let (mut looks, mut moments) = (0, 0);
+        while let Some(now) = plan.next_due().filter(|due| *due < start + 4 * interval) {
+            moments += 1;
+            while let Some((known, _)) = plan.take_due(now) {
+                looks += 1;
+                plan.finish(known, None, now);
+            }
+        }
+        assert!(looks >= 4 * count && looks <= 5 * count + count / 2, "{looks} looks at {count}");
+        assert!(looks >= least_together * moments, "{looks} looks at {count} in {moments} moments");
+    }
+}
+
+#[test]
 fn what_is_not_wanted_is_not_looked_at_and_comes_back_with_its_memory() {
     let mut plan = Plan::new(Duration::from_secs(60));
     let start = Instant::now();
