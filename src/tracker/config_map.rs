@@ -29,7 +29,7 @@ struct Known {
     uid: Arc<str>,
     epoch: u64,
     written: Option<Interval>,
-    /// Oldest first. What was there at the first look is none.
+    /// Oldest first.
     writes: Vec<Evidence>,
 }
 
@@ -52,7 +52,8 @@ impl ConfigMaps {
         let repeated =
             same && now.written == known.written && (now.written.is_some() || at.basis != Basis::Watch);
         (known.uid, known.epoch, known.written) = (now.uid.clone(), epoch, now.written);
-        if backfill || repeated {
+        // What was there at the first look was written when it says so, or nobody knows when.
+        if repeated || (backfill && now.written.is_none()) {
             return false;
         }
         let own = now.written.map(|interval| Evidence { interval, basis: Basis::ManagedFields });
