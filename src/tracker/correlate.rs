@@ -108,7 +108,15 @@ pub fn derive(
                 digest: leg.digest.clone(),
                 trigger,
                 synthetic: claims.is_some_and(|claims| claims.synthetic),
-                clock_start: clock_start(key, leg, at, trigger, intent, &stages, seen),
+                clock_start: clock_start(
+                    key,
+                    leg,
+                    at,
+                    trigger,
+                    intent_on_our_clock(leg, inputs),
+                    &stages,
+                    seen,
+                ),
                 intent,
                 commit: leg.commit.as_ref().map(|change| change.commit.clone()),
                 built_from: claims.and_then(|claims| claims.revision.clone()),
@@ -201,9 +209,8 @@ pub fn add_revisions(
 /// The image that the template named when a commit changed a ConfigMap.
 fn ran(leg: &RevisionLeg, inputs: &Inputs<'_>) -> Option<ImageRef> {
     let versions = &inputs.workload.versions;
-    let before = |version: &&super::workload::Version| {
-        version.changed.interval.not_before <= leg.change.at.interval.not_after
-    };
+    let before =
+        |version: &&super::workload::Version| version.ours.not_before <= leg.change.at.interval.not_after;
     versions.iter().rev().find(before).or(versions.first())?.image(inputs.container)
 }
 
@@ -281,7 +288,16 @@ fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>,
 
 /// The commit landing, else the template change.
 fn intent(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
-    let applied = leg.version.map(|version| inputs.workload.versions[version].changed.interval);
+    let version = leg.version.map(|version| &inputs.workload.versions[version]);
+    match (&leg.commit, version) {
+        (None, version) => version.map(|version| version.changed.interval),
+        (Some(_), _) => intent_on_our_clock(leg, inputs),
+    }
+}
+
+/// The same where it is compared with other sources.
+fn intent_on_our_clock(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
+    let applied = leg.version.map(|version| inputs.workload.versions[version].ours);
     match (&leg.commit, applied) {
         (Some(commit), Some(applied)) => {
             // A commit lands before its template; what the poll's width leaves open, the template narrows.
@@ -324,7 +340,7 @@ fn trigger(
     if goes_back && said_so {
         return Trigger::Rollback;
     }
-    let intent = intent(leg, inputs);
+    let intent = intent_on_our_clock(leg, inputs);
     let rank = promotion_rank(&destination.environment, rules);
     let mut elsewhere = seen.get(&image_key(leg)).into_iter().flatten().filter(|(other, _)| *other != key);
     let promoted = rank.zip(intent_learned(leg, inputs)).is_some_and(|(rank, learned)| {
@@ -392,9 +408,13 @@ fn clock_start(
 /// The durable causes, the first one first: selection, commit, template.
 fn causes(leg: &Leg, inputs: &Inputs<'_>) -> Vec<String> {
     let mut causes = Vec::new();
+    // A namesake made later starts with the same words: what it was made with is a journey of its own.
+    let made = leg.version.filter(|version| *version == 0).map(|first| &inputs.workload.versions[first]);
+    let made = made.filter(|version| !version.backfill && !version.horizon);
+    let made = made.map(|_| format!(" {}", inputs.workload.now.uid)).unwrap_or_default();
     if let Some(selection) = &leg.selection {
         let digest = selection.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-        causes.push(format!("selection {} {digest}", selection.image));
+        causes.push(format!("selection {} {digest}{made}", selection.image));
     }
     if let Some(change) = &leg.commit {
         let slot = match &change.slot {
@@ -403,7 +423,7 @@ fn causes(leg: &Leg, inputs: &Inputs<'_>) -> Vec<String> {
             Slot::Text { .. } => "text",
             Slot::ConfigMap { .. } => "configmap",
         };
-        causes.push(format!("commit {} {slot} {}", change.commit.id, leg.image));
+        causes.push(format!("commit {} {slot} {}{made}", change.commit.id, leg.image));
     }
     if let Some(version) = leg.version {
         let version = &inputs.workload.versions[version];

@@ -23,13 +23,26 @@ pub fn own_time(time: Time, basis: Basis, learned: Interval) -> (Evidence, bool)
     merge(own, receipt)
 }
 
+/// What an object's own clock says of a moment, read on ours: its clock may be minutes off, and then only what we
+/// learned counts. Whatever is compared with another source is compared like this.
+#[must_use]
+pub fn on_our_clock(own: Interval, learned: Interval) -> Interval {
+    own.intersect(learned).unwrap_or(learned)
+}
+
 /// Causes come before effects: an earlier stage ends no later than a later one ends, and a later one begins no
 /// earlier than an earlier one begins. Returns how many pairs contradict each other; those stay as they are.
 pub fn narrow(stages: &mut Stages) -> u32 {
     let mut conflicts = 0;
     // `built` is a claim of the image, not an observation: it narrows nothing.
-    let known: Vec<Stage> =
+    let mut known: Vec<Stage> =
         Stage::ALL.into_iter().skip(1).filter(|stage| stages.evidence(*stage).is_some()).collect();
+    if came_late(stages) {
+        // Named before it was there: pods retry until they can pull, so it causes no more than their start.
+        known.retain(|stage| *stage != Stage::Pushed);
+        let start = known.iter().position(|stage| *stage >= Stage::Started).unwrap_or(known.len());
+        known.insert(start, Stage::Pushed);
+    }
     for pair in known.windows(2) {
         let [earlier, later] = pair else { continue };
         let (Some(first), Some(mut second)) = (stages.evidence(*earlier), stages.evidence(*later)) else {
@@ -55,4 +68,13 @@ pub fn narrow(stages: &mut Stages) -> u32 {
         }
     }
     conflicts
+}
+
+/// It was pushed only after something named it.
+fn came_late(stages: &Stages) -> bool {
+    let Some(pushed) = stages.evidence(Stage::Pushed) else { return false };
+    let before = |stage: &Stage| {
+        stages.evidence(*stage).is_some_and(|at| at.interval.not_after <= pushed.interval.not_before)
+    };
+    [Stage::Detected, Stage::Committed, Stage::Fetched, Stage::Applied].iter().any(before)
 }

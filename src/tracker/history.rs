@@ -21,7 +21,7 @@ impl History {
     #[must_use]
     pub fn of(inputs: &Inputs<'_>) -> Self {
         let first = inputs.workload.versions.first().filter(|version| !version.backfill);
-        let begins = first.map(|version| version.changed.interval);
+        let begins = first.map(|version| version.ours);
         let first_image = first.filter(|version| !version.horizon).and_then(|v| v.image(inputs.container));
         let earlier = inputs.changes.iter().filter(|change| {
             first_image.is_some()
@@ -34,7 +34,7 @@ impl History {
 
     fn covers(&self, at: Interval) -> bool {
         self.begins.is_none_or(|begins| at.not_after >= begins.not_before)
-            && self.ends.is_none_or(|ends| at.not_before <= ends.not_after)
+            && self.ends.is_none_or(|ends| at.not_after <= ends.not_after)
     }
 
     /// Whether a selection can be meant for it.

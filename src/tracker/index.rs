@@ -24,6 +24,8 @@ pub struct Index {
     pub held: BTreeSet<DestinationKey>,
     /// With a journey that is stuck.
     pub stuck: BTreeSet<DestinationKey>,
+    /// With one that has ended and waits for a look.
+    pub unheard: BTreeSet<DestinationKey>,
     /// Workloads by their name alone.
     pub names: BTreeMap<Arc<str>, BTreeSet<Place>>,
     /// Workloads one of whose pods ran a digest under a template that is remembered.
@@ -82,6 +84,7 @@ impl Index {
         self.deadlines.set(key, ledger.next(bench));
         mark(&mut self.held, key, ledger.is_held(bench));
         mark(&mut self.stuck, key, ledger.is_stuck());
+        mark(&mut self.unheard, key, ledger.is_unheard(bench));
     }
 
     /// A destination is not judged any more.
@@ -89,6 +92,7 @@ impl Index {
         self.deadlines.set(key, None);
         mark(&mut self.held, key, false);
         mark(&mut self.stuck, key, false);
+        mark(&mut self.unheard, key, false);
     }
 
     /// What ran under the versions of a workload.

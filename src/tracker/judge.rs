@@ -6,7 +6,7 @@ use super::journey::{Held, Hold, Journey, Reason, Stuck};
 use super::source::{ScopeId, ScopeStatus, Sources};
 use super::stage::Stage;
 use super::workload::{HoldSpan, WorkloadState};
-use crate::observation::{Budgets, Time, Waiting, WorkloadKind};
+use crate::observation::{Budgets, Interval, Time, Waiting, WorkloadKind};
 
 /// What one open journey waits for, and which budget counts.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -17,11 +17,12 @@ pub struct Waits {
     pub budget_seconds: f64,
 }
 
-/// The stage that a journey waits for and its budget. Budgets end at committed, applied and live.
+/// The stage that a journey waits for and its budget. Budgets end at committed, applied and live. `applied` is on our
+/// clock.
 #[must_use]
-pub fn waits(journey: &Journey, budgets: &Budgets, live_budget: Option<f64>) -> Waits {
+pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets, live_budget: Option<f64>) -> Waits {
     let known = |stage: Stage| journey.stages.evidence(stage).map(|at| at.interval.not_after);
-    if let Some(since) = known(Stage::Applied) {
+    if let Some(since) = applied {
         let stage =
             journey.stages.waiting_for().filter(|stage| *stage > Stage::Applied).unwrap_or(Stage::Live);
         return Waits { stage, since, budget_seconds: live_budget.unwrap_or(budgets.live) };
@@ -109,6 +110,14 @@ fn not_fresh(
         .map(|status| status.source.to_string().into())
 }
 
+/// Every needed scope was heard after an end: what it had to say about the time before, it said. One that is cut a
+/// moment before may hold a rollout that nobody knows of yet.
+#[must_use]
+pub fn heard_since(sources: &Sources, needs: &[ScopeId], end: Interval) -> bool {
+    let looks = needs.iter().filter_map(|key| sources.get(*key)?.last_started);
+    looks.min().is_none_or(|look| look >= end.not_after)
+}
+
 /// Gaps of the needed scopes, each with its interval of grace.
 #[must_use]
 pub fn gaps(sources: &Sources, needs: &[ScopeId]) -> Vec<(Time, Time)> {
@@ -177,4 +186,22 @@ pub fn over(waits: &Waits, since: Time, paused_seconds: f64) -> Time {
 #[must_use]
 pub fn stuck(waits: &Waits, since: Time, workload: &WorkloadState, container: &str) -> Stuck {
     Stuck { since, stage: waits.stage, reason: reason(waits.stage, workload, container) }
+}
+
+/// Which hand a journey is in: budgets and inheritance count by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Commit,
+    Apply,
+    Roll,
+}
+
+/// The hand that brings a stage.
+#[must_use]
+pub fn phase(stage: Stage) -> Phase {
+    match stage {
+        Stage::Built | Stage::Pushed | Stage::Detected | Stage::Committed => Phase::Commit,
+        Stage::Fetched | Stage::Applied => Phase::Apply,
+        Stage::Started | Stage::Ready | Stage::Live => Phase::Roll,
+    }
 }

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::correlate::{Draft, ImageKey};
 use super::event::Event;
-use super::journey::{Destination, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
-use super::judge::{self, Waits};
+use super::journey::{Destination, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::judge::{self, Phase, Waits, phase};
 use super::source::ScopeId;
 use super::stage::Stage;
+use super::told::Told;
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef};
 use crate::observation::{Interval, Time};
@@ -43,15 +44,6 @@ pub struct Entry {
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     learned: Option<(Outcome, Time)>,
     told: Told,
-}
-
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct Told {
-    opened: bool,
-    stage: Option<Stage>,
-    held: Option<Hold>,
-    stuck: Option<Stuck>,
-    blind: Option<Arc<str>>,
 }
 
 /// What a journey leaves to its successor.
@@ -143,9 +135,16 @@ impl Ledger {
                     entry
                 }
                 None => {
-                    let born = draft.versions.and_then(|(first, _)| {
-                        let workload = bench.workload?;
-                        Some((workload.now.uid.clone(), workload.versions.get(first)?.generation))
+                    let outcome = draft.journey.as_ref().and_then(|journey| journey.outcome);
+                    let removed = outcome == Some(Outcome::Removed);
+                    let born = bench.workload.and_then(|workload| {
+                        let generation = match draft.versions {
+                            Some((first, _)) => workload.versions.get(first)?.generation,
+                            // Nothing carried it, and its workload is gone: a namesake must not take it along.
+                            None if removed => workload.now.generation,
+                            None => return None,
+                        };
+                        Some((workload.now.uid.clone(), generation))
                     });
                     let Some(entry) = Entry::renew(matching, draft, previous, bench.now) else {
                         ids.push(None);
@@ -182,7 +181,7 @@ impl Ledger {
         for entry in &mut self.entries {
             if !entry.journey.settled {
                 entry.judge(bench, &chain, &self.destination);
-                entry.tell(events);
+                entry.told.tell(&entry.journey, events);
                 if entry.settle_at(bench).is_some_and(|at| at <= bench.now) {
                     entry.journey.settled = true;
                     events.push(Event::Settled(Box::new(entry.journey.clone())));
@@ -205,6 +204,13 @@ impl Ledger {
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.entries.iter().any(|entry| entry.journey.is_open() && entry.journey.stuck.is_some())
+    }
+
+    /// Whether one that has ended waits for watches to be heard: the next look may settle it.
+    #[must_use]
+    pub fn is_unheard(&self, bench: &Bench<'_>) -> bool {
+        let waits = |entry: &Entry| entry.learned.is_some() && entry.settle_at(bench).is_none();
+        self.entries.iter().any(|entry| !entry.journey.settled && waits(entry))
     }
 
     /// Whether held time runs for an open journey, so that its figure is another one at every moment.
@@ -236,9 +242,8 @@ impl Ledger {
             {
                 at_least(judge::over(&waits, waits.since, entry.paused_seconds), Wait::Budget);
             }
-            let applied = entry.journey.stages.evidence(Stage::Applied);
-            if let (Some(applied), Some(_)) = (applied, entry.journey.stuck) {
-                at_least(applied.interval.not_after + PODS_APPEAR_MILLIS, Wait::Budget);
+            if let (Some(applied), Some(_)) = (entry.applied(bench), entry.journey.stuck) {
+                at_least(applied + PODS_APPEAR_MILLIS, Wait::Budget);
             }
             if let Some(until) = entry.journey.held.and_then(|held| held.until) {
                 at_least(until, Wait::Schedule);
@@ -347,14 +352,16 @@ impl Entry {
             self.journey.held = None;
             return;
         };
+        let applied = self.applied(bench);
         let journey = &mut self.journey;
-        let applied = journey.stages.evidence(Stage::Applied).map(|at| at.interval.not_after);
         let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
         if let (Some(_), Some(applied)) = (self.versions, applied) {
-            let until = journey.ended.map_or(bench.now, |ended| ended.not_before.max(applied));
+            let ended = journey.ended.map(|ended| workload.on_our_clock(ended));
+            let until = ended.map_or(bench.now, |ended| ended.not_before.max(applied));
             journey.held_seconds = judge::covered(&holds, applied, until);
         }
-        let mut waits = judge::waits(journey, &bench.rules.budgets, workload.now.budget_live_seconds);
+        let mut waits =
+            judge::waits(journey, applied, &bench.rules.budgets, workload.now.budget_live_seconds);
         let before = self.previous.and_then(|previous| chain.get(&previous));
         let inherited_reason = before.and_then(|before| before.reason);
         if let Some(before) = before
@@ -436,6 +443,14 @@ impl Entry {
         if blind && outcome != Outcome::Unknown {
             return None;
         }
+        // What its cluster told itself needs no other look.
+        let own = |ended: &Interval| bench.workload.is_none_or(|workload| workload.told(*ended));
+        let foreign = self.journey.ended.filter(|ended| outcome != Outcome::Live && !own(ended));
+        if foreign.is_some_and(|ended| !judge::heard_since(bench.sources, &bench.needs.cluster, ended))
+            && bench.now < learned + limit
+        {
+            return None;
+        }
         let rule = &bench.rules.settle;
         let slowest = bench
             .needs
@@ -451,49 +466,10 @@ impl Entry {
         Some(learned + (window * 1000.0) as i64)
     }
 
-    fn tell(&mut self, events: &mut Vec<Event>) {
-        let journey = &self.journey;
-        let id = journey.id;
-        let now = Told {
-            opened: true,
-            stage: journey.stages.reached(),
-            held: journey.held.map(|held| held.hold),
-            stuck: journey.stuck,
-            blind: journey.blind.clone(),
-        };
-        let before = std::mem::replace(&mut self.told, now.clone());
-        if !before.opened || before.stage != now.stage {
-            events.push(Event::Moved { id, stage: now.stage });
-        }
-        if let Some(held) = journey.held.filter(|_| before.held != now.held) {
-            events.push(Event::Held { id, held });
-        }
-        if let Some(stuck) = now.stuck.filter(|_| before.stuck.is_none()) {
-            events.push(Event::Stuck { id, stuck });
-        }
-        if let Some(source) = now.blind.clone().filter(|_| before.blind != now.blind) {
-            events.push(Event::Blind { id, source });
-        }
-        let waited = before.held.is_some() || before.stuck.is_some() || before.blind.is_some();
-        let waits = now.held.is_some() || now.stuck.is_some() || now.blind.is_some();
-        if waited && !waits {
-            events.push(Event::Cleared { id });
-        }
-    }
-}
-
-/// Which hand a journey is in: budgets and inheritance count by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Commit,
-    Apply,
-    Roll,
-}
-
-fn phase(stage: Stage) -> Phase {
-    match stage {
-        Stage::Built | Stage::Pushed | Stage::Detected | Stage::Committed => Phase::Commit,
-        Stage::Fetched | Stage::Applied => Phase::Apply,
-        Stage::Started | Stage::Ready | Stage::Live => Phase::Roll,
+    /// When its template was written, on our clock.
+    fn applied(&self, bench: &Bench<'_>) -> Option<Time> {
+        let told = self.journey.stages.evidence(Stage::Applied)?;
+        let version = self.versions.and_then(|(first, _)| bench.workload?.versions.get(first));
+        Some(version.map_or(told.interval, |version| version.ours).not_after)
     }
 }

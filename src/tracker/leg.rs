@@ -5,7 +5,7 @@ use super::journey::Outcome;
 use super::legs::Inputs;
 use super::registry::{Confirm, Registries, Selection};
 use super::stage::Evidence;
-use super::workload::{Complete, Firsts, Version};
+use super::workload::{Complete, First, Firsts, Version};
 use crate::image::{Digest, ImageRef};
 use crate::observation::{Basis, Interval, WorkloadKind};
 
@@ -108,6 +108,13 @@ impl Leg {
         self.first(inputs, |version| &version.started)
     }
 
+    /// Whether a container ran it before something ended, on our clock.
+    #[must_use]
+    pub fn ran_before(&self, end: Interval, inputs: &Inputs<'_>) -> bool {
+        let mut mine = self.firsts(inputs, |version| &version.started);
+        mine.any(|first| first.ours.not_before <= end.not_after)
+    }
+
     /// The first pod that was ready with it under its template.
     #[must_use]
     pub fn first_ready(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
@@ -115,13 +122,21 @@ impl Leg {
     }
 
     fn first(&self, inputs: &Inputs<'_>, read: fn(&Version) -> &Firsts) -> Option<Evidence> {
-        let mine = self.versions(inputs).iter().flat_map(|version| {
+        let mine = self.firsts(inputs, read);
+        mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
+    }
+
+    fn firsts<'a>(
+        &self,
+        inputs: &Inputs<'a>,
+        read: fn(&Version) -> &Firsts,
+    ) -> impl Iterator<Item = &'a First> {
+        self.versions(inputs).iter().flat_map(move |version| {
             read(version).get(inputs.container).into_iter().flatten().filter(|first| {
                 self.confirms(first.digest.as_ref(), inputs.registries)
                     && first.at.interval.not_after >= version.changed.interval.not_before
             })
-        });
-        mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
+        })
     }
 
     /// A pod of this leg's template runs its image, as far as anybody can tell.

@@ -65,7 +65,7 @@ pub fn fold(inputs: &Inputs<'_>) -> Desires {
     for (index, version) in inputs.workload.versions.iter().enumerate() {
         // Within the cluster its own order decides, whatever its clock says; what was there comes first.
         if !version.backfill && !version.horizon {
-            order = order.max(version.changed.interval.not_after);
+            order = order.max(version.ours.not_after);
         }
         steps.push((order, 2, Step::Template(index)));
     }
@@ -86,7 +86,7 @@ impl Desires {
     fn template(&mut self, index: usize, inputs: &Inputs<'_>) {
         let version = &inputs.workload.versions[index];
         if !version.images.iter().any(|(name, _)| **name == *inputs.container) {
-            self.end_removed(version.changed.interval, inputs);
+            self.end_removed(version.ours, inputs);
             return;
         }
         let Some(image) = version.image(inputs.container) else { return };
@@ -98,10 +98,8 @@ impl Desires {
             return;
         }
         // An applier that lags behind the branch: what it applies now was desired before, and is no new desire.
-        let lagging = self
-            .legs
-            .iter()
-            .rposition(|leg| pending(leg) && leg.opened.not_before <= version.changed.interval.not_after);
+        let lagging =
+            self.legs.iter().rposition(|leg| pending(leg) && leg.opened.not_before <= version.ours.not_after);
         if let Some(at) = lagging {
             if !self.desire_again(at, index, digest.clone(), inputs) {
                 self.take(at, index, digest);
@@ -150,7 +148,7 @@ impl Desires {
                 return;
             }
         }
-        let opened = version.changed.interval;
+        let opened = version.ours;
         let leg = Leg { version: Some(index), until: index, ..Leg::new(image, digest, opened) };
         let baseline = version.backfill || version.horizon;
         self.push(Leg { baseline, ..leg }, Said::ByTemplate, inputs);
@@ -166,8 +164,8 @@ impl Desires {
         }
     }
 
-    /// A template took what an earlier commit had asked for. That is a new desire where the present one was only
-    /// a template, now replaced, or where the commit is the later word. The overtaken journey stays as it ended.
+    /// A template took what an earlier commit had asked for. That is a new desire where the present one was applied
+    /// already, and is now replaced, or where the commit is the later word. The overtaken journey stays as it ended.
     fn desire_again(
         &mut self,
         at: usize,
@@ -177,17 +175,14 @@ impl Desires {
     ) -> bool {
         let Some(now) = self.current.filter(|now| *now != at) else { return false };
         let (present, taken) = (&self.legs[now], &self.legs[at]);
-        let replaced = !present.baseline
-            && present.commit.is_none()
-            && present.selection.is_none()
-            && present.version.is_some_and(|before| before < version);
+        let replaced = !present.baseline && present.version.is_some_and(|before| before < version);
         let commit = taken.commit.clone();
         let later =
             commit.as_ref().is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
         if !replaced && !later {
             return false;
         }
-        let changed = inputs.workload.versions[version].changed.interval;
+        let changed = inputs.workload.versions[version].ours;
         let opened = commit.as_ref().filter(|_| later).map_or(changed, |change| change.at.interval);
         let leg = Leg::new(taken.image.clone(), digest.or_else(|| taken.digest.clone()), opened);
         if later {
@@ -211,9 +206,8 @@ impl Desires {
         let Some(image) = &change.after else { return self.take_back(change, inputs) };
         let at = change.at.interval;
         let compatible = |leg: &Leg| {
-            leg.version.is_none_or(|version| {
-                at.not_before <= inputs.workload.versions[version].changed.interval.not_after
-            })
+            leg.version
+                .is_none_or(|version| at.not_before <= inputs.workload.versions[version].ours.not_after)
         };
         let text = !change.slot.sets(&inputs.workload.now.key, inputs.container)
             && matches!(change.slot, super::git::Slot::Text { .. });
@@ -287,7 +281,7 @@ impl Desires {
                     && leg.commit.is_none()
                     && !leg.baseline
                     && leg.version.is_some_and(|version| {
-                        let applied = inputs.workload.versions[version].changed.interval;
+                        let applied = inputs.workload.versions[version].ours;
                         change.at.interval.not_before <= applied.not_after
                     })
             });
@@ -349,13 +343,12 @@ impl Desires {
         if self.legs[current].baseline || self.legs[current].ended.is_some() {
             return;
         }
-        if self.legs[current].live(inputs).is_some_and(|live| live.interval.not_after <= at.not_after) {
+        let live = self.legs[current].completion(inputs);
+        if live.is_some_and(|live| live.ours.not_after <= at.not_after) {
             return;
         }
         let returns = self.legs[..current].iter().any(|leg| same_image(leg, next));
-        let ran = self.legs[current]
-            .first_start(inputs)
-            .is_some_and(|start| start.interval.not_before <= at.not_after);
+        let ran = self.legs[current].ran_before(at, inputs);
         let outcome = match (returns, said) {
             _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
             _ if self.unwatched(current, at, inputs) => Outcome::Unknown,
@@ -411,7 +404,7 @@ enum Said {
 
 /// The digest that a template's reference meant when it was written; pods decide where the tag moved then.
 fn resolve(image: &ImageRef, version: &Version, inputs: &Inputs<'_>) -> Option<Digest> {
-    let meant = inputs.registries.resolve(image, version.changed.interval);
+    let meant = inputs.registries.resolve(image, version.ours);
     if meant.len() > 1
         && let Some(firsts) = version.started.get(inputs.container)
     {

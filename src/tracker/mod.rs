@@ -38,6 +38,7 @@ mod source;
 mod stage;
 mod tally;
 mod target;
+mod told;
 mod touch;
 mod view;
 mod workload;

@@ -108,6 +108,7 @@ impl Tracker {
             // It is fresh again; who waited for it is judged at once.
             self.touch_waiting(number);
         }
+        self.touch_unheard(number);
         let look =
             Evidence { interval: Interval::new(last.unwrap_or(Time::MIN), finished), basis: Basis::Poll };
         match scope {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::evidence::{merge, own_time};
+use super::evidence::{merge, on_our_clock, own_time};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
@@ -56,23 +56,31 @@ impl WorkloadState {
         if known || version.completes.len() >= COMPLETES_MAX {
             return false;
         }
-        let learned = self
+        let ready: Vec<&PodState> = self
             .pods
             .values()
             .filter(|state| counts(state) && self.template_of(&state.pod) == Some(self.now.template))
             .filter(|state| state.pod.ready.is_some())
+            .collect();
+        let youngest = ready.iter().filter_map(|state| state.pod.ready).max();
+        let learned = ready
+            .iter()
             .map(|state| state.learned)
             .fold(self.learned, |last, next| if next.not_after > last.not_after { next } else { last });
         let receipt = Evidence { interval: learned, basis: Basis::Watch };
-        // The condition's own time is of the first completion; later ones have only our receipt.
+        // The condition's own time is of the first completion; later ones have only our receipt. It stays when a
+        // workload is scaled to zero and back: then its pods are younger.
         let own = at.basis == Basis::Condition
             && version.completes.is_empty()
-            && at.interval.not_after >= version.changed.interval.not_before;
+            && at.interval.not_after >= version.changed.interval.not_before
+            && youngest.is_none_or(|ready| ready <= at.interval.not_after);
         let until = Evidence { interval: Interval::until(learned.not_after), basis: Basis::Watch };
         let (at, conflict) = if own { merge(at, until) } else { (receipt, false) };
         if let Some(version) = self.versions.last_mut() {
             version.conflicts += u32::from(conflict);
-            version.completes.push(Complete { at, learned: learned.not_after, digests: tally.digests() });
+            let ours = on_our_clock(at.interval, since(version.ours, learned));
+            let digests = tally.digests();
+            version.completes.push(Complete { at, ours, learned: learned.not_after, digests });
         }
         true
     }
@@ -93,7 +101,8 @@ impl WorkloadState {
                     let Some(at) = container.started else { continue };
                     let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
                     let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
-                    let fresh = note_first(&mut version.started, &container.name, &digest, at);
+                    let ours = on_our_clock(at.interval, since(version.ours, state.learned));
+                    let fresh = note_first(&mut version.started, &container.name, &digest, at, ours);
                     version.conflicts += u32::from(conflict && fresh);
                     (started, changed) = (true, changed | fresh);
                 }
@@ -101,8 +110,9 @@ impl WorkloadState {
             if let Some(at) = job.started.filter(|_| job.succeeded && !started && version.started.is_empty())
             {
                 let (at, _) = own_time(at, Basis::StatusField, *learned);
+                let ours = on_our_clock(at.interval, since(version.ours, *learned));
                 for (name, _) in &version.images {
-                    changed |= note_first(&mut version.started, name, &None, at);
+                    changed |= note_first(&mut version.started, name, &None, at, ours);
                 }
                 started = true;
             }
@@ -111,13 +121,14 @@ impl WorkloadState {
                 version.failed.get_or_insert(*learned);
             }
             let first = version.started.values().flatten().min_by_key(|first| first.at.interval.not_after);
-            if let Some(at) = first.map(|first| first.at).filter(|_| version.completes.is_empty()) {
+            let first = first.map(|first| (first.at, first.ours));
+            if let Some((at, ours)) = first.filter(|_| version.completes.is_empty()) {
                 let digests = version
                     .started
                     .iter()
                     .map(|(name, firsts)| (name.clone(), firsts.iter().map(|f| f.digest.clone()).collect()))
                     .collect();
-                version.completes.push(Complete { at, learned: learned.not_after, digests });
+                version.completes.push(Complete { at, ours, learned: learned.not_after, digests });
                 changed = true;
             }
         }
@@ -142,15 +153,17 @@ fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) 
         let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
         if let Some(started) = container.started {
             let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
+            let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.started, &container.name, &digest, at);
+                && note_first(&mut version.started, &container.name, &digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
         if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
             let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
+            let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.ready, &container.name, &digest, at);
+                && note_first(&mut version.ready, &container.name, &digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
@@ -167,9 +180,20 @@ fn runs(version: &Version, job: &Job) -> bool {
     version.images.iter().all(same) && (after || version.backfill)
 }
 
+/// When we learned of something that a template's pods did: not before the template.
+fn since(template: Interval, learned: Interval) -> Interval {
+    Interval::new(learned.not_before.max(template.not_before), learned.not_after)
+}
+
 /// Keeps the earliest start per digest; true if it was new or earlier. Where the digest became known, the one without
 /// it goes, and the one with it is new.
-fn note_first(firsts: &mut Firsts, container: &Arc<str>, digest: &Option<Digest>, at: Evidence) -> bool {
+fn note_first(
+    firsts: &mut Firsts,
+    container: &Arc<str>,
+    digest: &Option<Digest>,
+    at: Evidence,
+    ours: Interval,
+) -> bool {
     let list = match firsts.get_mut(container) {
         Some(list) => list,
         None => firsts.entry(container.clone()).or_default(),
@@ -180,11 +204,11 @@ fn note_first(firsts: &mut Firsts, container: &Arc<str>, digest: &Option<Digest>
     }
     match list.iter_mut().find(|first| first.digest == *digest) {
         None => {
-            list.push(First { digest: digest.clone(), at });
+            list.push(First { digest: digest.clone(), at, ours });
             true
         }
         Some(first) if at.interval.not_before < first.at.interval.not_before => {
-            first.at = at;
+            (first.at, first.ours) = (at, ours);
             true
         }
         Some(_) => false,

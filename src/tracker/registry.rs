@@ -187,7 +187,10 @@ impl Registries {
             Some(last) if last.digest.as_ref() == Some(digest) && !returned => return false,
             Some(last) if last.digest.is_none() && !returned => {
                 last.digest = Some(digest.clone());
-                last.since
+                // Nobody knew where it pointed until now: it may have moved since it was listed.
+                let until = since.interval.not_after;
+                let interval = Interval::new(last.since.interval.not_before, until);
+                Evidence { interval, basis: last.since.basis }
             }
             _ => {
                 points.push(TagPoint { digest: Some(digest.clone()), since });

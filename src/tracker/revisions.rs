@@ -48,7 +48,7 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
         let committed = changes[0].at.interval;
         let written = config_only.then(|| written(changes, next, inputs)).flatten();
         let carries = |version: &&(usize, &Version)| {
-            let changed = version.1.changed.interval;
+            let changed = version.1.ours;
             let begins = match (config_only, written) {
                 (true, None) => return false,
                 (true, Some(written)) => written.interval,
@@ -69,7 +69,7 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
             (*changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0])).clone();
         let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
         if let Some(next) = next {
-            let live = leg.live(inputs).is_some_and(|live| live.interval.not_after <= next.not_after);
+            let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
             let reverts = commits[at + 1].iter().any(|change| change.reverts);
             let outcome = if reverts { Outcome::RolledBack } else { Outcome::Superseded };
             leg.ended = (!live).then_some((outcome, next));
@@ -133,6 +133,14 @@ impl RevisionLeg {
             return self.written;
         }
         self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.at))
+    }
+
+    /// The same on our clock.
+    fn lives(&self, inputs: &Inputs<'_>) -> Option<Interval> {
+        if self.version.is_none() {
+            return self.written.map(|written| written.interval);
+        }
+        self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.ours))
     }
 
     /// The first container started, or the first pod ready, under a template that carries it.

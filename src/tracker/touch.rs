@@ -121,6 +121,13 @@ impl Tracker {
         self.index.waiting.extend(waiting);
     }
 
+    /// What has ended and waits for this scope to be heard.
+    pub(super) fn touch_unheard(&mut self, scope: ScopeId) {
+        let needs =
+            |key: &&DestinationKey| self.ledgers.get(*key).is_some_and(|ledger| ledger.needs.contain(scope));
+        self.index.waiting.extend(self.index.unheard.iter().filter(needs).cloned());
+    }
+
     pub(super) fn touch_all(&mut self) {
         for (uid, cluster) in &self.clusters {
             self.dirty.extend(cluster.workloads.keys().map(|key| (uid.clone(), key.clone())));

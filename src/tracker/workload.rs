@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::merge;
+use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
 use super::registry::Registries;
 use super::rollout;
@@ -28,6 +28,8 @@ const JOBS_MAX: usize = 128;
 pub struct Version {
     pub template: TemplateHash,
     pub generation: i64,
+    /// Generation when the workload was last seen with it.
+    pub written: i64,
     /// Container name and image text, in the template's order.
     pub images: Vec<(Arc<str>, Arc<str>)>,
     /// The same texts read, in the same order. Follows from them.
@@ -36,6 +38,8 @@ pub struct Version {
     /// ConfigMaps that it names.
     pub config_maps: Vec<ConfigMapUse>,
     pub changed: Evidence,
+    /// The same on our clock, to be compared with what other sources say.
+    pub ours: Interval,
     /// When we learned of it, on our clock.
     pub learned: Time,
     /// It was so at the first look.
@@ -68,12 +72,16 @@ pub type Firsts = BTreeMap<Arc<str>, Vec<First>>;
 pub struct First {
     pub digest: Option<Digest>,
     pub at: Evidence,
+    /// The same on our clock.
+    pub ours: Interval,
 }
 
 /// A moment at which a rollout was complete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Complete {
     pub at: Evidence,
+    /// The same on our clock.
+    pub ours: Interval,
     /// When we learned of it, on our clock.
     pub learned: Time,
     pub digests: BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>,
@@ -203,7 +211,7 @@ impl WorkloadState {
     }
 
     fn begin_version(&mut self, at: Evidence, backfill: bool, learned: Time) {
-        let mut changed = at;
+        let (mut changed, mut ours) = (at, at.interval);
         let mut conflicts = 0;
         if let Some((written, _)) = self.now.template_written
             && !backfill
@@ -214,21 +222,28 @@ impl WorkloadState {
             if written.interval.not_after >= previous {
                 let (merged, conflict) = merge(written, at);
                 changed = merged;
+                // Written more than once while nobody watched: only the last time is told.
+                let told = self.versions.last().map_or(self.now.generation, |last| last.written + 1);
+                if at.basis == Basis::Relist && !conflict && self.now.generation > told {
+                    changed.interval.not_before = at.interval.not_before;
+                }
+                ours = on_our_clock(changed.interval, at.interval);
                 conflicts = u32::from(conflict);
             }
         }
-        let end = changed.interval.not_after;
         if let Some(last) = self.versions.last_mut() {
-            close_holds(&mut last.holds, end);
+            close_holds(&mut last.holds, ours.not_after);
         }
         (self.news.derive, self.news.tally) = (true, None);
         self.versions.push(Version {
             references: self.now.containers.iter().map(|c| c.image.parse().ok()).collect(),
             template: self.now.template,
             generation: self.now.generation,
+            written: self.now.generation,
             images: self.now.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
             config_maps: self.now.config_maps.clone(),
             changed,
+            ours,
             learned,
             backfill,
             unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
@@ -257,6 +272,7 @@ impl WorkloadState {
         self.news.derive |= complete && !version.said_complete;
         self.news.judge |= exceeded != version.deadline_exceeded.is_some();
         version.said_complete |= complete;
+        version.written = self.now.generation;
         version.deadline_exceeded = match (exceeded, version.deadline_exceeded) {
             (true, None) => Some(at),
             (true, known) => known,
@@ -271,6 +287,21 @@ impl WorkloadState {
         if let Some(hold) = hold {
             version.holds.push(HoldSpan { hold, since: at, until: None });
         }
+    }
+
+    /// Whether its own cluster said what happened then: a template was written, or it was deleted.
+    #[must_use]
+    pub fn told(&self, at: Interval) -> bool {
+        self.removed.is_some_and(|removed| removed.interval == at)
+            || self.versions.iter().any(|version| version.ours == at)
+    }
+
+    /// A moment at which a rollout was complete, on our clock; any other moment as it is.
+    #[must_use]
+    pub fn on_our_clock(&self, at: Interval) -> Interval {
+        let mut completes = self.versions.iter().rev().flat_map(|version| &version.completes);
+        let same = completes.find(|complete| complete.at.interval.not_after == at.not_after);
+        same.map_or(at, |complete| complete.ours)
     }
 
     /// A ReplicaSet or ControllerRevision of this workload.

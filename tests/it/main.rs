@@ -20,5 +20,6 @@ mod licences;
 mod policy;
 mod recordings;
 mod registry;
+mod simulation;
 mod smoketest;
 mod tidy;

@@ -71,10 +71,19 @@ impl Case {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = format!("tests/journeys/{name}.txt");
         let text = std::fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
+        let case = Self::parse(name, file, &text)?;
+        if case.rules.is_empty() || case.facts.is_empty() || case.expect.is_empty() {
+            return Err(format!("{}:1: a case needs `rule:`, `facts` and `expect`", case.file));
+        }
+        Ok(case)
+    }
+
+    /// Reads the text of a case, whole or not.
+    pub fn parse(name: String, file: String, text: &str) -> Read<Self> {
         let mut case = Self {
             name,
             file,
-            text: text.clone(),
+            text: text.to_owned(),
             rules: Vec::new(),
             config: Config::default(),
             facts: Vec::new(),
@@ -96,9 +105,6 @@ impl Case {
             let at_margin = !line.starts_with(' ');
             case.read_line(&mut section, at_margin, Line { number, at: None, words: found })
                 .map_err(|error| format!("{}:{number}: {error}", case.file))?;
-        }
-        if case.rules.is_empty() || case.facts.is_empty() || case.expect.is_empty() {
-            return Err(format!("{}:1: a case needs `rule:`, `facts` and `expect`", case.file));
         }
         Ok(case)
     }

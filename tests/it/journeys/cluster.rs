@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use knotmeter::observation::{Basis, ConfigMap, Fact, Interval, ObjectKey, Scope, SourceKind, Subject, Time};
+use knotmeter::observation::{
+    Basis, ConfigMap, Fact, Interval, LookFailure, ObjectKey, Scope, SourceKind, Subject, Time,
+};
 
 use super::record::{Recorder, Speaker, since};
 use super::text::{Read, START};
@@ -37,6 +39,8 @@ pub struct Cluster {
     /// Milliseconds that its own clock is ahead of ours.
     pub clock: i64,
     up: bool,
+    /// While it is down every look says so.
+    failing: bool,
     looked: bool,
     last_message: i64,
     said: BTreeMap<Object, Fact>,
@@ -62,6 +66,7 @@ impl Cluster {
             config_maps: BTreeMap::new(),
             clock: 0,
             up: true,
+            failing: false,
             looked: false,
             last_message: 0,
             said: BTreeMap::new(),
@@ -102,6 +107,9 @@ impl Cluster {
     /// A bookmark, or the first look.
     pub fn look(&mut self, now: i64, interval: i64, to: &mut Recorder) {
         if !self.up {
+            for resource in RESOURCES.iter().filter(|_| self.failing) {
+                to.failed(&self.speaker(), now, self.scope(resource), LookFailure::Network);
+            }
             return;
         }
         if !self.looked {
@@ -113,8 +121,8 @@ impl Cluster {
         self.looks_completed(now, interval, to);
     }
 
-    pub fn down(&mut self) {
-        self.up = false;
+    pub fn down(&mut self, failing: bool) {
+        (self.up, self.failing) = (false, failing);
     }
 
     /// The watch is back: a list says what is true now, and when only the objects know.
@@ -148,9 +156,12 @@ impl Cluster {
     fn looks_completed(&mut self, now: i64, interval: i64, to: &mut Recorder) {
         self.last_message = now;
         for resource in RESOURCES {
-            let scope = Scope::Resource { cluster: self.name.as_str().into(), resource: resource.into() };
-            to.looked(&self.speaker(), now, scope, interval * SILENT_LOOKS);
+            to.looked(&self.speaker(), now, self.scope(resource), interval * SILENT_LOOKS);
         }
+    }
+
+    fn scope(&self, resource: &str) -> Scope {
+        Scope::Resource { cluster: self.name.as_str().into(), resource: resource.into() }
     }
 
     fn say(&mut self, now: i64, how: (Interval, Basis), to: &mut Recorder) {

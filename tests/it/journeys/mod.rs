@@ -2,23 +2,25 @@
 //!
 //! `world.rs` lets it happen and plays ideal observers, `run.rs` feeds a tracker, `check.rs` compares, and
 //! `promises.rs` tries what must hold for every case. Nothing here knows how the tracker works. A new case is a new
-//! text file; a new verb goes into `world.rs` or `verbs.rs` and into `tests/journeys/README.md`.
+//! text file; a new verb goes into `world.rs` or `verbs.rs` and into `tests/journeys/README.md`. `simulation/` writes
+//! such stories by the thousand and has them played here.
 //! `KNOTMETER_CASE=name` runs the cases whose file name contains it; `KNOTMETER_SHOW=1` also prints what the
 //! observers said, as a journal would keep it.
 
-mod case;
+pub mod case;
 mod check;
-mod cluster;
+pub mod cluster;
 mod git;
-mod promises;
-mod record;
+pub mod promises;
+pub mod random;
+pub mod record;
 mod registry;
-mod run;
-mod show;
-mod text;
+pub mod run;
+pub mod show;
+pub mod text;
 mod verbs;
-mod workload;
-mod world;
+pub mod workload;
+pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

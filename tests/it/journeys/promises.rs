@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use knotmeter::observation::{SourceId, Time};
 use knotmeter::tracker::Journey;
 
+use super::random::Random;
 use super::record::Delivery;
 use super::run::{Ask, Run};
 use super::show::{self, Names};
@@ -20,11 +21,9 @@ const ORDERS: u64 = 5;
 pub fn broken(deliveries: &[Delivery], end: Time, plain: &Run, names: &Names) -> Vec<String> {
     let mut broken = plain.broken.clone();
     broken.extend(changed_after_settling(plain, names));
-    let timed = |delivery: &Delivery| (delivery.at(), delivery.clone());
-    let in_order: Vec<_> = deliveries.iter().map(timed).collect();
-    let replay = Run::over(&in_order, end, Ask::FactsOnly);
+    let replay = Run::over(&in_order(deliveries), end, Ask::FactsOnly);
     broken.extend(difference("a replay of the same observations", plain, &replay, names));
-    let restored = Run::over(&in_order, end, Ask::Restored);
+    let restored = Run::over(&in_order(deliveries), end, Ask::Restored);
     broken.extend(difference("a restart from a checkpoint after every fact", plain, &restored, names));
     if let Some(at) = (0..plain.told.len().max(restored.told.len()))
         .find(|at| plain.told.get(*at) != restored.told.get(*at))
@@ -34,14 +33,7 @@ pub fn broken(deliveries: &[Delivery], end: Time, plain: &Run, names: &Names) ->
             "with checkpoints event {at} differs\n       plain: {plain:?}\n        then: {then:?}"
         ));
     }
-    let twice: Vec<_> = deliveries
-        .iter()
-        .flat_map(|delivery| {
-            let repeats = if matches!(delivery, Delivery::Restart(_)) { 1 } else { 2 };
-            std::iter::repeat_n(timed(delivery), repeats)
-        })
-        .collect();
-    let twice = Run::over(&twice, end, Ask::AtDeadlines);
+    let twice = Run::over(&twice(deliveries), end, Ask::AtDeadlines);
     broken.extend(difference("every observation fed twice", plain, &twice, names));
     for seed in 1..=ORDERS {
         let run = Run::over(&overtaking(deliveries, seed), end, Ask::AtDeadlines);
@@ -51,8 +43,22 @@ pub fn broken(deliveries: &[Delivery], end: Time, plain: &Run, names: &Names) ->
     broken
 }
 
+/// Each delivery at its own time.
+pub fn in_order(deliveries: &[Delivery]) -> Vec<(Time, Delivery)> {
+    deliveries.iter().map(|delivery| (delivery.at(), delivery.clone())).collect()
+}
+
+/// Every observation said twice.
+pub fn twice(deliveries: &[Delivery]) -> Vec<(Time, Delivery)> {
+    let repeated = |delivery: &Delivery| {
+        let repeats = if matches!(delivery, Delivery::Restart(_)) { 1 } else { 2 };
+        std::iter::repeat_n((delivery.at(), delivery.clone()), repeats)
+    };
+    deliveries.iter().flat_map(repeated).collect()
+}
+
 /// The same deliveries, each source late by up to [`OVERTAKE_MAX`] and in its own order. Nothing crosses a restart.
-fn overtaking(deliveries: &[Delivery], seed: u64) -> Vec<(Time, Delivery)> {
+pub fn overtaking(deliveries: &[Delivery], seed: u64) -> Vec<(Time, Delivery)> {
     let mut random = Random(seed);
     let mut ordered = Vec::new();
     for part in deliveries.chunk_by(|_, next| !matches!(next, Delivery::Restart(_))) {
@@ -78,7 +84,7 @@ fn overtaking(deliveries: &[Delivery], seed: u64) -> Vec<(Time, Delivery)> {
 }
 
 /// Numbers once given stay.
-fn changed_after_settling(run: &Run, names: &Names) -> Vec<String> {
+pub fn changed_after_settling(run: &Run, names: &Names) -> Vec<String> {
     let mut changed = Vec::new();
     for settled in run.settled.values() {
         let Some(last) = run.journeys.get(&settled.id) else {
@@ -108,7 +114,8 @@ fn numbers(journey: &Journey) -> impl PartialEq {
     (identity, journey.image_to_live(), journey.change_to_live(), journey.held_seconds.to_bits(), durations)
 }
 
-fn difference(what: &str, plain: &Run, other: &Run, names: &Names) -> Vec<String> {
+/// What differs between two runs.
+pub fn difference(what: &str, plain: &Run, other: &Run, names: &Names) -> Vec<String> {
     let mut different: Vec<String> =
         other.broken.iter().map(|broken| format!("with {what}: {broken}")).collect();
     for (which, left, right) in
@@ -138,17 +145,4 @@ fn difference(what: &str, plain: &Run, other: &Run, names: &Names) -> Vec<String
 /// Aliases tell how it was found, which may differ.
 fn plainly(journey: &Journey) -> Journey {
     Journey { aliases: Vec::new(), ..journey.clone() }
-}
-
-/// Numbers that a seed repeats (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use knotmeter::observation::{Fact, Time};
-use knotmeter::tracker::{Destination, DestinationStatus, Event, Journey, JourneyId, Tracker};
+use knotmeter::tracker::{Deadline, Destination, DestinationStatus, Event, Journey, JourneyId, Tracker};
 
 use super::record::Delivery;
 
@@ -40,6 +40,8 @@ pub enum Ask {
     FactsOnly,
     /// As `AtDeadlines`, and after every fact and many looks the tracker goes on from its own checkpoint.
     Restored,
+    /// As `AtDeadlines`, and the tracker goes on from its own checkpoint after every so many deliveries.
+    RestoredEvery(usize),
 }
 
 impl Run {
@@ -51,7 +53,12 @@ impl Run {
                 run.advance(*now);
             }
             run.deliver(*now, delivery);
-            if ask == Ask::Restored && (number % LOOKS_PER_RESTART == 0 || !is_look(delivery)) {
+            let restores = match ask {
+                Ask::AtDeadlines | Ask::FactsOnly => false,
+                Ask::Restored => number % LOOKS_PER_RESTART == 0 || !is_look(delivery),
+                Ask::RestoredEvery(many) => number % many == 0,
+            };
+            if restores {
                 run.restore();
             }
         }
@@ -91,6 +98,11 @@ impl Run {
             Delivery::Restart(_) => self.restart(now),
         }
         self.log.push(delivery.clone());
+    }
+
+    /// When something is due next.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.tracker.next_deadline()
     }
 
     pub fn destinations(&self, now: Time) -> Vec<DestinationStatus> {

@@ -20,6 +20,14 @@ const CONFIGURED: i64 = -5000;
 
 /// Lets everything of a case happen, and answers with what the observers said.
 pub fn observe(case: &Case) -> Read<Vec<Delivery>> {
+    observe_beside(case, &mut |_, _| {})
+}
+
+/// The same with somebody beside who sees the clusters as they are, whenever something happened in them.
+pub fn observe_beside(
+    case: &Case,
+    beside: &mut dyn FnMut(i64, &BTreeMap<String, Cluster>),
+) -> Read<Vec<Delivery>> {
     let mut world = World::new(case);
     let mut agenda: BTreeMap<(i64, u8, usize), Action> = BTreeMap::new();
     // Facts come before looks of the same moment; a `restart` comes before its looks.
@@ -40,6 +48,7 @@ pub fn observe(case: &Case) -> Read<Vec<Delivery>> {
         if now > end {
             break;
         }
+        let changes = !matches!(action, Action::Look(_));
         match action {
             Action::Look(look) => world.look(now, look),
             Action::Roll { cluster, roll, step, line } => {
@@ -70,6 +79,9 @@ pub fn observe(case: &Case) -> Read<Vec<Delivery>> {
                     }
                 }
             }
+        }
+        if changes {
+            beside(now, &world.clusters);
         }
     }
     Ok(world.to.deliveries)
@@ -177,7 +189,7 @@ impl<'a> World<'a> {
         let interval = self.case.config.poll.cluster;
         let (cluster, to) = self.cluster(alias);
         match verb.as_str() {
-            "down" => cluster.down(),
+            "down" => cluster.down(rest.first().is_some_and(|word| word == "failing")),
             "up" => cluster.up(now, interval, to),
             "relist" => cluster.relist(now, interval, to),
             "clock" => cluster.clock = millis(rest.first().ok_or("by how much?")?)?,
