@@ -156,9 +156,11 @@ fn lives(journey: &Journey, truth: &Truth, by: i64) -> bool {
     let destination = &journey.destination;
     let place = (destination.cluster_uid.clone(), destination.workload.clone());
     let Some(spells) = truth.places.get(&place) else { return false };
+    // Until the registry is asked again, a moved tag is what it was.
+    let digest = journey.digest.as_ref().filter(|_| !truth.moved(&journey.image.to_string()));
     Rollout::all(spells, &destination.container).iter().any(|rollout| {
         **rollout.image == *journey.image.to_string()
-            && rollout.live(&destination.container, journey.digest.as_ref()).is_some_and(|live| live <= by)
+            && rollout.live(&destination.container, digest).is_some_and(|live| live <= by)
     })
 }
 
@@ -174,10 +176,8 @@ fn untold(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
             for rollout in &rollouts {
                 let known = before.replace(rollout);
                 let Some(live) = rollout.live(container, None) else { continue };
-                // What a moved tag meant is for its pods to say.
-                let moved =
-                    truth.pushes.iter().filter(|(_, image, _)| image.to_string() == **rollout.image).count()
-                        > 1;
+                // What a moved tag meant is for its pods to say, and what was over at once nobody saw for certain.
+                let moved = truth.moved(rollout.image) || rollout.over_by(live + LATE);
                 if rollout.before() || known.is_none() || moved || end - live < SETTLES_WITHIN {
                     continue;
                 }
@@ -212,6 +212,8 @@ fn ended_before(journey: &Journey, live: i64) -> bool {
 const CLOSE: i64 = 6000;
 const ANOTHER_ORDER: &str = "another order";
 
+/// Two watches are apart by less, in milliseconds.
+const LATE: i64 = 1000;
 /// Twice the slowest look, a settle window, and lateness.
 const SETTLES_WITHIN: i64 = 60_000;
 

@@ -121,6 +121,11 @@ impl Truth {
         }
     }
 
+    /// The tag came to mean another image.
+    pub fn moved(&self, image: &str) -> bool {
+        self.pushes.iter().filter(|(_, pushed, _)| pushed.to_string() == *image).count() > 1
+    }
+
     fn note_workload(&mut self, now: i64, place: (Arc<str>, ObjectKey), running: &Running) {
         let is = &running.is;
         let spells = self.places.entry(place).or_default();
@@ -225,7 +230,6 @@ fn complete(running: &Running) -> Option<Runs> {
     let alive: Vec<_> = running.pods.iter().filter(|made| !made.pod.deleting && !made.pod.finished).collect();
     let kept = matches!(is.strategy, Strategy::Rolling { partition } if partition > 0);
     let all = is.replicas > 0
-        && !is.paused
         && alive.len() as i64 >= is.replicas
         && running.revisions[current].template == is.template
         && is.observed_generation >= is.generation
