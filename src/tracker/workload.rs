@@ -413,7 +413,8 @@ impl WorkloadState {
             self.pods.values().map(|state| &state.pod).filter(|pod| !pod.deleting && !pod.finished);
         self.now.key.kind != WorkloadKind::CronJob
             && pods.any(|pod| {
-                pod.containers.iter().any(|c| c.started.is_some_and(|since| since < at.not_before))
+                let before = |since| Interval::second(since).not_after < at.not_before;
+                pod.containers.iter().any(|container| container.started.is_some_and(before))
             })
     }
 

@@ -19,6 +19,13 @@ async fn a_changed_config_map_is_followed_until_its_pods_have_it() {
     let is = async |wanted: f64| (mismatch().await == Some(wanted)).then_some(());
     until("the gauge is there", async || is(0.0).await).await;
 
+    // A container says its start by the second: written in the same one, nobody can tell which was first.
+    let live = || watched.running.snapshots.borrow().destinations.iter().all(|known| known.live.is_some());
+    until("every pod runs", async || live().then_some(())).await;
+    let second = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let running = second();
+    until("the second in which they started is over", async || (second() > running).then_some(())).await;
+
     let louder = |text: &str| text.replace("hello", "HELLO");
     let commit = watched.world.commit_edit("prod/web-settings.yaml", louder, "say it louder").await.unwrap();
     let journey = watched
