@@ -153,7 +153,14 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
     tasks.spawn(follower.follow(reports, ending, ready.clone()));
-    let state = HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready, bundles };
+    let state = HttpState {
+        snapshots: snapshots.clone(),
+        metrics,
+        events: events.clone(),
+        ready,
+        bundles,
+        hooks: http::Hooks::default(),
+    };
     tasks.spawn(http::serve(listener, state, std::future::pending()));
     Ok(Running { address, snapshots, events, tasks, end })
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{self, Bundles, HttpState, Ready};
+use knotmeter::http::{self, Bundles, Hooks, HttpState, Ready};
 use knotmeter::observation::{Observation, Time};
 use knotmeter::observers::now;
 use knotmeter::tracker::Tracker;
@@ -140,8 +140,14 @@ impl World {
         }
         follower.publish();
         let (events, _) = broadcast::channel(http::EVENTS_KEPT);
-        let state =
-            HttpState { snapshots, metrics, events, ready: Ready::default(), bundles: Bundles::default() };
+        let state = HttpState {
+            snapshots,
+            metrics,
+            events,
+            ready: Ready::default(),
+            bundles: Bundles::default(),
+            hooks: Hooks::default(),
+        };
         let listener =
             runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -46,7 +46,8 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let kubeconfigs = config.clusters.iter_mut().filter_map(|cluster| cluster.kubeconfig.as_mut());
     let docker_configs = config.registries.iter_mut().filter_map(|registry| registry.docker_config.as_mut());
-    for path in kubeconfigs.chain(docker_configs).chain(config.journal.path.as_mut()) {
+    let secrets = config.hooks.iter_mut().map(|hook| &mut hook.secret_file);
+    for path in kubeconfigs.chain(docker_configs).chain(secrets).chain(config.journal.path.as_mut()) {
         // An absolute path replaces the folder: that is what `join` does with one.
         *path = folder.join(&*path);
     }
@@ -161,6 +162,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
             }
         }
     }
+    check_hooks(config)?;
     check_expect(config, &known, &unknown)?;
     if let LiveWhen::Share(share) = config.live_when
         && !(share > 0.0 && share <= 1.0)
@@ -195,6 +197,24 @@ fn check_expect(
             && let Err(error) = tag.parse::<crate::image::Tag>()
         {
             return Err((key("policy.digest.tag"), error.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn check_hooks(config: &Config) -> Result<(), (String, String)> {
+    unique("hooks", "name", config.hooks.iter().map(|hook| hook.name.as_str()))?;
+    for (at, hook) in config.hooks.iter().enumerate() {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if !hook.name.bytes().all(fits) {
+            let message = format!("{:?} is part of an address: letters, digits, - and _ only", hook.name);
+            return Err((format!("hooks[{at}].name"), message));
+        }
+        if let Some(host) = &hook.registry
+            && (host.contains('/') || format!("{host}/x").parse::<Repository>().is_err())
+        {
+            let message = format!("{host:?} is not a host; write it as images name it, without scheme");
+            return Err((format!("hooks[{at}].registry"), message));
         }
     }
     Ok(())

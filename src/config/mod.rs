@@ -6,12 +6,14 @@
 
 mod address;
 mod duration;
+mod hook;
 mod load;
 mod locate;
 mod pattern;
 
 pub use address::public_url;
 pub use duration::Seconds;
+pub use hook::{Hook, HookKind};
 pub use load::{Error, load, parse, schema};
 pub use pattern::{Glob, Marker};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// Which tag should be live where: a push it selects opens a journey before anything else happens.
     pub expect: Vec<Expect>,
+    /// Webhooks that hurry a look.
+    pub hooks: Vec<Hook>,
     /// How long a stage may take before its journey is stuck.
     pub budgets: Budgets,
     /// How much of a workload must run the image before it is live.

@@ -44,6 +44,10 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
+    pub fn of(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
     pub fn bad(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }

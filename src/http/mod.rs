@@ -1,13 +1,14 @@
 //! The page, the API, the metrics: everything that is asked over HTTP.
 //!
 //! Handlers read the last published snapshot and never wait for the tracker. Nothing here changes anything: every
-//! route is a GET. A new route is an entry of [`ROUTES`], a line of `openapi.json` if it is under `/api`, and a
+//! route is a GET, but for webhooks (`hooks.rs`), which only hurry a look. A new route is an entry of [`ROUTES`], a line of `openapi.json` if it is under `/api`, and a
 //! handler in the file of its kind (`api.rs` for programs, `page/` for people, `probe.rs` for machines).
 
 mod answer;
 mod api;
 mod bundle;
 mod events;
+mod hooks;
 mod matching;
 mod page;
 mod patience;
@@ -19,6 +20,7 @@ mod words;
 pub use api::OPENAPI;
 pub use bundle::{BundleRequest, Bundles};
 pub use events::{EVENTS_KEPT, EventRecord};
+pub use hooks::{HookHead, Hooks, TakeHook};
 pub use matching::Question;
 pub use serve::{serve, serve_with};
 pub use why::{Answer, why};
@@ -45,7 +47,7 @@ use self::answer::{ApiError, ServiceState};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 
-/// No route reads a body.
+/// No route but a webhook's reads a body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Until an answer begins. A stream of events may last longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,6 +78,7 @@ pub struct HttpState {
     pub events: broadcast::Sender<EventRecord>,
     pub ready: Ready,
     pub bundles: Bundles,
+    pub hooks: Hooks,
 }
 
 /// Whether the journal is open and answers are true. Starts as not ready.
@@ -118,6 +121,7 @@ pub fn router(state: HttpState) -> Router {
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .merge(hooks::routes())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())

@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod git;
+pub mod hooks;
 pub mod registry;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,6 +11,7 @@ mod fleet;
 mod forgetting;
 mod form;
 mod git;
+mod hooks;
 mod http;
 mod image;
 mod journal;

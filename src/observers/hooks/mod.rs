@@ -1,0 +1,121 @@
+//! Webhooks: "look now", and never more than that.
+//!
+//! A delivery is checked (`proof.rs`), read (`payload/`, a file per kind of sender), and becomes [`Trigger`]s: this
+//! tag, this branch may have moved. Whoever polls the thing looks at once and reports what it finds; polling alone
+//! finds the same, only later. The one thing that is taken from a delivery is its time, and only from a sender who
+//! proved to know the secret: see [`Trigger::happened`]. The next kind of sender is a kind in `config`, its way of
+//! proof in `proof.rs`, and a file in `payload/`.
+
+mod payload;
+mod proof;
+mod repeats;
+mod secrets;
+mod stamps;
+mod trigger;
+
+pub use stamps::Stamps;
+pub use trigger::{GitName, Moved, STAMPED_WITHIN_MILLIS, Trigger};
+
+use std::collections::BTreeMap;
+
+use reqwest::header::HeaderMap;
+
+use self::proof::Proof;
+use self::repeats::Repeats;
+use self::secrets::Secrets;
+use crate::config;
+use crate::observation::Time;
+
+/// Largest body that is read. A push of a hundred commits has a tenth of it; of a larger one only the hurry is lost.
+pub const BODY_BYTES_MAX: usize = 512 << 10;
+/// Things that one delivery can hurry. Beyond it the rest waits for its poll.
+const TRIGGERS_MAX: usize = 64;
+
+/// Every configured webhook.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    hooks: BTreeMap<String, Hook>,
+}
+
+#[derive(Debug)]
+struct Hook {
+    config: config::Hook,
+    secrets: Secrets,
+    repeats: Repeats,
+}
+
+/// A request as far as it is known before its body is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    pub hook: &'a str,
+    /// What follows the name in the address.
+    pub path_secret: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+}
+
+/// Why a delivery was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("no webhook has this name: see `hooks` in the configuration")]
+    Unknown,
+    #[error("the signature, the token or the secret in the address is missing or wrong")]
+    Unproven,
+    #[error("{0}")]
+    Malformed(String),
+    /// Nothing is wrong with it: it was taken before.
+    #[error("taken before")]
+    Repeated,
+    #[error("the secret of this webhook cannot be read at the moment")]
+    NoSecret,
+}
+
+impl Hooks {
+    #[must_use]
+    pub fn new(hooks: &[config::Hook]) -> Self {
+        let hook = |config: &config::Hook| {
+            let hook = Hook {
+                config: config.clone(),
+                secrets: Secrets::of(&config.secret_file),
+                repeats: Repeats::default(),
+            };
+            (config.name.clone(), hook)
+        };
+        Self { hooks: hooks.iter().map(hook).collect() }
+    }
+
+    /// Whether it is worth reading the body: without it most of what is wrong with a request can be told.
+    ///
+    /// # Errors
+    /// See [`Refused`]. What proves itself by its body is not refused yet.
+    pub fn admit(&self, head: Head<'_>) -> Result<(), Refused> {
+        let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
+        let secrets = hook.secrets.read().ok_or(Refused::NoSecret)?;
+        if Proof::of(hook.config.kind).may_hold(head, &secrets) { Ok(()) } else { Err(Refused::Unproven) }
+    }
+
+    /// Reads a whole delivery: what may have moved. Nothing, where it is about something else.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn take(&self, head: Head<'_>, body: &[u8], received: Time) -> Result<Vec<Trigger>, Refused> {
+        let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
+        let secrets = hook.secrets.read().ok_or(Refused::NoSecret)?;
+        let proof = Proof::of(hook.config.kind);
+        if !proof.holds(head, body, &secrets) {
+            return Err(Refused::Unproven);
+        }
+        let payload = payload::read(&hook.config, head.headers, body).map_err(Refused::Malformed)?;
+        if hook.repeats.is_repeated(payload.id.as_deref(), body) {
+            return Err(Refused::Repeated);
+        }
+        let mut triggers = payload.triggers;
+        triggers.retain(Trigger::is_short);
+        triggers.truncate(TRIGGERS_MAX);
+        for trigger in &mut triggers {
+            trigger.received = received;
+            // In an address a secret proves who may hurry us, not who wrote the text.
+            trigger.stamped = trigger.stamped.filter(|_| proof.is_of_the_sender());
+        }
+        Ok(triggers)
+    }
+}
