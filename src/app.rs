@@ -28,6 +28,8 @@ use crate::observation::{
     Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interval, LastLook, LiveWhen, LookFailure,
     Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
 };
+use crate::observers::git::Followed;
+use crate::observers::schedule::LookNow;
 use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
 
 /// What is under way at the end gets this long, the last commit of the journal included.
@@ -62,6 +64,8 @@ pub struct Running {
     pub address: std::net::SocketAddr,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub events: broadcast::Sender<EventRecord>,
+    /// How a hook says that a repository may have changed.
+    pub look_now: LookNow,
     tasks: JoinSet<()>,
     /// Tells the follower to write what it knows and end; it answers when it has.
     end: oneshot::Sender<oneshot::Sender<()>>,
@@ -130,17 +134,24 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         let reporter = reporter(SourceKind::Cluster, &cluster.name);
         tasks.spawn(watch_cluster(cluster, reporter));
     }
-    for git in config.git.clone() {
+    let look_now = {
+        let metrics = metrics.clone();
+        LookNow::new(move |measure| metrics.measure(&measure))
+    };
+    let followed = config.git.iter().map(|git| {
         let url = config::public_url(&git.url);
         let reporter = reporter(SourceKind::Git, &url);
         let last_trees = recalled.tracker.last_trees().filter(|tree| tree.url == url).collect();
-        tasks.spawn(observers::git::run(git, cache.clone(), last_trees, reporter));
-    }
+        Followed { config: git.clone(), last_trees, reporter }
+    });
+    let followed = followed.collect();
+    tasks.spawn(observers::git::run(followed, cache, interests.clone(), look_now.clone()));
     let registries = {
         let to = to.clone();
         move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
     };
-    tasks.spawn(observers::registry::run(config.registries.clone(), last_looks, interests, registries));
+    let configured = config.registries.clone();
+    tasks.spawn(observers::registry::run(configured, last_looks, interests, look_now.clone(), registries));
     let bundles = match &recalled.writer {
         Some(writer) => {
             let (bundles, asked) = Bundles::new();
@@ -162,7 +173,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
         hooks: http::Hooks::default(),
     };
     tasks.spawn(http::serve(listener, state, std::future::pending()));
-    Ok(Running { address, snapshots, events, tasks, end })
+    Ok(Running { address, snapshots, events, look_now, tasks, end })
 }
 
 /// Keeps trying to get a client: a kubeconfig may be mounted late, and other sources go on meanwhile.

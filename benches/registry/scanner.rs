@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use knotmeter::config::{Registry, Seconds};
 use knotmeter::image::{Repository, Tag};
 use knotmeter::observation::{Fact, Interests, Measure, RepositoryInterest, SourceId, SourceKind};
+use knotmeter::observers::schedule::LookNow;
 use knotmeter::observers::{REPORT_QUEUE_SIZE, Report, Reporter, registry};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -130,7 +131,7 @@ impl Scanner {
         };
         let reporters =
             move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), 1, to.clone());
-        tokio::spawn(registry::run(vec![listed], [], interests, reporters));
+        tokio::spawn(registry::run(vec![listed], [], interests, LookNow::default(), reporters));
         Self { reports, _interests: sender, lists: 0 }
     }
 

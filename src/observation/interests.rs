@@ -1,13 +1,16 @@
 //! What the tracker would like observers to look at now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::image::{Digest, Repository, Tag};
 
-/// Repositories worth scanning, derived from workloads, rules and journeys.
+/// Repositories worth a look, derived from workloads, rules and journeys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interests {
     pub repositories: BTreeMap<Repository, RepositoryInterest>,
+    /// Git repositories, by their public address, that name an image which a journey under way is about.
+    pub git: BTreeSet<Arc<str>>,
 }
 
 /// What is wanted of one repository.

@@ -23,6 +23,8 @@ pub enum Measure {
     ImagePull { cluster: Arc<str>, namespace: Arc<str>, pod: Arc<str>, seconds: f64, bytes: Option<u64> },
     /// A clock difference: the source's clock minus ours.
     ClockOffset { source: Arc<str>, seconds: f64 },
+    /// Somebody asked for a look. `kind` is `registry` or `git`; `result` is `noted`, `coalesced` or `unknown`.
+    LookAsked { kind: &'static str, result: &'static str },
     /// Something was left out, and why.
     Dropped { source: Arc<str>, reason: &'static str },
 }

@@ -2,12 +2,14 @@
 //!
 //! Each folder is one kind of source with one `run` function that ends only when its task is aborted, and a
 //! pure part (parse, decode, compare) that tests feed with text. An observer knows `image`, `observation`,
-//! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these.
+//! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these; if it is polled,
+//! `schedule` says when.
 
 pub mod cluster;
 pub mod git;
 pub mod hooks;
 pub mod registry;
+pub mod schedule;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

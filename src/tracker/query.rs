@@ -118,6 +118,9 @@ impl Tracker {
                 want(&mut interests, &entry.journey.image).urgent = true;
             }
         }
+        let is_urgent = |image: &ImageRef| interests.repositories[&image.repository].urgent;
+        let urgent = self.trees.named_by_url().filter(|(_, image)| is_urgent(image));
+        interests.git = urgent.map(|(url, _)| url.clone()).collect();
         for state in self.clusters.values().flat_map(|cluster| cluster.workloads.values()) {
             for container in state.now.containers.iter().filter(|_| state.removed.is_none()) {
                 let Ok(image) = container.image.parse::<ImageRef>() else { continue };

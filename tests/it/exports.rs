@@ -57,6 +57,7 @@ fn all_measures() -> Vec<Measure> {
             result: CacheResult::Miss,
             caller: "scan",
         },
+        Measure::LookAsked { kind: "registry", result: "noted" },
         Measure::ObjectUpdate { cluster: "lab".into(), kind: "Deployment", class: UpdateClass::Spec },
         Measure::ImagePull {
             cluster: "lab".into(),

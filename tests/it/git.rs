@@ -12,11 +12,10 @@ mod line;
 mod origin;
 mod restart;
 mod revision;
+mod running;
 
-use knotmeter::config::Seconds;
-use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation, SourceId, SourceKind};
-use knotmeter::observers::git::{Error, check, public_url, run};
-use knotmeter::observers::{Report, Reporter};
+use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};
+use knotmeter::observers::git::{Error, check, public_url};
 
 use follower::{Follower, config, deployment, levels, paths};
 use origin::{HttpServer, Origin};
@@ -294,25 +293,6 @@ async fn a_worn_copy_is_replaced_and_nothing_is_missed() {
     }
     assert_ne!(follower.copy(), first_copy);
     assert!(!first_copy.exists());
-}
-
-#[tokio::test]
-async fn run_looks_again_and_again() {
-    let origin = shop();
-    let (to, mut reports) = tokio::sync::mpsc::channel(100);
-    let reporter = Reporter::new(SourceId::new(SourceKind::Git, "deploy"), 1, to);
-    let cache = tempfile::tempdir().unwrap();
-    let mut settings = config(&origin.file_url());
-    settings.interval = Seconds(0.1);
-    let task = tokio::spawn(run(settings, cache.path().into(), Vec::new(), reporter));
-    let mut looks = 0;
-    while looks < 3 {
-        let report = reports.recv().await.expect("it never ends by itself");
-        if let Report::Observation(observation) = report {
-            looks += u32::from(matches!(observation.fact, Fact::LookCompleted { .. }));
-        }
-    }
-    task.abort();
 }
 
 /// Runs this test binary once more without any program in `PATH`.

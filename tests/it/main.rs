@@ -21,6 +21,7 @@ mod licences;
 mod policy;
 mod recordings;
 mod registry;
+mod schedule;
 mod simulation;
 mod smoketest;
 mod tidy;

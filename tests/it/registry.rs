@@ -19,6 +19,7 @@ use knotmeter::observation::{
     Subject,
 };
 use knotmeter::observers::registry::{Limits, run_within};
+use knotmeter::observers::schedule::LookNow;
 use knotmeter::observers::{REPORT_QUEUE_SIZE, Report, Reporter};
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Watching {
     reports: mpsc::Receiver<Report>,
     interests: watch::Sender<Arc<Interests>>,
+    look_now: LookNow,
     task: tokio::task::JoinHandle<()>,
     /// Everything received so far.
     facts: Vec<Observation>,
@@ -58,8 +60,10 @@ impl Watching {
         let (sender, receiver) = watch::channel(Arc::new(interests));
         let reporters =
             move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), 1, to.clone());
-        let task = tokio::spawn(run_within(registries, last_looks, receiver, reporters, limits));
-        Self { reports, interests: sender, task, facts: vec![], measures: vec![] }
+        let look_now = LookNow::default();
+        let watching = run_within(registries, last_looks, receiver, look_now.clone(), reporters, limits);
+        let task = tokio::spawn(watching);
+        Self { reports, interests: sender, look_now, task, facts: vec![], measures: vec![] }
     }
 
     /// Waits for the first fact from now on for which `pick` has something.
@@ -168,5 +172,5 @@ fn interest(repository: &str, urgent: bool, tags: &[&str], digests: &[Digest]) -
         digests: digests.iter().cloned().collect(),
     };
     let repository: Repository = repository.parse().unwrap();
-    Interests { repositories: [(repository, interest)].into() }
+    Interests { repositories: [(repository, interest)].into(), ..Interests::default() }
 }

@@ -116,6 +116,7 @@ impl Metrics {
             | Measure::GitCommits { .. }
             | Measure::CacheLookup { .. }
             | Measure::ObjectUpdate { .. }
+            | Measure::LookAsked { .. }
             | Measure::ClockOffset { .. } => self.work.take(measure),
         }
     }

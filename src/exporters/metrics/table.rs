@@ -171,6 +171,8 @@ families! {
         "measure registry_request", "Requests by HTTP status; none where no answer came";
     REGISTRY_THROTTLED: Counter, "registry_throttled_total", ["registry", "operation"], Folds, Stable,
         "measure registry_request", "Requests answered with 429";
+    LOOKS_ASKED: Counter, "looks_asked_total", ["kind", "result"], Folds, Experimental, "measure look_asked",
+        "Looks that hooks and others asked for: noted, coalesced with one that waits, or about something unknown";
     GIT_OPERATION: Histogram(Operations), "git_operation_duration_seconds", ["repository", "operation", "actor"],
         Folds, Stable, "measure git_operation", "Time of one poll, fetch or read";
     GIT_COMMITS: Counter, "git_commits_total", ["repository"], Folds, Stable, "measure git_commits",

@@ -22,6 +22,7 @@ pub struct Work {
     registry_throttled: Series<Counter>,
     git_operation: Series<Histogram>,
     git_commits: Series<Counter>,
+    looks_asked: Series<Counter>,
     object_updates: Series<Counter>,
     cache_lookups: Series<Counter>,
     pull_duration: Series<Histogram>,
@@ -42,6 +43,7 @@ impl Work {
             registry_throttled: Series::register(to, &table::REGISTRY_THROTTLED, Counter::default, refused),
             git_operation: Series::register(to, &table::GIT_OPERATION, operations, refused),
             git_commits: Series::register(to, &table::GIT_COMMITS, Counter::default, refused),
+            looks_asked: Series::register(to, &table::LOOKS_ASKED, Counter::default, refused),
             object_updates: Series::register(to, &table::OBJECT_UPDATES, Counter::default, refused),
             cache_lookups: Series::register(to, &table::CACHE_LOOKUPS, Counter::default, refused),
             pull_duration: Series::register(to, &table::PULL_DURATION, operations, refused),
@@ -73,6 +75,9 @@ impl Work {
             }
             Measure::GitCommits { repository, count } => {
                 self.git_commits.with(&[repository]).inc_by(*count);
+            }
+            Measure::LookAsked { kind, result } => {
+                self.looks_asked.with(&[kind, result]).inc();
             }
             Measure::CacheLookup { cluster, cache, result, caller } => {
                 self.cache_lookups.with(&[cluster, cache, cache_result(*result), caller]).inc();

@@ -1,6 +1,6 @@
 //! Follows the branches of one git repository: which images their trees name, and which commits changed that.
 //!
-//! `poller` is the look (decides what to report), `worker` does its blocking part: `mirror` asks and fetches, `line`
+//! `watch` says when to look, by `schedule`; `poller` is the look (decides what to report), `worker` does its blocking part: `mirror` asks and fetches, `line`
 //! asks again, `tree` and `history` read, `extract` finds references in text. Nothing here judges a commit or joins it to
 //! a destination, and nothing writes to the repository. A new way to write an image goes into `extract`; a new
 //! way to reach a repository goes into `mirror`.
@@ -14,46 +14,21 @@ mod mirror;
 mod names;
 mod poller;
 mod tree;
+mod watch;
 mod worker;
 
 pub use address::{Address, public_url};
 pub use error::Error;
 pub use extract::{Dropped, Extracted, FILE_BYTES_MAX, REFERENCES_PER_FILE_MAX, extract};
 pub use poller::Poller;
+pub use watch::{Followed, run};
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use super::Reporter;
 use crate::config;
-use crate::observation::LastTree;
 use mirror::Mirror;
-
-/// The longest pause after failures: a repository that is back is seen within five minutes.
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
-
-/// Looks at the repository for ever. Ends only when its task is aborted.
-///
-/// `cache` is a directory for copies; this repository takes one directory of its own in it. `last_trees` is what was
-/// told before a restart, see [`Poller::resuming`]; nothing on a first start.
-pub async fn run(config: config::Git, cache: PathBuf, last_trees: Vec<LastTree>, reporter: Reporter) {
-    let interval = config.interval.duration();
-    let mut poller = Poller::new(config, &cache, reporter).resuming(last_trees);
-    let mut failures = 0;
-    loop {
-        let started = tokio::time::Instant::now();
-        match poller.poll().await {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(failures, "{error}");
-            }
-        }
-        tokio::time::sleep_until(started + pause(interval, failures)).await;
-    }
-}
 
 /// What [`check`] found.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,12 +57,6 @@ pub async fn check(config: &config::Git) -> Result<CheckReport, Error> {
         Ok(CheckReport { url, branches, seconds: answer.poll_seconds })
     });
     work.await.unwrap_or(Err(panicked))
-}
-
-/// Doubles with each failure, never shorter than the interval.
-fn pause(interval: Duration, failures: u32) -> Duration {
-    let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
-    interval.saturating_mul(factor).min(BACKOFF_MAX.max(interval))
 }
 
 /// An empty directory that is gone when this is dropped.

@@ -19,8 +19,9 @@ use crate::image::Digest;
 use crate::observation::{Basis, Fact, Interval, LastTree, Measure, Scope, Subject, Time};
 use crate::observers::{Reporter, now};
 
-/// Looks at once, over all repositories: each holds a thread, mostly waiting for its server.
-const LOOKS_AT_ONCE_MAX: usize = 8;
+/// Looks at once, over all hosts: each holds a thread, mostly waiting for its server. A host has four at once, so
+/// that seven hosts that stall hold up nobody.
+const LOOKS_AT_ONCE_MAX: usize = 32;
 static LOOKS: Semaphore = Semaphore::const_new(LOOKS_AT_ONCE_MAX);
 /// A first fetch of a large monorepo takes minutes; what takes longer is stopped.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(600);

@@ -42,6 +42,8 @@ pub struct Known {
     resolved: HashMap<Tag, Resolved>,
     /// Named tags without a digest: not there, or not readable.
     unresolved: HashMap<Tag, Unresolved>,
+    /// Tags to ask about in the next look, due or not.
+    soon: BTreeSet<Tag>,
     /// Digests said to be here.
     pub described: HashSet<Digest>,
     /// Digests that could not be described, and when to try again.
@@ -117,6 +119,7 @@ impl Known {
             pending: BTreeMap::new(),
             resolved: HashMap::new(),
             unresolved: HashMap::new(),
+            soon: BTreeSet::new(),
             described: HashSet::new(),
             undescribed: HashMap::new(),
             place: None,
@@ -226,6 +229,11 @@ impl Known {
         }
     }
 
+    /// Somebody heard that these tags changed: they are asked about in the next look, as far as they are known.
+    pub fn ask_soon(&mut self, tags: BTreeSet<Tag>) {
+        self.soon = tags;
+    }
+
     /// Which tags to ask about now: new ones, named ones that are due, and those that may be gone. At most
     /// `limit`, the rest waits for the next look.
     #[must_use]
@@ -240,6 +248,7 @@ impl Known {
         let mut due: Vec<(Time, &Tag)> =
             named.filter_map(|tag| self.due(tag, urgent, now).map(|last| (last, tag))).collect();
         due.sort_unstable();
+        let soon = self.soon.iter().filter(|tag| self.resolved.contains_key(*tag));
         let fresh = self.pending.iter().filter(|(_, pending)| pending.retry_at <= now).map(|(tag, _)| tag);
         let doubtful = self.missing.iter().filter(|(_, missing)| {
             missing.looks >= LOOKS_WITHOUT_MIN
@@ -249,6 +258,7 @@ impl Known {
         let mut questions: Vec<Tag> = due
             .into_iter()
             .map(|(_, tag)| tag)
+            .chain(soon)
             .chain(fresh)
             .chain(doubtful.map(|(tag, _)| tag))
             .filter(|tag| asked.insert(tag))
@@ -269,7 +279,7 @@ impl Known {
                 Some(_) | None => return Some(Time::MIN),
             },
         };
-        (urgent || last + every <= now).then_some(last)
+        (urgent || self.soon.contains(tag) || last + every <= now).then_some(last)
     }
 
     /// Takes the answer about a tag: its digest, or a 404. `is_named`: somebody wants to know where it points,

@@ -2,8 +2,8 @@
 //!
 //! It only reads, decides nothing, and trusts no answer: every size, count, address and wait is limited in
 //! `limits.rs`, `client.rs` or `address.rs`. A question to the API goes through [`client::Client`], so that
-//! logins, budgets and limits hold for it; what it means for a repository goes into `known.rs`, and when that is
-//! looked at next into `plan.rs`; both are pure.
+//! logins, budgets and limits hold for it; what it means for a repository goes into `known.rs`, which is pure. When a
+//! repository is looked at next is none of this folder's business: see `schedule`.
 //! A vendor's own API (push times) would be the next file beside `resolve.rs`.
 
 pub mod address;
@@ -19,9 +19,7 @@ pub mod manifest;
 pub mod names;
 pub mod page;
 pub mod pause;
-pub mod plan;
 pub mod room;
-pub mod schedule;
 pub mod tags;
 
 mod auth;
@@ -49,6 +47,7 @@ use self::resume::LastLooks;
 use self::room::Room;
 use self::sweep::Host;
 use super::Reporter;
+use super::schedule::LookNow;
 use crate::config::{self, Seconds};
 use crate::image::Repository;
 use crate::observation::{Basis, Fact, Interests, Interval, LastLook, Measure, Scope};
@@ -68,14 +67,16 @@ const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// `last_looks` is what was known before a restart: `Tracker::last_looks` of the restored tracker, and nothing
 /// on a first start. A tag that is not in it was pushed since then: it is resolved and told, between the start
 /// of that look and ours. What is in it is neither told nor resolved again. The interests should be those of
-/// the restored tracker from the beginning, for they tell which tags were checked at every look.
+/// the restored tracker from the beginning, for they tell which tags were checked at every look. Through
+/// `look_now` others say that a repository is due now.
 pub async fn run(
     configured: Vec<config::Registry>,
     last_looks: impl IntoIterator<Item = LastLook>,
     interests: Receiver<Arc<Interests>>,
+    look_now: LookNow,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
 ) {
-    run_within(configured, last_looks, interests, reporters, Limits::default()).await;
+    run_within(configured, last_looks, interests, look_now, reporters, Limits::default()).await;
 }
 
 /// As [`run`], with other limits.
@@ -83,6 +84,7 @@ pub async fn run_within(
     configured: Vec<config::Registry>,
     last_looks: impl IntoIterator<Item = LastLook>,
     interests: Receiver<Arc<Interests>>,
+    look_now: LookNow,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
     limits: Limits,
 ) {
@@ -97,7 +99,7 @@ pub async fn run_within(
             limits: if named_by == NamedBy::Operator { limits } else { limits.for_unlisted() },
             room: if named_by == NamedBy::Operator { rooms.0.clone() } else { rooms.1.clone() },
         };
-        watch_registry(registry, interests.clone(), last_looks.clone(), reporter)
+        watch_registry(registry, interests.clone(), last_looks.clone(), look_now.clone(), reporter)
     };
     let started = Instant::now();
     for registry in &configured {
@@ -241,6 +243,7 @@ async fn watch_registry(
     watched: Watched,
     interests: Receiver<Arc<Interests>>,
     last_looks: LastLooks,
+    look_now: LookNow,
     reporter: Reporter,
 ) {
     let Watched { registry, named_by, limits, room } = watched;
@@ -249,7 +252,7 @@ async fn watch_registry(
     match Client::new(&registry, named_by, limits, meter) {
         Ok(client) => {
             let host = Arc::new(Host::new(client, reporter, registry.interval.0, room));
-            watch::watch_host(host, registry, interests, last_looks).await;
+            watch::watch_host(host, registry, interests, last_looks, &look_now).await;
         }
         // It stays so until a restart; each repository says so once.
         Err(problem) => {

@@ -1,35 +1,39 @@
-//! The task of one registry host: which repositories, and one look after the other.
+//! The task of one registry host: which repositories are looked at, and what a look at one is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
-use super::client::HOST_CONCURRENCY;
-use super::error::Error;
+use super::client::{HOST_CONCURRENCY, NamedBy};
 use super::known::Known;
-use super::plan::Plan;
 use super::resume::LastLooks;
 use super::sweep::Host;
 use crate::config;
 use crate::image::Repository;
 use crate::observation::{Interests, Measure, RepositoryInterest};
+use crate::observers::schedule::{self, Begun, Ended, LookNow, Outcome, Plan};
 
 /// Looks under way at one host. A look waits mostly for the network; more would only queue for requests.
 const LOOKS_MAX: usize = HOST_CONCURRENCY;
-/// The longest sleep, so that a clock that jumped is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Repositories of one host. Beyond it the rest is left out, and counted.
+const REPOSITORIES_MAX: usize = 20_000;
 
-type Look = (Known, Result<(), Error>);
+/// The looks at the repositories of one host.
+type Looks = schedule::Looks<Repository, Known, RepositoryInterest>;
 
-/// The looks under way, and at which repository each is.
-#[derive(Default)]
-struct Looks {
-    tasks: JoinSet<Look>,
-    repositories: HashMap<Id, Repository>,
+impl schedule::Interest for RepositoryInterest {
+    fn urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// There is something new to resolve or to describe.
+    fn adds_to(&self, before: &Self) -> bool {
+        !self.tags.is_subset(&before.tags) || !self.digests.is_subset(&before.digests)
+    }
 }
 
 /// Looks at the repositories of one host for ever.
@@ -38,34 +42,28 @@ pub async fn watch_host(
     registry: config::Registry,
     mut interests: watch::Receiver<Arc<Interests>>,
     last_looks: LastLooks,
+    look_now: &LookNow,
 ) {
-    let mut plan = Plan::new(registry.interval.duration());
-    let mut looks = Looks::default();
+    // So that two of us do not ask in step.
+    let seed = RandomState::new().hash_one(&registry.host);
+    let mut plan = Plan::new(registry.interval.duration(), REPOSITORIES_MAX, seed);
+    if host.client.named_by() == NamedBy::Operator {
+        plan = plan.with_hot();
+    }
+    let mut looks = Looks::new(plan, look_now.registry(host.client.host()), LOOKS_MAX);
     let literals = literals(&registry);
+    let look = |begun| look(host.clone(), begun);
     let mut open = true;
     loop {
         let current = interests.borrow_and_update().clone();
-        update(&mut plan, &registry, &literals, &current, &last_looks, &host);
+        update(&mut looks, &registry, &literals, &current, &last_looks, &host);
         loop {
-            let wake = start_due(&mut plan, &mut looks, &host);
             tokio::select! {
-                Some(ended) = looks.tasks.join_next_with_id() => match ended {
-                    Ok((id, (known, outcome))) => {
-                        looks.repositories.remove(&id);
-                        plan.finish(known, outcome.err().map(|error| error.class()), Instant::now());
-                    }
-                    // A look that panicked took its memory with it: the repository starts anew.
-                    Err(error) => {
-                        tracing::error!(registry = &**host.client.host(), %error, "a look crashed");
-                        host.client.measure(Measure::Dropped {
-                            source: host.client.source(),
-                            reason: "look_crashed",
-                        });
-                        let lost = looks.repositories.remove(&error.id());
-                        lost.into_iter().for_each(|repository| plan.restart(repository, Instant::now()));
-                    }
+                crashed = looks.step(host.client.paused_until(), look) => if let Some(crashed) = crashed {
+                    tracing::error!(registry = &**host.client.host(), error = crashed.why, "a look crashed");
+                    host.client.measure(Measure::Dropped { source: host.client.source(), reason: "look_crashed" });
+                    looks.plan.restart(&crashed.key, Known::new(crashed.key.clone()), Instant::now());
                 },
-                () = tokio::time::sleep_until(wake.into()) => {}
                 changed = interests.changed(), if open => {
                     // Without a sender the interests stay as they are; the looks go on.
                     open = changed.is_ok();
@@ -74,6 +72,23 @@ pub async fn watch_host(
             }
         }
     }
+}
+
+/// One look at one repository.
+fn look(
+    host: Arc<Host>,
+    begun: Begun<Repository, Known, RepositoryInterest>,
+) -> impl Future<Output = Ended<Known>> + Send + 'static {
+    let Begun { key: repository, memory: mut known, interest, tags, .. } = begun;
+    let span = tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
+    let look = async move {
+        known.ask_soon(tags);
+        let ended = host.sweep(&mut known, &interest).await;
+        let requests = u32::try_from(known.pages().len().max(1)).unwrap_or(u32::MAX);
+        let outcome = Outcome { failure: ended.err().map(|error| error.class()), requests };
+        Ended { memory: known, outcome }
+    };
+    look.instrument(span)
 }
 
 /// The repositories to look at: written without a star, always; else what is used, as far as the globs allow.
@@ -105,7 +120,7 @@ fn literals(registry: &config::Registry) -> HashSet<Repository> {
 
 /// Takes over what is wanted now. What is in the plan was meant before, so its globs are not asked again.
 fn update(
-    plan: &mut Plan,
+    looks: &mut Looks,
     registry: &config::Registry,
     literals: &HashSet<Repository>,
     interests: &Interests,
@@ -114,49 +129,28 @@ fn update(
 ) {
     let now = Instant::now();
     let unused = RepositoryInterest::default();
-    plan.keep(
-        |repository| interests.repositories.contains_key(repository) || literals.contains(repository),
-        now,
-    );
+    let is_wanted = |repository: &Repository| {
+        interests.repositories.contains_key(repository) || literals.contains(repository)
+    };
+    looks.plan.keep(is_wanted, now).iter().for_each(|repository| looks.desk.forget(repository));
     let written = literals.iter().filter(|repository| !interests.repositories.contains_key(*repository));
     let wanted = interests.repositories.iter().chain(written.map(|repository| (repository, &unused)));
     for (repository, interest) in wanted {
-        let is_known = plan.contains(repository);
+        let is_known = looks.plan.contains(repository);
         if !is_known && !is_meant(registry, repository) {
             continue;
         }
-        if !is_known && plan.is_full() {
+        if !is_known && looks.plan.is_full() {
             host.client
                 .measure(Measure::Dropped { source: host.client.source(), reason: "too_many_repositories" });
             continue;
         }
-        plan.want(repository, interest, now, || match last_looks.take(repository) {
+        let is_new = looks.plan.want(repository, interest, now, || match last_looks.take(repository) {
             Some(last) => Known::resumed(last, interest),
             None => Known::new(repository.clone()),
         });
+        if is_new {
+            looks.desk.know(repository.clone());
+        }
     }
-}
-
-/// Starts what is due, the longest overdue first, and says when to come back.
-fn start_due(plan: &mut Plan, looks: &mut Looks, host: &Arc<Host>) -> Instant {
-    let now = Instant::now();
-    let latest = now + SLEEP_MAX;
-    if let Some(until) = host.client.paused_until() {
-        return until.min(latest);
-    }
-    while looks.tasks.len() < LOOKS_MAX {
-        let Some((mut known, interest)) = plan.take_due(now) else { break };
-        let repository = known.repository.clone();
-        let span =
-            tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
-        let host = host.clone();
-        let look = async move {
-            let outcome = host.sweep(&mut known, &interest).await;
-            (known, outcome)
-        };
-        let task = looks.tasks.spawn(look.instrument(span));
-        looks.repositories.insert(task.id(), repository);
-    }
-    // With all places taken the end of a look wakes us.
-    plan.next_due().filter(|due| *due > now).unwrap_or(latest).min(latest)
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use knotmeter::image::Digest;
 use knotmeter::observation::{Basis, CacheResult, Fact, Interests, Measure, NodeRole, Time};
 use knotmeter::observers::registry::Limits;
+use knotmeter::observers::schedule::Asked;
 
 use super::fake::{Content, Fake, ok, page, status};
 use super::{Watching, interest, registry};
@@ -257,4 +258,59 @@ async fn a_repository_that_becomes_interesting_is_looked_at_without_delay() {
     watching.interests.send(Arc::new(interests)).unwrap();
     watching.described(&digest).await;
     watching.look_completed().await;
+}
+
+#[tokio::test]
+async fn what_somebody_tells_of_is_looked_at_at_once_and_the_tag_asked_for() {
+    let mut content = Content::default();
+    content.tag_image("1.0.0", "2026-01-01T00:00:00Z");
+    let (fake, content) = changing(content).await;
+    let mut slow = registry(&fake.host, &["shop/web"]);
+    slow.interval = knotmeter::config::Seconds(3600.0);
+    // A named tag whose name looks fixed: by itself it is asked about every ten minutes.
+    let interests = interest(&format!("{}/shop/web", fake.host), false, &["1.0.0"], &[]);
+    let mut watching = Watching::start(vec![slow], interests, Limits::default());
+    watching.look_completed().await;
+    let repository = |path: &str| format!("{}/{path}", fake.host).parse().unwrap();
+    assert_eq!(watching.look_now.repository(&repository("shop/other"), None), Asked::Unknown);
+
+    let (new, _) = content.lock().unwrap().tag_image("1.0.1", "2026-02-02T00:00:00Z");
+    assert_eq!(watching.look_now.repository(&repository("shop/web"), None), Asked::Noted);
+    assert_eq!(watching.points("1.0.1").await.0, new, "the list shows it");
+    watching.look_completed().await;
+
+    let (moved, _) = content.lock().unwrap().tag_image("1.0.0", "2026-03-03T00:00:00Z");
+    let tag = "1.0.0".parse().unwrap();
+    for _ in 0..100 {
+        watching.look_now.repository(&repository("shop/web"), Some(&tag));
+    }
+    assert_eq!(watching.points("1.0.0").await.0, moved);
+    watching.look_completed().await;
+    assert_eq!(fake.count("/tags/list"), 3, "a flood is one look");
+    assert_eq!(fake.count("/shop/other"), 0);
+}
+
+#[tokio::test]
+async fn a_wish_waits_for_the_end_of_the_pause_that_the_registry_asked_for() {
+    let started = std::time::Instant::now();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let fake = Fake::start(move |_, _| {
+        times.lock().unwrap().push(started.elapsed());
+        super::fake::with(429, &[("retry-after", "900")], "")
+    })
+    .await;
+    let mut watching =
+        Watching::start(vec![registry(&fake.host, &["shop/web"])], Interests::default(), Limits::default());
+    watching.look_failed().await;
+    // The other host's looks are the time in which a question could have been asked.
+    let near = Fake::start(|_, _| ok(page(["a"]))).await;
+    let mut other =
+        Watching::start(vec![registry(&near.host, &["shop/web"])], Interests::default(), Limits::default());
+    for _ in 0..5 {
+        let repository = format!("{}/shop/web", fake.host).parse().unwrap();
+        assert_ne!(watching.look_now.repository(&repository, None), Asked::Unknown);
+        other.look_completed().await;
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
 }

@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use knotmeter::config::Seconds;
 use knotmeter::image::{Digest, Repository};
 use knotmeter::observation::{Fact, Interests, LookFailure, RepositoryInterest};
 use knotmeter::observers::registry::known::Known;
 use knotmeter::observers::registry::names::Names;
-use knotmeter::observers::registry::plan::Plan;
 use knotmeter::observers::registry::{Limits, room::Room};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -62,86 +60,17 @@ async fn ten_thousand_repositories_are_one_list_each() {
     let mut slow = registry(&host, &[]);
     // So long that the first of the looks that follow is far away.
     slow.interval = Seconds(1e6);
-    let mut watching = Watching::start(vec![slow], Interests { repositories: interests }, Limits::default());
+    let mut watching = Watching::start(
+        vec![slow],
+        Interests { repositories: interests, ..Interests::default() },
+        Limits::default(),
+    );
     for _ in 0..REPOSITORIES {
         watching.look_completed().await;
     }
     let counts = counts.lock().unwrap();
     assert_eq!((counts.len(), counts.values().sum::<usize>()), (REPOSITORIES, REPOSITORIES));
     assert!(counts.keys().all(|path| path.ends_with("/tags/list?n=1000")));
-}
-
-#[test]
-fn looks_are_spread_over_the_interval_and_none_is_left_out() {
-    let interval = Duration::from_secs(60);
-    let mut plan = Plan::new(interval);
-    let start = Instant::now();
-    let interest = RepositoryInterest::default();
-    for repository in repositories("r.example", REPOSITORIES) {
-        plan.want(&repository, &interest, start, || Known::new(repository.clone()));
-    }
-    // All are due at once, and each look takes no time.
-    let look_at_all_due = |plan: &mut Plan, now: Instant| {
-        let mut looks = 0;
-        while let Some((known, _)) = plan.take_due(now) {
-            looks += 1;
-            plan.finish(known, None, now);
-        }
-        looks
-    };
-    assert_eq!(look_at_all_due(&mut plan, start), REPOSITORIES);
-    let mut looks = Vec::new();
-    for second in 1..=240 {
-        looks.push(look_at_all_due(&mut plan, start + Duration::from_secs(second)));
-    }
-    // From the third interval on: about a sixtieth each second, and everything once a minute.
-    let settled = &looks[120..];
-    let even = REPOSITORIES / 60;
-    let far = settled.iter().find(|looks| **looks > even * 2 || **looks < even / 2);
-    assert_eq!(far, None, "{settled:?}");
-    let total: usize = settled.iter().sum();
-    assert!((REPOSITORIES * 19 / 10..=REPOSITORIES * 21 / 10).contains(&total), "{total}");
-}
-
-#[test]
-fn many_looks_begin_together_and_a_few_do_not_wait_for_each_other() {
-    for (count, least_together) in [(20, 1), (350, 12), (REPOSITORIES, 20)] {
-        let interval = Duration::from_secs(60);
-        let mut plan = Plan::new(interval);
-        let start = Instant::now();
-        let interest = RepositoryInterest::default();
-        for repository in repositories("r.example", count) {
-            plan.want(&repository, &interest, start, || Known::new(repository.clone()));
-        }
-        let (mut looks, mut moments) = (0, 0);
-        while let Some(now) = plan.next_due().filter(|due| *due < start + 4 * interval) {
-            moments += 1;
-            while let Some((known, _)) = plan.take_due(now) {
-                looks += 1;
-                plan.finish(known, None, now);
-            }
-        }
-        assert!(looks >= 4 * count && looks <= 5 * count + count / 2, "{looks} looks at {count}");
-        assert!(looks >= least_together * moments, "{looks} looks at {count} in {moments} moments");
-    }
-}
-
-#[test]
-fn what_is_not_wanted_is_not_looked_at_and_comes_back_with_its_memory() {
-    let mut plan = Plan::new(Duration::from_secs(60));
-    let start = Instant::now();
-    let interest = RepositoryInterest::default();
-    let repository: Repository = "r.example/a".parse().unwrap();
-    plan.want(&repository, &interest, start, || Known::new(repository.clone()));
-    plan.keep(|_| false, start);
-    assert!(plan.next_due().is_none() && plan.contains(&repository));
-    plan.want(&repository, &interest, start, || panic!("it is still known"));
-    let (known, _) = plan.take_due(start).unwrap();
-    plan.keep(|_| false, start);
-    plan.finish(known, None, start);
-    assert!(plan.next_due().is_none(), "its look ended after it was let go");
-    plan.keep(|_| false, start + Duration::from_secs(7200));
-    assert!(!plan.contains(&repository));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use knotmeter::observation::{LookFailure, Time};
+use knotmeter::observation::Time;
 use knotmeter::observers::registry::address::{Guard, Inside, Reach};
 use knotmeter::observers::registry::budget::PullBudget;
 use knotmeter::observers::registry::challenge::{self, Challenge, may_know_password};
@@ -10,7 +10,6 @@ use knotmeter::observers::registry::created::{Claims, Labels};
 use knotmeter::observers::registry::credentials::{self, Login, Secret};
 use knotmeter::observers::registry::known::looks_mutable;
 use knotmeter::observers::registry::manifest::{self, Manifest};
-use knotmeter::observers::registry::schedule::{jittered, wait_after_failure, wait_after_success};
 use knotmeter::observers::registry::{link, page, pause};
 use reqwest::header::{HeaderMap, HeaderValue};
 
@@ -302,37 +301,6 @@ fn a_counting_host_gives_a_tenth_of_its_limit_and_nothing_before_it_spoke() {
     hub.learn(&HeaderMap::new());
     assert!(hub.take(start), "an answer without a limit means none");
     assert!(PullBudget::new("ghcr.io", start).take(start));
-}
-
-#[test]
-fn waits_follow_urgency_and_the_kind_of_failure() {
-    let seconds = Duration::from_secs_f64;
-    let minute = seconds(60.0);
-    assert_eq!(wait_after_success(minute, false), minute);
-    assert_eq!(wait_after_success(minute, true), seconds(15.0));
-    assert_eq!(wait_after_success(seconds(2.0), true), seconds(1.0));
-    assert_eq!(wait_after_success(seconds(0.5), true), seconds(0.5));
-    for (failure, failures, expected) in [
-        (LookFailure::Network, 1, 60.0),
-        (LookFailure::Network, 7, 128.0),
-        (LookFailure::Server, 50, 300.0),
-        (LookFailure::Throttled, 50, 900.0),
-        (LookFailure::Unauthorized, 3, 120.0),
-        (LookFailure::Forbidden, 50, 1200.0),
-        (LookFailure::Missing, 50, 600.0),
-        (LookFailure::Malformed, 50, 1200.0),
-    ] {
-        assert_eq!(
-            wait_after_failure(minute, false, failure, failures),
-            seconds(expected),
-            "{failure:?} {failures}"
-        );
-    }
-    let repository = "r.example/a".parse().unwrap();
-    for look in 0..1000 {
-        let wait = jittered(minute, &repository, look);
-        assert!(wait >= seconds(54.0) && wait <= seconds(66.0), "{wait:?}");
-    }
 }
 
 #[test]

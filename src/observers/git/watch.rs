@@ -1,0 +1,157 @@
+//! The task of one git host: looks at its repositories by the plan that all polling has.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch::Receiver;
+use tokio::task::JoinSet;
+
+use super::{Poller, public_url};
+use crate::config;
+use crate::observation::{Interests, LastTree};
+use crate::observers::Reporter;
+use crate::observers::schedule::{self, Begun, Desk, Ended, LookNow, Outcome, Plan};
+
+/// Looks at one host at once. Each holds a thread, and few hosts like more clones than that from one client.
+const HOST_LOOKS_MAX: usize = 4;
+/// A poll is one question to the host, unless something moved.
+const REQUESTS_PER_LOOK: u32 = 1;
+
+/// A repository to follow.
+pub struct Followed {
+    pub config: config::Git,
+    /// What was told of it before a restart, see [`Poller::resuming`]; nothing on a first start.
+    pub last_trees: Vec<LastTree>,
+    pub reporter: Reporter,
+}
+
+type Looks = schedule::Looks<Arc<str>, Poller, GitInterest>;
+
+/// What is wanted of one repository.
+#[derive(Debug, Clone, PartialEq)]
+struct GitInterest {
+    interval: Duration,
+    urgent: bool,
+}
+
+impl schedule::Interest for GitInterest {
+    fn urgent(&self) -> bool {
+        self.urgent
+    }
+
+    fn adds_to(&self, _: &Self) -> bool {
+        false
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(self.interval)
+    }
+}
+
+/// Looks at repositories for ever, each host's in a task of their own. Ends only when its task is aborted.
+///
+/// `cache` is a directory for copies; each repository takes one directory in it. The interests say which
+/// repositories a journey waits for, and through `look_now` others say that one is due now.
+pub async fn run(
+    repositories: Vec<Followed>,
+    cache: PathBuf,
+    interests: Receiver<Arc<Interests>>,
+    look_now: LookNow,
+) {
+    let mut hosts: BTreeMap<String, Vec<Followed>> = BTreeMap::new();
+    for repository in repositories {
+        hosts.entry(host_of(&repository.config.url)).or_default().push(repository);
+    }
+    let mut tasks = JoinSet::new();
+    for (_, repositories) in hosts {
+        tasks.spawn(watch_host(repositories, cache.clone(), interests.clone(), look_now.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    // Without repositories there is nothing to do, and that is no end.
+    std::future::pending().await
+}
+
+async fn watch_host(
+    repositories: Vec<Followed>,
+    cache: PathBuf,
+    mut interests: Receiver<Arc<Interests>>,
+    look_now: LookNow,
+) {
+    let mut followed: HashMap<Arc<str>, Followed> = HashMap::new();
+    let desk = Arc::new(Desk::default());
+    for repository in repositories {
+        let url = public_url(&repository.config.url);
+        let branches = repository.config.branches.iter().map(|branch| branch.as_str().into()).collect();
+        look_now.follow(&url, branches, &desk);
+        followed.insert(url, repository);
+    }
+    // So that two of us do not ask in step.
+    let seed = RandomState::new().hash_one(followed.len());
+    let plan = Plan::new(config::Seconds::git_interval().duration(), followed.len(), seed);
+    let mut looks = Looks::new(plan, desk, HOST_LOOKS_MAX);
+    let mut open = true;
+    loop {
+        let urgent = interests.borrow_and_update().git.clone();
+        want(&mut looks, &followed, &urgent, &cache);
+        loop {
+            tokio::select! {
+                crashed = looks.step(None, look) => if let Some(crashed) = crashed {
+                    tracing::error!(repository = &*crashed.key, error = crashed.why, "a look crashed");
+                    if let Some(one) = followed.get(&crashed.key) {
+                        looks.plan.restart(&crashed.key, poller(one, &cache), Instant::now());
+                    }
+                },
+                changed = interests.changed(), if open => {
+                    // Without a sender the interests stay as they are; the looks go on.
+                    open = changed.is_ok();
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn want(
+    looks: &mut Looks,
+    followed: &HashMap<Arc<str>, Followed>,
+    urgent: &BTreeSet<Arc<str>>,
+    cache: &Path,
+) {
+    let now = Instant::now();
+    for (url, one) in followed {
+        let interest = GitInterest { interval: one.config.interval.duration(), urgent: urgent.contains(url) };
+        looks.plan.want(url, &interest, now, || poller(one, cache));
+    }
+}
+
+fn poller(followed: &Followed, cache: &Path) -> Poller {
+    Poller::new(followed.config.clone(), cache, followed.reporter.clone())
+        .resuming(followed.last_trees.iter().cloned())
+}
+
+/// One look at one repository.
+async fn look(begun: Begun<Arc<str>, Poller, GitInterest>) -> Ended<Poller> {
+    let mut poller = begun.memory;
+    let ended = poller.poll().await;
+    if let Err(error) = &ended {
+        tracing::warn!("{error}");
+    }
+    let failure = ended.err().map(|error| error.failure());
+    Ended { memory: poller, outcome: Outcome { failure, requests: REQUESTS_PER_LOOK } }
+}
+
+/// Host and port of an address, for what is one host is one queue. Paths of this machine are one, too.
+fn host_of(url: &str) -> String {
+    let url = public_url(url);
+    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase()
+}

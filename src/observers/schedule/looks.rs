@@ -1,0 +1,128 @@
+//! The looks under way at one host: starts what the plan says and waits for whatever happens first.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{Id, JoinSet};
+
+use super::look_now::Desk;
+use super::plan::{Due, Interest, Outcome, Plan};
+use crate::image::Tag;
+
+/// Places that only hurried looks may take: what somebody waits for does not wait for a sweep.
+const HURRIED_PLACES: usize = 2;
+/// The longest sleep, so that a clock that jumped is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// The plan of one host, and its looks that are under way.
+pub struct Looks<K, M, I> {
+    pub plan: Plan<K, M, I>,
+    /// Where others ask for a look.
+    pub desk: Arc<Desk<K>>,
+    places: usize,
+    tasks: JoinSet<Ended<M>>,
+    keys: HashMap<Id, K>,
+}
+
+/// A look that begins.
+#[derive(Debug)]
+pub struct Begun<K, M, I> {
+    pub key: K,
+    pub memory: M,
+    pub interest: Arc<I>,
+    /// How long it was due.
+    pub late: Duration,
+    /// Tags that somebody asked for.
+    pub tags: BTreeSet<Tag>,
+}
+
+/// A look that ended, with the memory that it was given.
+#[derive(Debug)]
+pub struct Ended<M> {
+    pub memory: M,
+    pub outcome: Outcome,
+}
+
+/// A look broke off without an end, and its subject's memory is lost.
+#[derive(Debug)]
+pub struct Crashed<K> {
+    pub key: K,
+    pub why: String,
+}
+
+impl<K, M, I> Looks<K, M, I>
+where
+    K: Clone + Eq + Hash + Ord,
+    M: Send + 'static,
+    I: Interest,
+{
+    /// `places` looks at once, and two more for what is hurried.
+    #[must_use]
+    pub fn new(plan: Plan<K, M, I>, desk: Arc<Desk<K>>, places: usize) -> Self {
+        Self { plan, desk, places, tasks: JoinSet::new(), keys: HashMap::new() }
+    }
+
+    /// Starts what is due and waits until a look ends, another is due, or somebody asks for one. May be dropped
+    /// while it waits. Nothing starts while the host is `paused`. A subject whose look crashed is told; whoever
+    /// calls gives it a new memory with [`Plan::restart`].
+    pub async fn step<F>(
+        &mut self,
+        paused: Option<Instant>,
+        look: impl Fn(Begun<K, M, I>) -> F,
+    ) -> Option<Crashed<K>>
+    where
+        F: Future<Output = Ended<M>> + Send + 'static,
+    {
+        let wake = self.start_due(paused, look);
+        tokio::select! {
+            Some(ended) = self.tasks.join_next_with_id() => match ended {
+                Ok((id, Ended { memory, outcome })) => {
+                    if let Some(key) = self.keys.remove(&id) {
+                        self.plan.finish(&key, memory, outcome, Instant::now());
+                    }
+                    None
+                }
+                Err(error) => {
+                    let key = self.keys.remove(&error.id())?;
+                    Some(Crashed { key, why: error.to_string() })
+                }
+            },
+            () = self.desk.rung() => {
+                let now = Instant::now();
+                for key in self.desk.fresh() {
+                    self.plan.look_now(&key, now);
+                }
+                None
+            }
+            () = tokio::time::sleep_until(wake.into()) => None,
+        }
+    }
+
+    /// Starts what is due, the longest overdue first, and says when to come back.
+    fn start_due<F>(&mut self, paused: Option<Instant>, look: impl Fn(Begun<K, M, I>) -> F) -> Instant
+    where
+        F: Future<Output = Ended<M>> + Send + 'static,
+    {
+        let now = Instant::now();
+        let latest = now + SLEEP_MAX;
+        if let Some(until) = paused.filter(|until| *until > now) {
+            return until.min(latest);
+        }
+        while self.tasks.len() < self.places + HURRIED_PLACES {
+            let hurried_only = self.tasks.len() >= self.places;
+            let Some((key, due)) = self.plan.take_due(now, hurried_only) else { break };
+            let tags = self.desk.begin(&key).unwrap_or_default();
+            let Due { memory, interest, late } = due;
+            let task = self.tasks.spawn(look(Begun { key: key.clone(), memory, interest, late, tags }));
+            self.keys.insert(task.id(), key);
+        }
+        // What is overdue and found no place waits for the end of a look.
+        let next = match self.tasks.len() < self.places {
+            true => self.plan.next_due(),
+            false => self.plan.next_hurried(),
+        };
+        next.filter(|due| *due > now).unwrap_or(latest).min(latest)
+    }
+}

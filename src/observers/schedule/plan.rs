@@ -1,0 +1,348 @@
+//! Which subject of a host is looked at next: a repository of a registry, or one of git. No I/O and no clock.
+//!
+//! With ten thousand subjects a look ends every few milliseconds, so what is due stands in order, and nothing is
+//! copied for a subject about which nothing changed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::wait::{self, Pace};
+use crate::observation::LookFailure;
+
+/// What is known of a subject outlives its last use by this: workloads come back.
+const KEPT_UNUSED: Duration = Duration::from_secs(3600);
+/// The pause after a look that crashed.
+const CRASHED_PAUSE: Duration = Duration::from_secs(60);
+/// Where both wait, one look in so many is for what is not hurried: hurry must not starve the rest for ever.
+const QUIET_PART: u32 = 4;
+
+/// What is wanted of a subject.
+pub trait Interest: Clone + PartialEq {
+    /// Something under way waits for it.
+    fn urgent(&self) -> bool;
+    /// More is wanted than before: the next look comes sooner.
+    fn adds_to(&self, before: &Self) -> bool;
+    /// The time between two looks, where it is not that of the whole plan.
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The subjects of one host, and when each is due. `M` is what is remembered of one between looks.
+#[derive(Debug)]
+pub struct Plan<K, M, I> {
+    interval: Duration,
+    /// While hot, a subject is looked at this often; `None` where that would be a burden.
+    hot: bool,
+    seed: u64,
+    subjects_max: usize,
+    /// When the first subject came.
+    began: Option<Instant>,
+    entries: HashMap<K, Entry<M, I>>,
+    /// Those that may be looked at, in order: wanted, and no look at them is under way.
+    quiet: BTreeSet<(Instant, K)>,
+    /// Those of them that somebody waits for.
+    hurried: BTreeSet<(Instant, K)>,
+    /// Hurried looks begun since the last that was not.
+    hurried_looks: u32,
+    /// Sums over all subjects of what their last looks cost.
+    requests: u64,
+    busy: Duration,
+}
+
+#[derive(Debug)]
+struct Entry<M, I> {
+    interest: Arc<I>,
+    /// Nobody wants it since then.
+    unused_since: Option<Instant>,
+    /// It has been urgent since then.
+    urgent_since: Option<Instant>,
+    due: Instant,
+    /// Somebody asked for a look, and none has begun since.
+    asked: bool,
+    /// Start of the last look that was asked for.
+    asked_start: Option<Instant>,
+    last_start: Option<Instant>,
+    looks: u64,
+    failures: u32,
+    /// The end of a wait that no wish shortens: what just failed is not asked at once again.
+    not_before: Option<Instant>,
+    /// What the last look cost.
+    requests: u32,
+    busy: Duration,
+    /// Away while a look is under way.
+    memory: Option<M>,
+}
+
+/// A look that begins.
+#[derive(Debug)]
+pub struct Due<M, I> {
+    pub memory: M,
+    pub interest: Arc<I>,
+    /// How long it was due.
+    pub late: Duration,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why it was cut short, if it was.
+    pub failure: Option<LookFailure>,
+    /// Requests that it takes when nothing changed.
+    pub requests: u32,
+}
+
+impl<K, M, I> Plan<K, M, I>
+where
+    K: Clone + Eq + Hash + Ord,
+    I: Interest,
+{
+    /// An empty plan. `seed` makes the jitter of one process differ from that of another.
+    #[must_use]
+    pub fn new(interval: Duration, subjects_max: usize, seed: u64) -> Self {
+        Self {
+            interval,
+            hot: false,
+            seed,
+            subjects_max,
+            began: None,
+            entries: HashMap::new(),
+            quiet: BTreeSet::new(),
+            hurried: BTreeSet::new(),
+            hurried_looks: 0,
+            requests: 0,
+            busy: Duration::ZERO,
+        }
+    }
+
+    /// The same for a host that does not mind being asked often for the few subjects that just became urgent.
+    #[must_use]
+    pub fn with_hot(self) -> Self {
+        Self { hot: true, ..self }
+    }
+
+    /// Whether a subject is in the plan, wanted or not.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// There is no room for another subject.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= self.subjects_max
+    }
+
+    /// When the next look is due. With a look under way its end decides.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        let firsts = [&self.hurried, &self.quiet].map(|due| due.first().map(|(due, _)| *due));
+        firsts.into_iter().flatten().min()
+    }
+
+    /// The same for what somebody waits for.
+    #[must_use]
+    pub fn next_hurried(&self) -> Option<Instant> {
+        self.hurried.first().map(|(due, _)| *due)
+    }
+
+    /// A subject is wanted. `begin` gives what is known of one that was not in the plan. True if it was not
+    /// wanted until now.
+    pub fn want(&mut self, key: &K, interest: &I, now: Instant, begin: impl FnOnce() -> M) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            self.began.get_or_insert(now);
+            let entry = Entry {
+                interest: Arc::new(interest.clone()),
+                unused_since: None,
+                urgent_since: interest.urgent().then_some(now),
+                due: now,
+                asked: false,
+                asked_start: None,
+                last_start: None,
+                looks: 0,
+                failures: 0,
+                not_before: None,
+                requests: 0,
+                busy: Duration::ZERO,
+                memory: Some(begin()),
+            };
+            self.entries.insert(key.clone(), entry);
+            self.stand_in_line(key);
+            return true;
+        };
+        let was_unused = entry.unused_since.take().is_some();
+        if *entry.interest == *interest && !was_unused {
+            return false;
+        }
+        let became_urgent = interest.urgent() && !entry.interest.urgent();
+        let sooner = became_urgent || interest.adds_to(&entry.interest);
+        self.leave_line(key);
+        let entry = self.entries.get_mut(key).expect("it was there");
+        entry.interest = Arc::new(interest.clone());
+        if became_urgent {
+            entry.urgent_since = Some(now);
+        }
+        if sooner && entry.failures == 0 {
+            let soon = wait::wait_after_success(interest.interval().unwrap_or(self.interval), Pace::Urgent);
+            entry.due = entry.due.min(entry.last_start.map_or(now, |last| last + soon));
+        }
+        self.stand_in_line(key);
+        was_unused
+    }
+
+    /// Sets aside what is not wanted any more, and forgets what has not been for long. Returns what was set aside
+    /// just now.
+    pub fn keep(&mut self, is_wanted: impl Fn(&K) -> bool, now: Instant) -> Vec<K> {
+        let unwanted = self.entries.iter().filter(|(key, _)| !is_wanted(key));
+        let let_go: Vec<K> =
+            unwanted.filter(|(_, entry)| entry.unused_since.is_none()).map(|(key, _)| key.clone()).collect();
+        for key in &let_go {
+            self.leave_line(key);
+            self.entries.get_mut(key).expect("it was there").unused_since = Some(now);
+        }
+        let Self { entries, requests, busy, .. } = self;
+        entries.retain(|_, entry| {
+            let since = entry.unused_since.unwrap_or(now);
+            let keep = entry.memory.is_none() || now.saturating_duration_since(since) < KEPT_UNUSED;
+            if !keep {
+                (*requests, *busy) = (*requests - u64::from(entry.requests), *busy - entry.busy);
+            }
+            keep
+        });
+        let_go
+    }
+
+    /// Somebody heard that a subject changed: it is due now, or as soon as its cool-down is over. While a look is
+    /// under way another follows it.
+    pub fn look_now(&mut self, key: &K, now: Instant) {
+        if self.entries.get(key).is_none_or(|entry| entry.unused_since.is_some()) {
+            return;
+        }
+        self.leave_line(key);
+        let entry = self.entries.get_mut(key).expect("it was there");
+        entry.asked = true;
+        entry.due = entry.due.min(entry.soonest(now));
+        self.stand_in_line(key);
+    }
+
+    /// The next subject whose look is due: the longest overdue of those that somebody waits for, else of all.
+    /// `hurried_only` leaves the others where they are.
+    pub fn take_due(&mut self, now: Instant, hurried_only: bool) -> Option<(K, Due<M, I>)> {
+        let is_due = |due: &BTreeSet<(Instant, K)>| due.first().is_some_and(|(due, _)| *due <= now);
+        let quiet_waits = !hurried_only && is_due(&self.quiet);
+        let hurried = is_due(&self.hurried) && !(quiet_waits && self.hurried_looks + 1 >= QUIET_PART);
+        if !hurried && !quiet_waits {
+            return None;
+        }
+        self.hurried_looks = if hurried { (self.hurried_looks + 1).min(QUIET_PART) } else { 0 };
+        let line = if hurried { &mut self.hurried } else { &mut self.quiet };
+        let (due, key) = line.pop_first()?;
+        let entry = self.entries.get_mut(&key)?;
+        if std::mem::take(&mut entry.asked) {
+            entry.asked_start = Some(now);
+        }
+        entry.last_start = Some(now);
+        entry.looks += 1;
+        let (memory, interest) = (entry.memory.take()?, entry.interest.clone());
+        Some((key, Due { memory, interest, late: now.saturating_duration_since(due) }))
+    }
+
+    /// A look ended.
+    pub fn finish(&mut self, key: &K, memory: M, outcome: Outcome, now: Instant) {
+        let (interval, hot, began, count) = (self.interval, self.hot, self.began, self.entries.len());
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let interval = entry.interest.interval().unwrap_or(interval);
+        let started = entry.last_start.unwrap_or(now);
+        let pace = if entry.interest.urgent() { Pace::Urgent } else { Pace::Quiet };
+        let first = entry.looks == 1;
+        let wait = match outcome.failure {
+            None => {
+                let before = (entry.requests, entry.busy);
+                (entry.requests, entry.busy) = (outcome.requests, now.saturating_duration_since(started));
+                self.requests = self.requests - u64::from(before.0) + u64::from(entry.requests);
+                self.busy = self.busy - before.1 + entry.busy;
+                (entry.failures, entry.not_before) = (0, None);
+                let is_hot = hot
+                    && entry.interest.urgent()
+                    && entry.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR);
+                if is_hot {
+                    wait::wait_while_hot(interval, entry.busy)
+                } else {
+                    wait::wait_after_success(interval, pace)
+                }
+            }
+            Some(failure) => {
+                entry.failures = entry.failures.saturating_add(1);
+                entry.not_before = wait::not_even_asked(failure).map(|wait| now + wait);
+                wait::wait_after_failure(interval, pace, failure, entry.failures)
+            }
+        };
+        let wait = if first && pace == Pace::Quiet && outcome.failure.is_none() {
+            wait::wait_after_first(wait, &(self.seed, key))
+        } else {
+            wait::jittered(wait, &(self.seed, key), entry.looks)
+        };
+        entry.due = started + wait;
+        if pace == Pace::Quiet {
+            entry.due = wait::together(entry.due, began.unwrap_or(now), interval, count);
+        }
+        if entry.asked {
+            entry.due = entry.due.min(entry.soonest(now));
+        }
+        entry.memory = Some(memory);
+        self.stand_in_line(key);
+    }
+
+    /// Gives a subject whose look crashed a new, empty memory, and a pause.
+    pub fn restart(&mut self, key: &K, memory: M, now: Instant) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        entry.due = now + CRASHED_PAUSE;
+        entry.not_before = Some(entry.due);
+        entry.memory = Some(memory);
+        self.stand_in_line(key);
+    }
+
+    /// Looks that are due and have not begun, and those of them that have waited longer than `late_after`. Counts
+    /// at most `most` of each.
+    #[must_use]
+    pub fn waiting(&self, now: Instant, late_after: Duration, most: usize) -> (usize, usize) {
+        let count = |until: Instant| {
+            let lines = [&self.hurried, &self.quiet];
+            lines.map(|line| line.iter().take(most).take_while(|(due, _)| *due <= until).count()).iter().sum()
+        };
+        (count(now), now.checked_sub(late_after).map_or(0, count))
+    }
+
+    /// What one look at every subject costs: requests, and time in which a look was under way.
+    #[must_use]
+    pub fn sweep_cost(&self) -> (u64, Duration) {
+        (self.requests, self.busy)
+    }
+
+    fn stand_in_line(&mut self, key: &K) {
+        let Some(entry) = self.entries.get(key) else { return };
+        if entry.memory.is_some() && entry.unused_since.is_none() {
+            let hurried = entry.asked || entry.interest.urgent();
+            let line = if hurried { &mut self.hurried } else { &mut self.quiet };
+            line.insert((entry.due, key.clone()));
+        }
+    }
+
+    fn leave_line(&mut self, key: &K) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let hurried = entry.asked || entry.interest.urgent();
+        let line = if hurried { &mut self.hurried } else { &mut self.quiet };
+        line.remove(&(entry.due, key.clone()));
+    }
+}
+
+impl<M, I> Entry<M, I> {
+    /// When a look that somebody asks for now may begin.
+    fn soonest(&self, now: Instant) -> Instant {
+        let cooled = self.asked_start.map_or(now, |start| start + wait::COOL_DOWN);
+        now.max(cooled).max(self.not_before.unwrap_or(now))
+    }
+}
