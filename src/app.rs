@@ -5,6 +5,7 @@
 
 pub mod bundle;
 mod follower;
+mod hooks;
 mod memory;
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, HttpState, Ready};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Ready};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
@@ -29,6 +30,7 @@ use crate::observation::{
     Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
 };
 use crate::observers::git::Followed;
+use crate::observers::hooks::Stamps;
 use crate::observers::schedule::LookNow;
 use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
 
@@ -126,7 +128,13 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     let (interested, interests) = watch::channel(Arc::new(wanted));
     // Larger than any before, even if the clock was set back meanwhile.
     let epoch = now().0.unsigned_abs().max(recalled.epoch + 1);
-    let reporter = |kind, name: &str| Reporter::new(SourceId::new(kind, name), epoch, to.clone());
+    let stamps = Stamps::default();
+    let reporter = {
+        let (to, stamps) = (to.clone(), stamps.clone());
+        move |kind, name: &str| {
+            Reporter::new(SourceId::new(kind, name), epoch, to.clone()).with_stamps(stamps.clone())
+        }
+    };
 
     let rules = Fact::ConfigInForce(Box::new(rules(&config)));
     reporter(SourceKind::Config, "rules").fact(Interval::at(now()), Basis::Watch, rules).await;
@@ -146,10 +154,7 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     });
     let followed = followed.collect();
     tasks.spawn(observers::git::run(followed, cache, interests.clone(), look_now.clone()));
-    let registries = {
-        let to = to.clone();
-        move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), epoch, to.clone())
-    };
+    let registries = move |host: &str| reporter(SourceKind::Registry, host);
     let configured = config.registries.clone();
     tasks.spawn(observers::registry::run(configured, last_looks, interests, look_now.clone(), registries));
     let bundles = match &recalled.writer {
@@ -164,14 +169,15 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
     tasks.spawn(follower.follow(reports, ending, ready.clone()));
-    let state = HttpState {
-        snapshots: snapshots.clone(),
-        metrics,
-        events: events.clone(),
-        ready,
-        bundles,
-        hooks: http::Hooks::default(),
+    let hooks = match &config.hooks[..] {
+        [] => Hooks::default(),
+        hooks => {
+            let taker = hooks::Taker::new(hooks, stamps, look_now.clone(), metrics.clone());
+            Hooks::new(Arc::new(taker))
+        }
     };
+    let state =
+        HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready, bundles, hooks };
     tasks.spawn(http::serve(listener, state, std::future::pending()));
     Ok(Running { address, snapshots, events, look_now, tasks, end })
 }

@@ -25,6 +25,9 @@ pub enum Measure {
     ClockOffset { source: Arc<str>, seconds: f64 },
     /// Somebody asked for a look. `kind` is `registry` or `git`; `result` is `noted`, `coalesced` or `unknown`.
     LookAsked { kind: &'static str, result: &'static str },
+    /// A delivery to a webhook. `hook` is empty for a name that is not configured; `result` is `taken`, `repeated`,
+    /// `unproven`, `malformed`, `unread`, `unknown` or `no_secret`.
+    HookRequest { hook: Arc<str>, result: &'static str },
     /// Something was left out, and why.
     Dropped { source: Arc<str>, reason: &'static str },
 }

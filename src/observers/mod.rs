@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::Utc;
 use tokio::sync::mpsc;
 
+use self::hooks::Stamps;
 use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, Observation, SCHEMA, SourceId, Time};
 
 /// Reports waiting for the tracker. Observers wait when it is full, so a burst slows the looks, not the memory.
@@ -35,6 +36,7 @@ pub struct Reporter {
     cluster: Option<ClusterUid>,
     epoch: u64,
     seq: Arc<Mutex<u64>>,
+    stamps: Stamps,
     to: mpsc::Sender<Report>,
 }
 
@@ -42,7 +44,19 @@ impl Reporter {
     /// A reporter for one source. `epoch` is larger than that of any earlier process: its start time.
     #[must_use]
     pub fn new(source: SourceId, epoch: u64, to: mpsc::Sender<Report>) -> Self {
-        Self { source, cluster: None, epoch, seq: Arc::default(), to }
+        Self { source, cluster: None, epoch, seq: Arc::default(), stamps: Stamps::default(), to }
+    }
+
+    /// The same source, whose looks may find what senders of webhooks gave a time for.
+    #[must_use]
+    pub fn with_stamps(self, stamps: Stamps) -> Self {
+        Self { stamps, ..self }
+    }
+
+    /// What senders of webhooks said about when.
+    #[must_use]
+    pub fn stamps(&self) -> &Stamps {
+        &self.stamps
     }
 
     /// The same source, now that its cluster's UID is known.

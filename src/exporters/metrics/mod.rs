@@ -117,6 +117,7 @@ impl Metrics {
             | Measure::CacheLookup { .. }
             | Measure::ObjectUpdate { .. }
             | Measure::LookAsked { .. }
+            | Measure::HookRequest { .. }
             | Measure::ClockOffset { .. } => self.work.take(measure),
         }
     }

@@ -171,6 +171,8 @@ families! {
         "measure registry_request", "Requests by HTTP status; none where no answer came";
     REGISTRY_THROTTLED: Counter, "registry_throttled_total", ["registry", "operation"], Folds, Stable,
         "measure registry_request", "Requests answered with 429";
+    HOOK_REQUESTS: Counter, "hook_requests_total", ["hook", "result"], Folds, Experimental, "measure hook_request",
+        "Deliveries to webhooks: taken, repeated, unproven, malformed, unread, unknown, no_secret";
     LOOKS_ASKED: Counter, "looks_asked_total", ["kind", "result"], Folds, Experimental, "measure look_asked",
         "Looks that hooks and others asked for: noted, coalesced with one that waits, or about something unknown";
     GIT_OPERATION: Histogram(Operations), "git_operation_duration_seconds", ["repository", "operation", "actor"],

@@ -23,6 +23,7 @@ pub struct Work {
     git_operation: Series<Histogram>,
     git_commits: Series<Counter>,
     looks_asked: Series<Counter>,
+    hook_requests: Series<Counter>,
     object_updates: Series<Counter>,
     cache_lookups: Series<Counter>,
     pull_duration: Series<Histogram>,
@@ -44,6 +45,7 @@ impl Work {
             git_operation: Series::register(to, &table::GIT_OPERATION, operations, refused),
             git_commits: Series::register(to, &table::GIT_COMMITS, Counter::default, refused),
             looks_asked: Series::register(to, &table::LOOKS_ASKED, Counter::default, refused),
+            hook_requests: Series::register(to, &table::HOOK_REQUESTS, Counter::default, refused),
             object_updates: Series::register(to, &table::OBJECT_UPDATES, Counter::default, refused),
             cache_lookups: Series::register(to, &table::CACHE_LOOKUPS, Counter::default, refused),
             pull_duration: Series::register(to, &table::PULL_DURATION, operations, refused),
@@ -75,6 +77,9 @@ impl Work {
             }
             Measure::GitCommits { repository, count } => {
                 self.git_commits.with(&[repository]).inc_by(*count);
+            }
+            Measure::HookRequest { hook, result } => {
+                self.hook_requests.with(&[hook, result]).inc();
             }
             Measure::LookAsked { kind, result } => {
                 self.looks_asked.with(&[kind, result]).inc();

@@ -16,7 +16,7 @@ use super::worker::{self, Known, Look, Resumed, Worker};
 use super::{Address, Error, public_url};
 use crate::config;
 use crate::image::Digest;
-use crate::observation::{Basis, Fact, Interval, LastTree, Measure, Scope, Subject, Time};
+use crate::observation::{Basis, Fact, Interval, LastTree, Measure, Scope, Subject, Time, TreeNames};
 use crate::observers::{Reporter, now};
 
 /// Looks at once, over all hosts: each holds a thread, mostly waiting for its server. A host has four at once, so
@@ -229,14 +229,15 @@ impl Poller {
             worker::Branch::Unchanged => branch.misses = 0,
             worker::Branch::Moved(moved) => {
                 (branch.misses, branch.existed) = (0, true);
-                branch.known = Some(moved.known);
+                let before = branch.known.replace(moved.known).map(|known| known.tip.to_string());
                 if moved.new_commits > 0 {
                     let measure =
                         Measure::GitCommits { repository: self.url.clone(), count: moved.new_commits };
                     self.reporter.measure(measure);
                 }
                 for level in moved.levels {
-                    self.reporter.fact(since_last.0, since_last.1, Fact::TreeNames(Box::new(level))).await;
+                    let (happened, basis) = self.happened(&level, before.as_deref(), since_last);
+                    self.reporter.fact(happened, basis, Fact::TreeNames(Box::new(level))).await;
                 }
             }
             worker::Branch::Missing => {
@@ -261,6 +262,24 @@ impl Poller {
         };
         self.reporter.fact(Interval::at(answered), Basis::Poll, fact).await;
         Ok(())
+    }
+
+    /// When the branch came to this tip: between two looks, or better where the host told of the very push that
+    /// brought it there. Of several pushes between two looks only the last is known, so it must be all there is.
+    fn happened(
+        &self,
+        level: &TreeNames,
+        before: Option<&str>,
+        since_last: (Interval, Basis),
+    ) -> (Interval, Basis) {
+        let alone = level.commits.len() == 1 && !level.forced;
+        let stamps = self.reporter.stamps();
+        let stamped =
+            || stamps.of_push(&level.url, &level.branch, before, &level.commit, alone, since_last.0);
+        match since_last.1 {
+            Basis::Poll => stamped().map_or(since_last, |stamped| (stamped, Basis::Webhook)),
+            _ => since_last,
+        }
     }
 
     /// A complete look did not find the branch. The second in a row says that it is absent; what comes after

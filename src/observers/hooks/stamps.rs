@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::trigger::{GitName, Moved, Trigger};
+use super::trigger::{Moved, Trigger};
 use crate::image::{Digest, Repository, Tag};
 use crate::observation::Interval;
 
@@ -74,13 +74,26 @@ impl Stamps {
         triggers.iter().filter(fits).find_map(|trigger| trigger.happened(seen))
     }
 
-    /// The same for a commit that a branch came to.
+    /// When a push took a branch from the tip `before` to `commit`. Where the sender does not say from where, or we do
+    /// not know, `alone` must say that nothing else can have been pushed in between.
     #[must_use]
-    pub fn of_commit(&self, url: &str, branch: &str, commit: &str, seen: Interval) -> Option<Interval> {
+    pub fn of_push(
+        &self,
+        url: &str,
+        branch: &str,
+        before: Option<&str>,
+        commit: &str,
+        alone: bool,
+        seen: Interval,
+    ) -> Option<Interval> {
         let waiting = self.waiting();
         let fits = |trigger: &&Trigger| match &trigger.moved {
-            Moved::Branch { repository, branch: said, .. } => {
-                GitName::fits(repository, url) && said.as_ref().is_none_or(|said| **said == *branch)
+            Moved::Branch { repository, branch: said, before: from, .. } => {
+                let whole = match (from.as_deref(), before) {
+                    (Some(from), Some(before)) => from == before,
+                    _ => alone,
+                };
+                whole && repository.fits(url) && said.as_ref().is_none_or(|said| **said == *branch)
             }
             _ => false,
         };

@@ -33,6 +33,8 @@ pub enum Moved {
     Branch {
         repository: GitName,
         branch: Option<Arc<str>>,
+        /// The tip before the push, where there was one and the sender says so.
+        before: Option<Arc<str>>,
         commit: Option<Arc<str>>,
     },
     /// Any repository may have got a commit on this branch: who says so does not name it.
@@ -95,11 +97,11 @@ impl Trigger {
     #[must_use]
     pub fn happened(&self, seen: Interval) -> Option<Interval> {
         let stamped = self.stamped?;
-        if stamped.not_before > self.received {
+        if stamped.not_before > self.received || stamped.not_after < seen.not_before {
             return None;
         }
-        let told =
-            Interval::new(stamped.not_before - STAMPED_WITHIN_MILLIS, stamped.not_after.min(self.received));
+        // The end is ours: a clock that is behind must not put the change before it happened.
+        let told = Interval::new(stamped.not_before - STAMPED_WITHIN_MILLIS, self.received);
         seen.intersect(told).filter(|narrow| *narrow != seen)
     }
 }

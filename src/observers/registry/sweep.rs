@@ -150,7 +150,12 @@ impl Host {
             }
             Verdict::Points { happened, first } => {
                 let Some(digest) = answer.digest else { return };
-                let basis = if first { Basis::Backfill } else { Basis::Poll };
+                let stamped = || self.reporter.stamps().of_tag(&repository, &tag, &digest, happened);
+                let (happened, basis) = match (first, stamped()) {
+                    (true, _) => (happened, Basis::Backfill),
+                    (false, Some(stamped)) => (stamped, Basis::Webhook),
+                    (false, None) => (happened, Basis::Poll),
+                };
                 let fact = Fact::TagPointsTo { repository, tag, digest };
                 self.reporter.fact(happened, basis, fact).await;
             }

@@ -82,6 +82,17 @@ impl LookNow {
         self.count("git", desk.map_or(Asked::Unknown, |(url, desk)| desk.ask(url, None)))
     }
 
+    /// Any git repository whose address fits may have changed: senders of webhooks often name no host, or one that
+    /// is another outside. `Unknown` where none fits.
+    pub fn branches(&self, fits: impl Fn(&str) -> bool, branch: Option<&str>) -> Asked {
+        let urls: Vec<Arc<str>> = {
+            let git = self.0.git.read().unwrap_or_else(PoisonError::into_inner);
+            git.values().map(|followed| followed.url.clone()).filter(|url| fits(url)).collect()
+        };
+        let asked = urls.iter().map(|url| self.branch(url, branch));
+        asked.reduce(|one, other| if one == Asked::Unknown { other } else { one }).unwrap_or(Asked::Unknown)
+    }
+
     /// The desk of a registry's poller. What lies on an earlier one of that host is dropped.
     pub(in crate::observers) fn registry(&self, host: &Arc<str>) -> Arc<Desk<Repository>> {
         let desk = Arc::new(Desk::default());

@@ -14,47 +14,62 @@ use super::process::{Program, knotmeter, listening, program, run};
 use super::world::{config_of, quick, sources_up};
 use super::{Timed, get, until};
 
+/// Debian's docker-registry with its files below `at`, and its host as images name it. `also` is merged into its
+/// configuration.
+pub async fn docker_registry(at: &Path, also: &Value) -> (Program, String) {
+    let file = at.join("registry.yml");
+    let serve = |port| {
+        let mut config = json!({
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": at.join("registry")}},
+            "http": {"addr": format!("127.0.0.1:{port}")},
+        });
+        let sections = config.as_object_mut().unwrap();
+        sections
+            .extend(also.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        std::fs::write(&file, config.to_string()).unwrap();
+        program("docker-registry", &["serve", file.to_str().unwrap()], at)
+    };
+    let answers = async |port: u16| get(&format!("http://127.0.0.1:{port}/v2/")).await.is_some();
+    let (process, port) = listening("docker-registry", at, serve, answers).await;
+    (process, format!("127.0.0.1:{port}"))
+}
+
 /// The parts, and where each can be reached.
-struct Parts {
-    world: World,
-    registry: String,
+pub struct Parts {
+    pub world: World,
+    pub registry: String,
     /// A bare repository; its clone beside it is the person's work tree.
-    git: String,
+    pub git: String,
     folder: TempDir,
     _registry: Program,
 }
 
 impl Parts {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::start_with(|_| json!({})).await
+    }
+
+    /// The same with more in the configuration of the registry, made when the folder for files is known.
+    pub async fn start_with(also: impl FnOnce(&Path) -> Value) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let world = World::start(quick()).await.unwrap();
         let at = folder.path();
-        let file = at.join("registry.yml");
-        let serve = |port| {
-            let config = json!({
-                "version": "0.1",
-                "log": {"level": "error"},
-                "storage": {"filesystem": {"rootdirectory": at.join("registry")}},
-                "http": {"addr": format!("127.0.0.1:{port}")},
-            });
-            std::fs::write(&file, config.to_string()).unwrap();
-            program("docker-registry", &["serve", file.to_str().unwrap()], at)
-        };
-        let answers = async |port: u16| get(&format!("http://127.0.0.1:{port}/v2/")).await.is_some();
-        let (process, port) = listening("docker-registry", at, serve, answers).await;
+        let (process, registry) = docker_registry(at, &also(at)).await;
         let git = format!("file://{}", at.join("shop.git").display());
-        let parts = Self { world, registry: format!("127.0.0.1:{port}"), git, folder, _registry: process };
+        let parts = Self { world, registry, git, folder, _registry: process };
         parts.git(&["init", "--quiet", "--bare", "--initial-branch=main", "shop.git"]).await;
         parts.git(&["clone", "--quiet", "shop.git", "shop"]).await;
         parts
     }
 
-    fn at(&self) -> &Path {
+    pub fn at(&self) -> &Path {
         self.folder.path()
     }
 
-    async fn git(&self, arguments: &[&str]) -> String {
+    pub async fn git(&self, arguments: &[&str]) -> String {
         let mut command = program("git", arguments, self.at());
         command.current_dir(self.at()).args([] as [&str; 0]);
         for (key, value) in [("NAME", "Ada"), ("EMAIL", "ada@shop.invalid")] {
@@ -63,24 +78,24 @@ impl Parts {
         run(command, "git").await.done()
     }
 
-    async fn kubectl(&self, arguments: &[&str]) -> String {
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
         let kubeconfig = self.world.addresses().kubeconfig.to_str().unwrap();
         let arguments = [&["--kubeconfig", kubeconfig], arguments].concat();
         run(program("kubectl", &arguments, self.at()), "kubernetes-client").await.done()
     }
 
-    fn image(&self, tag: &str) -> String {
+    pub fn image(&self, tag: &str) -> String {
         format!("{}/shop/web:{tag}", self.registry)
     }
 
-    async fn push(&self, tag: &str) -> String {
+    pub async fn push(&self, tag: &str) -> String {
         let layout = layout(self.at(), tag);
         push(&layout, &self.image(tag), self.at()).await;
         layout.digest.to_string()
     }
 
     /// Puts a manifest into a file of a work tree and pushes the commit.
-    async fn commit(&self, tree: &str, file: &str, text: &str) -> String {
+    pub async fn commit(&self, tree: &str, file: &str, text: &str) -> String {
         let path = self.at().join(tree).join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -90,7 +105,7 @@ impl Parts {
         self.git(&["-C", tree, "rev-parse", "HEAD"]).await.trim().to_owned()
     }
 
-    fn manifest(&self, tag: &str) -> String {
+    pub fn manifest(&self, tag: &str) -> String {
         let image = self.image(tag);
         format!(
             "apiVersion: apps/v1
@@ -109,7 +124,21 @@ spec:
         )
     }
 
-    fn config(&self) -> Value {
+    /// Version 1.0.0 runs.
+    pub async fn begin(&self) {
+        self.push("1.0.0").await;
+        let manifest = self.manifest("1.0.0");
+        self.commit("shop", "shop/web.yaml", &manifest).await;
+        let namespace = self.at().join("namespace.yaml");
+        let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+        std::fs::write(&namespace, shop.to_string()).unwrap();
+        for file in [namespace, self.at().join("shop/shop/web.yaml")] {
+            self.kubectl(&["apply", "--validate=false", "-f", file.to_str().unwrap()]).await;
+        }
+        self.kubectl(&["rollout", "status", "deployment/web", "-n", "shop", "--timeout=60s"]).await;
+    }
+
+    pub fn config(&self) -> Value {
         let mut config = config_of(self.world.addresses());
         let list = |config: &mut Value, key: &str, one: Value| config[key].as_array_mut().unwrap().push(one);
         list(&mut config, "environments", json!({"name": "shop", "namespaces": ["shop"]}));
@@ -122,9 +151,9 @@ spec:
 }
 
 /// When a person did something: it began and was over.
-struct Done(DateTime<Utc>, DateTime<Utc>);
+pub struct Done(DateTime<Utc>, DateTime<Utc>);
 
-async fn done<T>(what: impl Future<Output = T>) -> (T, Done) {
+pub async fn done<T>(what: impl Future<Output = T>) -> (T, Done) {
     let began = Utc::now();
     let result = what.await;
     (result, Done(began, Utc::now()))
@@ -134,18 +163,8 @@ async fn done<T>(what: impl Future<Output = T>) -> (T, Done) {
 async fn images_are_followed_between_real_parts() {
     let _timed = Timed::part("real parts");
     let parts = Parts::start().await;
-    parts.push("1.0.0").await;
-    let manifest = parts.manifest("1.0.0");
-    parts.commit("shop", "shop/web.yaml", &manifest).await;
-    let namespace = parts.at().join("namespace.yaml");
-    let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
-    std::fs::write(&namespace, shop.to_string()).unwrap();
-    for file in [namespace, parts.at().join("shop/shop/web.yaml")] {
-        parts.kubectl(&["apply", "--validate=false", "-f", file.to_str().unwrap()]).await;
-    }
-    parts.kubectl(&["rollout", "status", "deployment/web", "-n", "shop", "--timeout=60s"]).await;
-
-    let (mut knotmeter, page) = start(&parts).await;
+    parts.begin().await;
+    let (mut knotmeter, page) = start(&parts, "knotmeter", &parts.config()).await;
     until("every source is up", async || sources_up(&page, 5).await.then_some(())).await;
 
     let (digest, pushed) = done(parts.push("1.1.0")).await;
@@ -187,7 +206,7 @@ async fn images_are_followed_between_real_parts() {
     holds(&journey, "committed", &committed);
 
     // What it keeps for itself is gone with it.
-    let left = || std::fs::read_dir(parts.at().join("tmp")).unwrap().count();
+    let left = || std::fs::read_dir(parts.at().join("knotmeter.tmp")).unwrap().count();
     assert_ne!(left(), 0, "copies of git repositories");
     knotmeter.signal("TERM");
     assert_eq!(knotmeter.ended().code(), Some(0), "{}", knotmeter.errors());
@@ -196,11 +215,11 @@ async fn images_are_followed_between_real_parts() {
     parts.world.stop().await;
 }
 
-/// Starts `knotmeter run` and tells where its page is.
-async fn start(parts: &Parts) -> (Program, String) {
-    let file = parts.at().join("knotmeter.yaml");
-    std::fs::write(&file, parts.config().to_string()).unwrap();
-    let temporary = parts.at().join("tmp");
+/// Starts `knotmeter run` with this configuration, and tells where its page is.
+pub async fn start(parts: &Parts, name: &str, config: &Value) -> (Program, String) {
+    let file = parts.at().join(format!("{name}.yaml"));
+    std::fs::write(&file, config.to_string()).unwrap();
+    let temporary = parts.at().join(format!("{name}.tmp"));
     std::fs::create_dir(&temporary).unwrap();
     let command = |port| {
         let listen = format!("127.0.0.1:{port}");
@@ -213,7 +232,7 @@ async fn start(parts: &Parts) -> (Program, String) {
     (program, format!("http://127.0.0.1:{port}"))
 }
 
-async fn settled(page: &str, image: &str, environment: &str) -> Value {
+pub async fn settled(page: &str, image: &str, environment: &str) -> Value {
     let url = format!("{page}/api/v1/journeys?image={image}&environment={environment}");
     until(&format!("{image} settles in {environment}"), async || {
         let answer = get(&url).await?;
@@ -222,7 +241,7 @@ async fn settled(page: &str, image: &str, environment: &str) -> Value {
     .await
 }
 
-fn at(journey: &Value, stage: &str, bound: &str) -> DateTime<Utc> {
+pub fn at(journey: &Value, stage: &str, bound: &str) -> DateTime<Utc> {
     let stages = journey["stages"].as_array().unwrap();
     let found = stages.iter().find(|one| one["stage"] == stage).unwrap();
     let text = found[bound].as_str().unwrap_or_else(|| panic!("{stage} is not known: {journey}"));
@@ -230,7 +249,7 @@ fn at(journey: &Value, stage: &str, bound: &str) -> DateTime<Utc> {
 }
 
 /// The interval of a stage has a moment in common with what was done.
-fn holds(journey: &Value, stage: &str, done: &Done) {
+pub fn holds(journey: &Value, stage: &str, done: &Done) {
     let (from, to) = (at(journey, stage, "not_before"), at(journey, stage, "not_after"));
     // Times are told in milliseconds, and ours are finer.
     let slack = chrono::TimeDelta::milliseconds(1);

@@ -34,6 +34,7 @@ fn branch(repository: &str, branch: &str, commit: Option<&str>) -> Moved {
     Moved::Branch {
         repository: GitName::new(repository),
         branch: Some(branch.into()),
+        before: None,
         commit: commit.map(Into::into),
     }
 }

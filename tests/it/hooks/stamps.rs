@@ -33,12 +33,12 @@ fn a_stamp_narrows_a_poll() {
     let poll = seen(-20 * SECOND, SECOND / 10);
     let trigger = pushed("2026-11-21T10:00:04.980Z", "a");
     let narrow = trigger.happened(poll).unwrap();
-    assert_eq!(narrow, Interval::new(Time(RECEIVED - 20 - STAMPED_WITHIN_MILLIS), Time(RECEIVED - 20)));
-    // Whole seconds are that second, and never after we were told.
+    assert_eq!(narrow, Interval::new(Time(RECEIVED - 20 - STAMPED_WITHIN_MILLIS), Time(RECEIVED)));
+    // Whole seconds are cut off, so it was in that second or, by a clock that is behind, after it.
     let whole = pushed("2026-11-21T10:00:04Z", "a").happened(poll).unwrap();
     assert_eq!(
         (whole.not_before.0, whole.not_after.0),
-        (RECEIVED - SECOND - STAMPED_WITHIN_MILLIS, RECEIVED - 1)
+        (RECEIVED - SECOND - STAMPED_WITHIN_MILLIS, RECEIVED)
     );
 }
 
@@ -62,13 +62,39 @@ fn a_stamp_belongs_to_one_commit_of_one_branch() {
     let stamps = Stamps::default();
     stamps.note(&pushed("2026-11-21T10:00:04.5Z", "a"));
     let poll = seen(-20 * SECOND, SECOND);
-    let of = |url: &str, branch: &str, digit: &str| stamps.of_commit(url, branch, &commit(digit), poll);
+    let of =
+        |url: &str, branch: &str, digit: &str| stamps.of_push(url, branch, None, &commit(digit), true, poll);
     assert!(of("http://127.0.0.1:8080/fleet.git", "main", "a").is_some());
     assert!(of("http://127.0.0.1:8080/git/fleet", "main", "a").is_some());
     assert_eq!(of("http://127.0.0.1:8080/other.git", "main", "a"), None);
     assert_eq!(of("http://127.0.0.1:8080/notfleet.git", "main", "a"), None);
     assert_eq!(of("http://127.0.0.1:8080/fleet.git", "staging", "a"), None);
     assert_eq!(of("http://127.0.0.1:8080/fleet.git", "main", "b"), None);
+}
+
+#[test]
+fn a_stamp_of_the_last_push_is_not_that_of_the_one_before() {
+    let stamps = Stamps::default();
+    let hint = |before: &str| {
+        hint(&format!(
+            r#"{{"git": "https://git.example/fleet.git", "branch": "main", "before": "{}", "commit": "{}",
+            "time": "2026-11-21T10:00:04.5Z"}}"#,
+            commit(before),
+            commit("c")
+        ))
+    };
+    stamps.note(&hint("b"));
+    let poll = seen(-20 * SECOND, SECOND);
+    let of = |before: Option<&str>, alone: bool| {
+        let before = before.map(commit);
+        stamps.of_push("https://git.example/fleet", "main", before.as_deref(), &commit("c"), alone, poll)
+    };
+    assert!(of(Some("b"), false).is_some());
+    // What came from `a` to `b` was pushed earlier, and nobody said when.
+    assert_eq!(of(Some("a"), false), None);
+    assert_eq!(of(Some("a"), true), None);
+    assert_eq!(of(None, false), None);
+    assert!(of(None, true).is_some());
 }
 
 #[test]
@@ -84,8 +110,8 @@ fn a_stamp_belongs_to_one_digest_of_one_tag() {
     let of = |tag: &str, digest: &Digest| {
         stamps.of_tag(&"r.example/team/web".parse().unwrap(), &tag.parse().unwrap(), digest, poll)
     };
-    assert_eq!(of("1.0.0", &first).unwrap().not_after.0, RECEIVED - 3500);
-    assert_eq!(of("1.0.0", &second).unwrap().not_after.0, RECEIVED - 500);
+    let since = |digest| of("1.0.0", digest).unwrap().not_before.0 + STAMPED_WITHIN_MILLIS;
+    assert_eq!((since(&first), since(&second)), (RECEIVED - 3500, RECEIVED - 500));
     assert_eq!(of("1.0.0", &Digest::of(b"third")), None);
     assert_eq!(of("1.0.1", &first), None);
 }

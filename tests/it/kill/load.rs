@@ -8,9 +8,10 @@ use knotmeter::image::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::e2e::process::{Program, listening, program};
+use crate::e2e::process::Program;
+use crate::e2e::real_parts::docker_registry;
+use crate::e2e::until;
 use crate::e2e::world::{config_of, quick};
-use crate::e2e::{get, until};
 
 /// Apps that take turns. Each keeps an image for as many turns, so that a process that dies often sees it live.
 const APPS: u64 = 4;
@@ -47,24 +48,12 @@ impl Load {
         let folder = tempfile::tempdir().unwrap();
         let world = World::start(quick()).await.unwrap();
         let at = folder.path();
-        let file = at.join("registry.yml");
-        let serve = |port| {
-            let config = json!({
-                "version": "0.1",
-                "log": {"level": "error"},
-                "storage": {"filesystem": {"rootdirectory": at.join("registry")}},
-                "http": {"addr": format!("127.0.0.1:{port}")},
-            });
-            std::fs::write(&file, config.to_string()).unwrap();
-            program("docker-registry", &["serve", file.to_str().unwrap()], at)
-        };
-        let answers = async |port: u16| get(&format!("http://127.0.0.1:{port}/v2/")).await.is_some();
-        let (process, port) = listening("docker-registry", at, serve, answers).await;
+        let (process, registry) = docker_registry(at, &json!({})).await;
         let load = Self {
             world,
             watchers: Vec::new(),
             over: AtomicBool::new(false),
-            registry: format!("127.0.0.1:{port}"),
+            registry,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             turn: AtomicU64::new(0),
             folder,

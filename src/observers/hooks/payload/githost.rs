@@ -15,6 +15,8 @@ pub fn github(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     struct Push {
         #[serde(rename = "ref")]
         reference: String,
+        #[serde(default)]
+        before: String,
         after: String,
         repository: Named,
     }
@@ -33,7 +35,12 @@ pub fn github(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     let push: Push = json(body)?;
     let stamped = push.repository.pushed_at.as_ref().and_then(serde_json::Value::as_i64);
     let stamped = stamped.and_then(stamp_seconds);
-    payload.triggers.extend(branch(&push.repository.full_name, &push.reference, &push.after, stamped));
+    payload.triggers.extend(branch(
+        &push.repository.full_name,
+        &push.reference,
+        (&push.before, &push.after),
+        stamped,
+    ));
     Ok(payload)
 }
 
@@ -45,6 +52,8 @@ pub fn gitlab(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
         object_kind: String,
         #[serde(rename = "ref", default)]
         reference: String,
+        #[serde(default)]
+        before: String,
         #[serde(default)]
         after: String,
         #[serde(default)]
@@ -59,7 +68,12 @@ pub fn gitlab(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     let push: Push = json(body)?;
     if push.object_kind == "push" {
         let project = push.project.ok_or("project: missing")?;
-        payload.triggers.extend(branch(&project.path_with_namespace, &push.reference, &push.after, None));
+        payload.triggers.extend(branch(
+            &project.path_with_namespace,
+            &push.reference,
+            (&push.before, &push.after),
+            None,
+        ));
     }
     Ok(payload)
 }
@@ -70,6 +84,8 @@ pub fn gitea(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     struct Push {
         #[serde(rename = "ref")]
         reference: String,
+        #[serde(default)]
+        before: String,
         after: String,
         repository: Named,
     }
@@ -84,7 +100,12 @@ pub fn gitea(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
         return Ok(payload);
     }
     let push: Push = json(body)?;
-    payload.triggers.extend(branch(&push.repository.full_name, &push.reference, &push.after, None));
+    payload.triggers.extend(branch(
+        &push.repository.full_name,
+        &push.reference,
+        (&push.before, &push.after),
+        None,
+    ));
     Ok(payload)
 }
 
@@ -102,6 +123,7 @@ pub fn bitbucket(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     struct Change {
         #[serde(rename = "ref")]
         reference: Reference,
+        from_hash: String,
         to_hash: String,
     }
     #[derive(Deserialize)]
@@ -129,6 +151,13 @@ pub fn bitbucket(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     #[derive(Deserialize)]
     struct New {
         new: Option<Tip>,
+        #[serde(default)]
+        old: Option<Former>,
+    }
+    #[derive(Deserialize)]
+    struct Former {
+        #[serde(default)]
+        target: Option<Target>,
     }
     #[derive(Deserialize)]
     struct Tip {
@@ -153,20 +182,22 @@ pub fn bitbucket(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
             let stamped = changed.date.as_deref().and_then(|date| stamp(&with_colon(date)));
             let name = format!("{}/{}", changed.repository.project.key, changed.repository.slug);
             for change in &changed.changes {
-                payload.triggers.extend(branch(&name, &change.reference.id, &change.to_hash, stamped));
+                payload.triggers.extend(branch(
+                    &name,
+                    &change.reference.id,
+                    (&change.from_hash, &change.to_hash),
+                    stamped,
+                ));
             }
         }
         Some("repo:push") => {
             let push: Push = json(body)?;
-            let tips = push.push.changes.iter().filter_map(|change| change.new.as_ref());
-            for tip in tips.filter(|tip| tip.kind != "tag") {
+            for change in &push.push.changes {
+                let Some(tip) = change.new.as_ref().filter(|tip| tip.kind != "tag") else { continue };
+                let old = change.old.as_ref().and_then(|old| old.target.as_ref());
+                let commits = (old.map_or("", |old| &old.hash), &*tip.target.hash);
                 let reference = format!("refs/heads/{}", tip.name);
-                payload.triggers.extend(branch(
-                    &push.repository.full_name,
-                    &reference,
-                    &tip.target.hash,
-                    None,
-                ));
+                payload.triggers.extend(branch(&push.repository.full_name, &reference, commits, None));
             }
         }
         _ => {}
@@ -187,11 +218,17 @@ fn with_colon(date: &str) -> String {
 }
 
 /// A branch that moved; a tag is none.
-fn branch(repository: &str, reference: &str, commit: &str, stamped: Option<Interval>) -> Option<Trigger> {
+fn branch(
+    repository: &str,
+    reference: &str,
+    (before, commit): (&str, &str),
+    stamped: Option<Interval>,
+) -> Option<Trigger> {
     let branch: Arc<str> = reference.strip_prefix("refs/heads/")?.into();
-    let commit = is_commit(commit).then(|| commit.into());
+    let known = |commit: &str| is_commit(commit).then(|| commit.into());
+    let (before, commit) = (known(before), known(commit));
     Some(trigger(
-        Moved::Branch { repository: GitName::new(repository), branch: Some(branch), commit },
+        Moved::Branch { repository: GitName::new(repository), branch: Some(branch), before, commit },
         stamped,
     ))
 }

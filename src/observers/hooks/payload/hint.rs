@@ -21,6 +21,8 @@ pub fn hint(body: &[u8]) -> Result<Payload, String> {
         #[serde(default)]
         branch: Option<String>,
         #[serde(default)]
+        before: Option<String>,
+        #[serde(default)]
         commit: Option<String>,
         #[serde(default)]
         time: Option<String>,
@@ -41,10 +43,11 @@ pub fn hint(body: &[u8]) -> Result<Payload, String> {
             payload.triggers.push(tagged(image.repository, tag, digest.as_deref(), stamped)?);
         }
         (None, Some(url)) => {
-            let commit = hint.commit.filter(|commit| is_commit(commit)).map(Into::into);
+            let known = |commit: Option<String>| commit.filter(|commit| is_commit(commit)).map(Into::into);
+            let (before, commit) = (known(hint.before), known(hint.commit));
             let branch = hint.branch.map(Into::into);
             let repository = GitName::new(&url);
-            payload.triggers.push(trigger(Moved::Branch { repository, branch, commit }, stamped));
+            payload.triggers.push(trigger(Moved::Branch { repository, branch, before, commit }, stamped));
         }
         _ => return Err("write either `image` or `git`".into()),
     }

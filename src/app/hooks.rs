@@ -1,0 +1,87 @@
+//! Webhooks between HTTP and the pollers: what was said to have moved is looked at now.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+use crate::config;
+use crate::exporters::metrics::Metrics;
+use crate::http::{HookHead, TakeHook};
+use crate::observation::Measure;
+use crate::observers::hooks::{BODY_BYTES_MAX, Head, Hooks, Moved, Refused, Stamps, Trigger};
+use crate::observers::now;
+use crate::observers::schedule::LookNow;
+
+/// Takes deliveries. Nothing in it waits: a look is asked for, and a time is noted.
+#[derive(Debug)]
+pub struct Taker {
+    hooks: Hooks,
+    stamps: Stamps,
+    look_now: LookNow,
+    metrics: Arc<Metrics>,
+}
+
+impl Taker {
+    /// One for the configured webhooks.
+    #[must_use]
+    pub fn new(hooks: &[config::Hook], stamps: Stamps, look_now: LookNow, metrics: Arc<Metrics>) -> Self {
+        Self { hooks: Hooks::new(hooks), stamps, look_now, metrics }
+    }
+
+    fn look(&self, trigger: &Trigger) {
+        // The time first: the look may be over before the next line.
+        self.stamps.note(trigger);
+        let asked = match &trigger.moved {
+            Moved::Tag { repository, tag, .. } => self.look_now.repository(repository, tag.as_ref()),
+            Moved::Branch { repository, branch, .. } => {
+                self.look_now.branches(|url| repository.fits(url), branch.as_deref())
+            }
+            Moved::AnyBranch { branch } => self.look_now.branches(|_| true, branch.as_deref()),
+        };
+        tracing::debug!(?trigger.moved, ?asked, "a webhook asks for a look");
+    }
+
+    fn count(&self, hook: &str, result: &'static str) {
+        self.metrics.measure(&Measure::HookRequest { hook: hook.into(), result });
+    }
+
+    /// Counts what was refused, and says it: a status and a sentence.
+    fn refuse(&self, head: HookHead<'_>, refused: Refused) -> (StatusCode, String) {
+        let (status, result) = match &refused {
+            Refused::Unknown => (StatusCode::NOT_FOUND, "unknown"),
+            Refused::Unproven => (StatusCode::UNAUTHORIZED, "unproven"),
+            Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Refused::Repeated => (StatusCode::ACCEPTED, "repeated"),
+            Refused::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "no_secret"),
+        };
+        // A name that somebody made up is no label.
+        self.count(if refused == Refused::Unknown { "" } else { head.name }, result);
+        (status, refused.to_string())
+    }
+}
+
+impl TakeHook for Taker {
+    fn body_bytes_max(&self) -> usize {
+        BODY_BYTES_MAX
+    }
+
+    fn admit(&self, head: HookHead<'_>) -> Result<(), (StatusCode, String)> {
+        self.hooks.admit(known(head)).map_err(|refused| self.refuse(head, refused))
+    }
+
+    fn take(&self, head: HookHead<'_>, body: &[u8]) -> Result<(), (StatusCode, String)> {
+        let triggers =
+            self.hooks.take(known(head), body, now()).map_err(|refused| self.refuse(head, refused))?;
+        self.count(head.name, "taken");
+        triggers.iter().for_each(|trigger| self.look(trigger));
+        Ok(())
+    }
+
+    fn unread(&self, head: HookHead<'_>) {
+        self.count(head.name, "unread");
+    }
+}
+
+fn known(head: HookHead<'_>) -> Head<'_> {
+    Head { hook: head.name, path_secret: head.path_secret, headers: head.headers }
+}
