@@ -10,6 +10,7 @@ mod checkpoint;
 mod cluster;
 mod day;
 mod git;
+mod hooks;
 mod idle;
 mod journal;
 mod large;
@@ -93,11 +94,13 @@ fn main() {
             println!("{}", figure(name));
         }
     }
-    let whole: [Whole; 4] = [
+    let whole: [Whole; 6] = [
         ("registry_cold_scan", registry::cold_scan),
         ("registry_steady_sweep", registry::steady_sweep),
         ("registry_growth", registry::growth),
         ("git_poll", git::poll),
+        ("hook_to_journey", hooks::journey),
+        ("hook_flood", hooks::flood),
     ];
     for (_, bench) in whole.iter().filter(|(name, _)| name.contains(&filter)) {
         bench().iter().for_each(|figure| println!("{figure}"));
