@@ -61,6 +61,7 @@ scrape_configs:
 
 /// Prometheus and Alertmanager are ready at the same path.
 pub async fn ready(port: u16) -> bool {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let answer = reqwest::get(format!("http://127.0.0.1:{port}/-/ready")).await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }
