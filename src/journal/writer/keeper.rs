@@ -263,11 +263,17 @@ impl Keeper {
         }
         let mut ended = None;
         let outcome = match &mut self.pass {
-            Some(pass) => journal.step(pass).map(|through| {
-                if through {
-                    ended = Some(pass.done());
-                }
-            }),
+            Some(pass) => {
+                // A step commits too, and may hang as one.
+                self.shared.committing(Some(Instant::now()));
+                let stepped = journal.step(pass);
+                self.shared.committing(None);
+                stepped.map(|through| {
+                    if through {
+                        ended = Some(pass.done());
+                    }
+                })
+            }
             None if self.limits_checked.is_none_or(|at| at.elapsed() >= LIMITS_CHECK_INTERVAL) => {
                 self.limits_checked = Some(Instant::now());
                 let now = Utc::now().timestamp_millis();
