@@ -3,5 +3,6 @@
 mod compaction;
 mod damage;
 mod facts;
+pub mod slow_disk;
 mod store;
 mod writer;

@@ -11,6 +11,7 @@ mod browser;
 mod clients;
 mod commands;
 mod demo;
+mod disk;
 mod hooks;
 mod images;
 mod output;

@@ -10,7 +10,7 @@ use knotmeter::observation::Time;
 use knotmeter::tracker::{Journey, Outcome, Stage, Trigger};
 use serde_json::{Value, json};
 
-use super::process::{Program, knotmeter, program, run};
+use super::process::{knotmeter, run};
 use super::world::{config_of, quick, sources_up};
 use super::{Timed, get, until};
 
@@ -20,7 +20,7 @@ struct Life {
     page: String,
 }
 
-fn configuration(world: &World, journal: &Path) -> Value {
+pub fn configuration(world: &World, journal: &Path) -> Value {
     let mut text = config_of(world.addresses());
     text["journal"] = json!({"path": journal});
     text
@@ -85,14 +85,14 @@ fn extra(image: &str) -> Value {
     })
 }
 
-struct Ground {
-    world: World,
-    folder: tempfile::TempDir,
-    journal: PathBuf,
-    cache: PathBuf,
+pub struct Ground {
+    pub world: World,
+    pub folder: tempfile::TempDir,
+    pub journal: PathBuf,
+    pub cache: PathBuf,
 }
 
-async fn ground() -> Ground {
+pub async fn ground() -> Ground {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let world = World::start(quick()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -166,74 +166,6 @@ async fn a_kill_loses_no_total_and_doubles_none() {
     let second = Life::begin(&world, &killed, &cache).await;
     assert_eq!(second.totals().await, totals);
     second.running.stop().await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_and_got_over() {
-    let _timed = Timed::part("full disk");
-    let Ground { world, folder, journal, .. } = ground().await;
-    let file = folder.path().join("knotmeter.json");
-    let mut text = configuration(&world, &journal);
-    text["clusters"][0]["kubeconfig"] = json!(world.addresses().kubeconfig);
-    std::fs::write(&file, text.to_string()).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    // Without the signal a write beyond the limit is an error, as on a full disk.
-    let exe = env!("CARGO_BIN_EXE_knotmeter");
-    let script = format!("trap '' XFSZ; exec {exe} run --config {} --listen {address}", file.display());
-    let mut running = Program::start(program("sh", &["-c", &script], folder.path()), "dash", folder.path());
-    let page = format!("http://{address}");
-    until("it is ready", async || (get(&format!("{page}/readyz")).await?["ready"] == true).then_some(()))
-        .await;
-    until("every source is up", async || sources_up(&page, 3).await.then_some(())).await;
-
-    // Another one on the same file is refused.
-    let other = ["run", "--config", &file.display().to_string(), "--listen", "127.0.0.1:0"];
-    let refused = run(knotmeter(&other, folder.path()), "knotmeter").await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    let said = format!("the journal {} is in use by another process", journal.display());
-    assert!(refused.err.contains(&said), "{refused:?}");
-
-    let limit = async |bytes: &str| {
-        let arguments = ["--pid".to_owned(), running.id().to_string(), format!("--fsize={bytes}")];
-        run(program("prlimit", &arguments, folder.path()), "util-linux").await.done();
-    };
-    limit("4096:unlimited").await;
-    let state = async || Some(get(&format!("{page}/readyz")).await?["journal"].clone());
-    let degraded = until("the full disk is told", async || {
-        state().await.filter(|journal| journal["state"] == "degraded")
-    })
-    .await;
-    assert!(degraded["reason"].as_str().unwrap().contains("journal"), "{degraded}");
-    // It goes on observing, and says so in a metric.
-    world.push("team/web", "v1.0.1").await.unwrap();
-    until("v1.0.1 is live", async || {
-        let answer = get(&format!("{page}/api/v1/journeys?image=team/web:v1.0.1&environment=prod")).await?;
-        (answer["journeys"][0]["outcome"] == "live").then_some(())
-    })
-    .await;
-    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("knotmeter_journal_up{} 0"), "{metrics}");
-    limit("unlimited:unlimited").await;
-    let well = until("it is written again", async || {
-        state().await.filter(|journal| journal["state"] == "ok" && journal["queued"] == 0)
-    })
-    .await;
-    assert_eq!(well["dropped"], 0, "{well}");
-    running.signal("TERM");
-    assert!(running.ended().success());
-    // Nothing is missing: the journey comes of what was kept in memory meanwhile.
-    let export =
-        run(knotmeter(&["replay", &journal.display().to_string(), "-o", "json"], folder.path()), "knotmeter");
-    let replayed: Value = serde_json::from_str(&export.await.done()).unwrap();
-    let live = |journey: &Value| {
-        journey["image"].as_str().is_some_and(|image| image.ends_with("team/web:v1.0.1"))
-            && journey["environment"] == "prod"
-            && journey["outcome"] == "live"
-    };
-    assert!(replayed.as_array().unwrap().iter().any(live), "{replayed}");
     world.stop().await;
 }
 

@@ -11,14 +11,14 @@ use knotmeter::observation::Observation;
 use super::facts::{observation, observations, open, read};
 
 /// Far longer than anything here takes: a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 fn some(numbers: std::ops::Range<u64>) -> Arc<Vec<Observation>> {
     Arc::new(observations(numbers))
 }
 
 /// Waits until the status is as wanted.
-async fn status(writer: &Writer, wanted: impl Fn(&Status) -> bool) -> Status {
+pub async fn status(writer: &Writer, wanted: impl Fn(&Status) -> bool) -> Status {
     let wait = async {
         loop {
             let status = writer.status();
