@@ -347,11 +347,14 @@ impl Desires {
         if live.is_some_and(|live| live.ours.not_after <= at.not_after) {
             return;
         }
+        // Complete at some time of a gap in which a commit came too: which of the two was first, nobody knows.
+        let undecided =
+            said == Said::ByCommit && live.is_some_and(|live| live.ours.not_before < at.not_before);
         let returns = self.legs[..current].iter().any(|leg| same_image(leg, next));
         let ran = self.legs[current].ran_before(at, inputs);
         let outcome = match (returns, said) {
             _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
-            _ if self.unwatched(current, at, inputs) => Outcome::Unknown,
+            _ if undecided || self.unwatched(current, at, inputs) => Outcome::Unknown,
             (true, Said::ByCommit) if !ran => Outcome::Withdrawn,
             (true, _) => Outcome::RolledBack,
             (false, _) => Outcome::Superseded,
