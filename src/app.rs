@@ -6,7 +6,7 @@
 pub mod bundle;
 mod follower;
 mod hooks;
-mod memory;
+pub mod memory;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -79,7 +79,10 @@ fn open(path: &Path, limits: Limits, metrics: &Metrics) -> Result<Recalled, Erro
 
 /// Checkpoint and tail. Where the checkpoint is another version's, everything that is stored is replayed, and only
 /// what is after the checkpoint is counted: its totals hold the rest.
-fn replay(opened: Opened, metrics: &Metrics) -> Result<(Journal, Recalled), Error> {
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn replay(opened: Opened, metrics: &Metrics) -> Result<(Journal, Recalled), Error> {
     let Opened { journal, checkpoint, told, advanced, mut tail, notes: _ } = opened;
     let mut recalled = Recalled::default();
     let mut counted_from = Position(0);

@@ -22,6 +22,8 @@ pub struct Run {
     /// Every journey by id: as last seen, also after the tracker forgot it.
     pub journeys: BTreeMap<JourneyId, Journey>,
     pub settled: BTreeMap<JourneyId, Journey>,
+    /// When something settled.
+    pub settled_at: Vec<Time>,
     /// Settled again in the replay after a restart, which is no second settling.
     replayed: Vec<JourneyId>,
     pub restarted: Vec<Destination>,
@@ -109,6 +111,15 @@ impl Run {
         self.tracker.destinations(now)
     }
 
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Our process is gone; another one goes on with what it remembers.
+    pub fn replace(&mut self, tracker: Tracker) {
+        self.tracker = tracker;
+    }
+
     /// Our process is gone; another one goes on from a checkpoint of this moment.
     fn restore(&mut self) {
         let bytes = self.tracker.checkpoint();
@@ -144,6 +155,7 @@ impl Run {
         for event in events {
             match event {
                 Event::Settled(journey) => {
+                    self.settled_at.push(now);
                     if let Some(at) = self.replayed.iter().position(|id| *id == journey.id) {
                         self.replayed.swap_remove(at);
                     } else if self.settled.contains_key(&journey.id) {

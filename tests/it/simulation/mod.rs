@@ -4,12 +4,14 @@
 //! `scenario.rs` says who lives in a world, `people.rs` and `workload.rs` what they do; the outcome is a story in the
 //! language of `tests/journeys/`, which `journeys/world.rs` plays. `lateness.rs` does what networks do to what was
 //! said, `truth.rs` keeps what happened, `claims.rs` holds one journey against it, `run.rs` asks for everything else,
-//! `shrink.rs` cuts a failing story down, `memory.rs` lets a world go on for long. A new promise goes into `run.rs`, a new mishap into `scenario.rs`.
+//! `journal.rs` ends and kills our process on the way, `shrink.rs` cuts a failing story down, `memory.rs` lets a world
+//! go on for long. A new promise goes into `run.rs`, a new mishap into `scenario.rs`.
 //!
 //!     KNOTMETER_SEEDS=100000 cargo test --test it simulation      more worlds
 //!     KNOTMETER_SEED=123 KNOTMETER_SHOW=1 cargo test ...          one world, and its story
 
 mod claims;
+mod journal;
 mod lateness;
 mod memory;
 mod people;

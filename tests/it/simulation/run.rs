@@ -15,12 +15,16 @@ use crate::journeys::text::{START, show_time};
 use crate::journeys::world;
 
 use super::claims::{self, Rollout};
+use super::journal;
 use super::lateness;
 use super::story::Story;
 use super::truth::Truth;
 
 /// Deliveries between two restarts from a checkpoint: dear, so there are few, at other moments in every world.
 const CHECKPOINT_EVERY: usize = 37;
+
+/// One story in so many is told with a journal too: a commit takes as long as a hundred observations.
+const JOURNAL_EVERY: u64 = 16;
 
 /// How the same story is told again: its name, what is delivered when, and how the tracker is asked.
 type Relative = (&'static str, Vec<(Time, Delivery)>, Ask);
@@ -88,6 +92,10 @@ pub fn wrong(
             );
         }
     }
+    if beside == Beside::All || seed.is_multiple_of(JOURNAL_EVERY) {
+        let broken = journal::broken(&deliveries, end, seed, &plain, &names);
+        wrong.extend(broken.into_iter().map(|why| ("a journal", why)));
+    }
     Ok(wrong)
 }
 
@@ -101,14 +109,11 @@ fn plain(
 ) -> (Run, bool) {
     let mut run = Run::default();
     let mut lived = BTreeSet::new();
-    let mut settles = Vec::new();
     let mut counted: BTreeMap<JourneyId, Option<Outcome>> = BTreeMap::new();
     for (step, delivery) in deliveries.iter().enumerate() {
         let now = delivery.at();
-        let before = run.settled.len();
         run.advance(now);
         run.deliver(now, delivery);
-        settles.extend((run.settled.len() > before).then_some(now));
         for journey in run.journeys.values().filter(|journey| journey.outcome == Some(Outcome::Live)) {
             if journey.subject == Subject::Image && lived.insert(journey.id) {
                 let true_now = now - START.0 + slip;
@@ -134,7 +139,8 @@ fn plain(
         }
     }
     run.finish(end);
-    (run, is_close(&settles, deliveries))
+    let close = is_close(&run.settled_at, deliveries);
+    (run, close)
 }
 
 /// Something was said about as late as something settled: then another order is on the other side of the window's end.
