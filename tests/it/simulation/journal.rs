@@ -64,16 +64,18 @@ async fn live(deliveries: &[Delivery], end: Time, mut random: Random) -> Lives {
             rest = after;
             let last = batch[count - 1].at();
             let next = after.first().map_or(end, Delivery::at);
-            let until = Time(random.between(last.0, next.0.max(last.0) + 1));
+            let until = if random.percent(50) { next } else { Time(random.between(last.0, next.0 + 1)) };
             let events = lives.take(batch, until).await;
+            // Time alone led to something: no observation tells the next process.
+            let by_time = events.later.iter().any(counts) && random.percent(50);
             let killed_before_told = random.percent(ENDS / 2);
             if !killed_before_told {
                 lives.tell(events);
             }
-            if random.percent(30) {
+            if !by_time && random.percent(30) {
                 lives.checkpoint().await;
             }
-            killed_before_told || random.percent(ENDS / 2)
+            killed_before_told || by_time || random.percent(ENDS / 2)
         };
         if ends {
             let killed = lives.untold || random.percent(50);
@@ -153,8 +155,7 @@ impl Lives {
         let said = self.run.told.len();
         self.run.advance(until);
         let later = self.run.told[said..].to_vec();
-        let counted = |event: &Event| matches!(event, Event::Settled(_) | Event::Restarted { .. });
-        if let Some(now) = self.run.now.filter(|_| later.iter().any(counted)) {
+        if let Some(now) = self.run.now.filter(|_| later.iter().any(counts)) {
             self.writer.advanced(now.0);
             assert!(self.writer.durable_advance(now.0, PATIENCE).await, "{:?}", self.writer.status());
         }
@@ -240,6 +241,10 @@ impl Lives {
         }
         self.writer = Writer::start(journal).expect("a thread");
     }
+}
+
+fn counts(event: &Event) -> bool {
+    matches!(event, Event::Settled(_) | Event::Restarted { .. })
 }
 
 /// `journeys_total` by its labels, where anything was counted.
