@@ -4,7 +4,8 @@
 //!
 //! Nothing here looks inside the tracker, and nothing sleeps for luck: every wait asks a real interface until a
 //! deadline. What several tests need is in `process` (programs that end with their test), `demo` (a demo to
-//! ask), `world` (the demo's world inside the test), `images` and `receivers`. A new part is a file of tests.
+//! ask), `world` (the demo's world inside the test), `images` and `receivers`; `keep` makes a recording. A new part is
+//! a file of tests.
 
 mod alerting;
 mod browser;
@@ -14,6 +15,7 @@ mod demo;
 mod disk;
 mod hooks;
 mod images;
+mod keep;
 mod output;
 pub mod process;
 mod prometheus;

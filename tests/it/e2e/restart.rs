@@ -10,6 +10,7 @@ use knotmeter::observation::Time;
 use knotmeter::tracker::{Journey, Outcome, Stage, Trigger};
 use serde_json::{Value, json};
 
+use super::keep;
 use super::process::{knotmeter, run};
 use super::world::{config_of, quick, sources_up};
 use super::{Timed, get, until};
@@ -213,8 +214,8 @@ async fn a_bundle_gives_the_very_journey_anywhere() {
                 }
             }
         }
-        if let Ok(keep) = std::env::var("KNOTMETER_KEEP_BUNDLE") {
-            std::fs::copy(lines, format!("{keep}{}.jsonl", redact.unwrap_or("plain"))).unwrap();
+        if redact.is_some() {
+            keep::bundle(Path::new(lines), &world, "team/web", "v1.0.1");
         }
     }
     life.running.stop().await;

@@ -3,8 +3,9 @@
 //! What must come out is what the driver of the recording did and saw (`actions.jsonl`), never what the tracker
 //! printed before. `replay.rs` plays, `drive.rs` reads the driver's side, `expected.rs` holds a tracker against it;
 //! a scenario's truth goes into the file of its theme in `truth/`, what holds for every recording into
-//! `promises.rs`.
+//! `promises.rs`. `bundles.rs` replays what `knotmeter bundle` wrote, as anybody would.
 
+mod bundles;
 mod checkpoint;
 mod drive;
 mod expected;
