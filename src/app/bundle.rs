@@ -25,10 +25,7 @@ const BYTES_MAX: usize = 32 << 20;
 pub async fn serve(mut asked: mpsc::Receiver<BundleRequest>, writer: Weak<Writer>) {
     while let Some(BundleRequest { journey, redact, reply }) = asked.recv().await {
         let lines = match writer.upgrade() {
-            Some(writer) => match writer.since(i64::MIN).await {
-                Ok(tail) => make(tail, journey, redact).await,
-                Err(why) => Err(why),
-            },
+            Some(writer) => make(&writer, journey, redact).await,
             None => Err("the program is ending".into()),
         };
         // Whoever asked may have gone.
@@ -36,19 +33,25 @@ pub async fn serve(mut asked: mpsc::Receiver<BundleRequest>, writer: Weak<Writer
     }
 }
 
-async fn make(tail: Tail, journey: Box<Journey>, redact: bool) -> Result<Vec<u8>, String> {
-    // It reads the whole journal: not on a thread that serves others.
+async fn make(writer: &Writer, journey: Box<Journey>, redact: bool) -> Result<Vec<u8>, String> {
+    let (first, second) = (writer.since(i64::MIN).await?, writer.since(i64::MIN).await?);
+    // It reads the whole journal, a row at a time: not on a thread that serves others.
     let made = tokio::task::spawn_blocking(move || {
         let mut slice = Slice::new(&journey);
-        for batch in tail {
-            let batch = batch.map_err(|error| error.to_string())?;
-            for (_, observation) in batch.observations {
-                slice.take(observation)?;
-            }
-        }
+        each(first, |observation| slice.learn(&observation))?;
+        slice.learned();
+        each(second, |observation| slice.take(observation))?;
         lines(&slice.end(), redact)
     });
     made.await.unwrap_or_else(|_| Err("the bundle could not be made".into()))
+}
+
+fn each(tail: Tail, mut see: impl FnMut(Observation) -> Result<(), String>) -> Result<(), String> {
+    for batch in tail {
+        let batch = batch.map_err(|error| error.to_string())?;
+        batch.observations.into_iter().try_for_each(|(_, observation)| see(observation))?;
+    }
+    Ok(())
 }
 
 /// JSON lines of observations.

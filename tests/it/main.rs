@@ -1,5 +1,6 @@
 //! One test crate: one binary to link, one place to look. Each module says what belongs there.
 
+mod bundle;
 mod cluster;
 mod config;
 mod config_docs;
