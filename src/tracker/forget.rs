@@ -110,6 +110,9 @@ impl Tracker {
             }
             keep
         });
+        // Registries are found by the images of workloads, so new ones come for ever; the others are configured.
+        let heard: HashSet<_> = self.sources.iter().map(|(_, status)| &status.source).collect();
+        self.said.retain(|source, _| source.kind != SourceKind::Registry || heard.contains(source));
         self.registries.forget_repositories(&unseen)
     }
 

@@ -71,6 +71,37 @@ fn what_runs_is_known_however_long_ago_it_was_pushed() {
     assert_eq!(journey.digest, Some(digest(0, 0)));
 }
 
+#[test]
+fn registries_that_nobody_looks_at_any_more_are_forgotten() {
+    let mut shop = Shop::new();
+    shop.deploy(0, 0);
+    for number in 0..300 {
+        let repository: Repository = format!("registry-{number}.example.com/team/app").parse().unwrap();
+        let fact = Fact::LookCompleted {
+            scope: Scope::Repository(repository),
+            started: shop.now,
+            finished: shop.now,
+            interval_seconds: 600.0,
+        };
+        shop.tracker.observe(&Observation {
+            schema: SCHEMA,
+            source: SourceId::new(SourceKind::Registry, &format!("registry-{number}.example.com")),
+            source_epoch: 1,
+            seq: 1,
+            cluster: None,
+            observed_at: shop.now,
+            happened: Interval::at(shop.now),
+            basis: Basis::Poll,
+            fact,
+        });
+    }
+    let before = shop.tracker.sizes().sources;
+    assert!(before > 300);
+    shop.pass(31 * DAY);
+    shop.pass(DAY);
+    assert_eq!(shop.tracker.sizes().sources, before - 300, "those that speak are still known");
+}
+
 /// A company of three services, small enough to simulate for months.
 struct Shop {
     tracker: Tracker,
