@@ -63,7 +63,8 @@ async fn live(deliveries: &[Delivery], end: Time, mut random: Random) -> Lives {
             let (batch, after) = rest.split_at(count);
             rest = after;
             let last = batch[count - 1].at();
-            let next = after.first().map_or(end, Delivery::at);
+            // What is late may say an earlier time.
+            let next = after.first().map_or(end, Delivery::at).max(last);
             let until = if random.percent(50) { next } else { Time(random.between(last.0, next.0 + 1)) };
             let events = lives.take(batch, until).await;
             // Time alone led to something: no observation tells the next process.
