@@ -57,7 +57,8 @@ async fn live(deliveries: &[Delivery], end: Time, mut random: Random) -> Lives {
         let count = batch.count();
         let ends = if count == 0 {
             rest = &rest[1..];
-            lives.run.advance(first.at());
+            let events = lives.take(&[], first.at()).await;
+            lives.tell(events);
             true
         } else {
             let (batch, after) = rest.split_at(count);
@@ -86,7 +87,10 @@ async fn live(deliveries: &[Delivery], end: Time, mut random: Random) -> Lives {
     let events = lives.take(&[], end).await;
     lives.tell(events);
     lives.next(false).await;
+    let before = lives.run.told.len();
     lives.run.finish(end);
+    let later = lives.run.told[before..].to_vec();
+    lives.tell(Led { said: Vec::new(), later });
     lives
 }
 
@@ -150,7 +154,7 @@ impl Lives {
         }
         let before = self.run.told.len();
         for delivery in batch {
-            self.run.advance(delivery.at());
+            // Time passes with what is said, and alone only after a batch.
             self.run.deliver(delivery.at(), delivery);
         }
         let said = self.run.told.len();
