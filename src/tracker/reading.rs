@@ -19,17 +19,9 @@ impl WorkloadState {
         if self.now.key.kind == WorkloadKind::CronJob {
             return self.refresh_jobs();
         }
-        let mut changed = false;
-        let unread = std::mem::take(&mut self.news.pods);
+        let mut changed = std::mem::take(&mut self.news.read);
         let tally = match self.news.tally.take().filter(|tally| tally.template == self.now.template) {
-            Some(tally) => {
-                for state in unread.iter().filter_map(|uid| self.pods.get(uid)) {
-                    if let Some(template) = template_of(&self.revisions, &self.now.uid, &state.pod) {
-                        changed |= read_pod(&mut self.versions, template, state);
-                    }
-                }
-                tally
-            }
+            Some(tally) => tally,
             None => {
                 let mut tally = Tally::new(self.now.template);
                 for state in self.pods.values() {
@@ -88,7 +80,6 @@ impl WorkloadState {
     /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
     /// succeeded ran one, even if we never saw its pod.
     fn refresh_jobs(&mut self) -> bool {
-        self.news.pods.clear();
         let mut changed = false;
         for (job, learned) in self.jobs.values() {
             let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
@@ -100,9 +91,9 @@ impl WorkloadState {
                 for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {
                     let Some(at) = container.started else { continue };
                     let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
-                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
                     let ours = on_our_clock(at.interval, since(version.ours, state.learned));
-                    let fresh = note_first(&mut version.started, &container.name, &digest, at, ours);
+                    let fresh = note_first(&mut version.started, &container.name, digest, at, ours);
                     version.conflicts += u32::from(conflict && fresh);
                     (started, changed) = (true, changed | fresh);
                 }
@@ -112,7 +103,7 @@ impl WorkloadState {
                 let (at, _) = own_time(at, Basis::StatusField, *learned);
                 let ours = on_our_clock(at.interval, since(version.ours, *learned));
                 for (name, _) in &version.images {
-                    changed |= note_first(&mut version.started, name, &None, at, ours);
+                    changed |= note_first(&mut version.started, name, None, at, ours);
                 }
                 started = true;
             }
@@ -142,7 +133,7 @@ fn counts(state: &PodState) -> bool {
 }
 
 /// Notes what one pod started and when it was ready; true if that was news.
-fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> bool {
+pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> bool {
     let mut carrying = versions.iter_mut().rev().filter(|version| version.template == template);
     let Some(version) = carrying.next() else { return false };
     // A pod from when the template was there before: only what it does from now on counts.
@@ -150,12 +141,12 @@ fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) 
     let from = if returns { version.changed.interval.not_after } else { Time::MIN };
     let mut changed = false;
     for container in &state.pod.containers {
-        let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+        let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
         if let Some(started) = container.started {
             let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
             let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.started, &container.name, &digest, at, ours);
+                && note_first(&mut version.started, &container.name, digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
@@ -163,7 +154,7 @@ fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) 
             let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
             let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.ready, &container.name, &digest, at, ours);
+                && note_first(&mut version.ready, &container.name, digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
@@ -190,7 +181,7 @@ fn since(template: Interval, learned: Interval) -> Interval {
 fn note_first(
     firsts: &mut Firsts,
     container: &Arc<str>,
-    digest: &Option<Digest>,
+    digest: Option<&Digest>,
     at: Evidence,
     ours: Interval,
 ) -> bool {
@@ -202,9 +193,9 @@ fn note_first(
         // The same container before its digest was known.
         list.retain(|first| first.digest.is_some() || first.at.interval.not_before != at.interval.not_before);
     }
-    match list.iter_mut().find(|first| first.digest == *digest) {
+    match list.iter_mut().find(|first| first.digest.as_ref() == digest) {
         None => {
-            list.push(First { digest: digest.clone(), at, ours });
+            list.push(First { digest: digest.cloned(), at, ours });
             true
         }
         Some(first) if at.interval.not_before < first.at.interval.not_before => {

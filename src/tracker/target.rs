@@ -1,9 +1,10 @@
 //! What changes in git aim at, so that a destination finds its own among those of all paths.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::git::{Change, Slot, TreeKey};
+use super::maps::Map;
 use crate::image::Repository;
 
 /// See the file's front line.
@@ -33,7 +34,7 @@ impl Target {
 
 /// The numbers of the changes of each path that aim at something.
 #[derive(Debug, Default)]
-pub struct Targets(pub HashMap<Target, BTreeMap<TreeKey, BTreeSet<u64>>>);
+pub struct Targets(pub Map<Target, BTreeMap<TreeKey, BTreeSet<u64>>>);
 
 impl Targets {
     /// A change came.

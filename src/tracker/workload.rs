@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
+use super::reading;
 use super::registry::Registries;
+use super::renew::{take_over, take_pod_over};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
@@ -133,8 +135,8 @@ pub struct News {
     pub judge: bool,
     /// A digest ran that did not before.
     pub ran: bool,
-    /// Pods whose last status was not read yet.
-    pub(super) pods: Vec<Arc<str>>,
+    /// What a pod did first was read and not told yet.
+    pub(super) read: bool,
     /// The pods of the present template; absent where all must be read again.
     pub(super) tally: Option<Tally>,
 }
@@ -189,7 +191,7 @@ impl WorkloadState {
     }
 
     /// The workload as it is now.
-    pub fn update(&mut self, workload: Workload, at: Evidence, epoch: u64, learned: Time) {
+    pub fn update(&mut self, workload: &Workload, at: Evidence, epoch: u64, learned: Time) {
         let template_changed = workload.template != self.now.template;
         let now = &self.now;
         self.news.derive |= template_changed
@@ -200,7 +202,7 @@ impl WorkloadState {
         self.news.judge |= workload.replica_failure != now.replica_failure
             || workload.budget_live_seconds != now.budget_live_seconds
             || workload.schedule != now.schedule;
-        self.now = workload;
+        take_over(&mut self.now, workload);
         self.learned = at.interval;
         self.epoch = epoch;
         self.removed = None;
@@ -236,7 +238,7 @@ impl WorkloadState {
         }
         (self.news.derive, self.news.tally) = (true, None);
         self.versions.push(Version {
-            references: self.now.containers.iter().map(|c| c.image.parse().ok()).collect(),
+            references: self.now.containers.iter().map(|c| self.read(&c.image)).collect(),
             template: self.now.template,
             generation: self.now.generation,
             written: self.now.generation,
@@ -261,6 +263,16 @@ impl WorkloadState {
             self.versions.remove(0);
             self.versions[0].horizon = true;
         }
+    }
+
+    /// An image's text, in the words of the version before where they are the same.
+    fn read(&self, text: &str) -> Option<ImageRef> {
+        let mut image: ImageRef = text.parse().ok()?;
+        let before = self.versions.last().into_iter().flat_map(|version| &version.references).flatten();
+        if let Some(known) = before.map(|known| &known.repository).find(|known| **known == image.repository) {
+            image.repository = known.clone();
+        }
+        Some(image)
     }
 
     fn note_holds(&mut self) {
@@ -334,32 +346,47 @@ impl WorkloadState {
     }
 
     /// A pod of this workload.
-    pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) {
-        let known = self.pods.remove(&pod.uid);
-        if let Some(known) = &known
-            && let Some(mut tally) = self.news.tally.take()
-        {
-            tally.take(known, self.template_of(&known.pod));
-            self.news.tally = Some(tally);
-        }
-        let since = known.as_ref().map_or(learned.not_after, |known| known.since.min(learned.not_after));
-        let mut digests = known.map(|known| known.digests).unwrap_or_default();
+    pub fn pod(&mut self, pod: &Pod, learned: Interval, epoch: u64) {
+        let template = self.template_of(pod);
+        let state = match self.pods.get_mut(&pod.uid) {
+            Some(state) => {
+                if let Some(tally) = &mut self.news.tally {
+                    let before = if (&state.pod.owner, &state.pod.pod_hash) == (&pod.owner, &pod.pod_hash) {
+                        template
+                    } else {
+                        template_of(&self.revisions, &self.now.uid, &state.pod)
+                    };
+                    tally.take(state, before);
+                }
+                take_pod_over(&mut state.pod, pod);
+                (state.learned, state.epoch) = (learned, epoch);
+                state.since = state.since.min(learned.not_after);
+                state
+            }
+            None => {
+                let (since, digests) = (learned.not_after, BTreeMap::new());
+                let state = PodState { pod: pod.clone(), learned, since, epoch, digests };
+                self.pods.entry(pod.uid.clone()).or_insert(state)
+            }
+        };
         for container in &pod.containers {
-            let first = digests.entry(container.name.clone()).or_insert((container.started, None));
+            let first = match state.digests.get_mut(&container.name) {
+                Some(first) => first,
+                None => state.digests.entry(container.name.clone()).or_insert((container.started, None)),
+            };
             // A container started anew may run another digest; one that runs on cannot.
             let restarted = container.started.is_some() && first.0 != container.started;
             if restarted || first.1.is_none() {
                 *first = (container.started.or(first.0), container.running.clone().or(first.1.take()));
             }
         }
-        let uid = pod.uid.clone();
-        let state = PodState { pod, learned, since, epoch, digests };
-        if let Some(mut tally) = self.news.tally.take() {
-            tally.add(&state, self.template_of(&state.pod));
-            self.news.tally = Some(tally);
-            self.news.pods.push(uid.clone());
+        // Where all pods are to be read again, this one is, too.
+        if let Some(tally) = &mut self.news.tally {
+            tally.add(state, template);
+            if let Some(template) = template {
+                self.news.read |= reading::read_pod(&mut self.versions, template, state);
+            }
         }
-        self.pods.insert(uid, state);
     }
 
     /// A pod is gone.
@@ -446,11 +473,14 @@ pub fn template_of(
     pod: &Pod,
 ) -> Option<TemplateHash> {
     let hash = pod.pod_hash.as_ref()?;
-    let owned = |revision: &&Revision| {
-        revision.pod_hash == *hash
-            && (pod.owner.as_ref() == Some(&revision.uid) || pod.owner.as_ref() == Some(workload))
+    let owner = pod.owner.as_ref()?;
+    let of_hash = |revision: &&Revision| revision.pod_hash == *hash;
+    let found = if owner == workload {
+        revisions.values().map(|(revision, _)| revision).find(of_hash)
+    } else {
+        revisions.get(owner).map(|(revision, _)| revision).filter(of_hash)
     };
-    revisions.values().map(|(revision, _)| revision).find(owned).map(|revision| revision.template)
+    found.map(|revision| revision.template)
 }
 
 fn close_holds(holds: &mut [HoldSpan], at: Time) {
