@@ -66,15 +66,16 @@ impl ClusterState {
     ) -> ObjectKey {
         let Workload { key, uid, .. } = workload;
         match self.workloads.get_mut(key) {
+            // Who it is was noted when it came.
             Some(state) if state.now.uid == *uid => state.update(workload, at, epoch, learned),
             _ => {
                 // A namesake made anew has its own history.
                 let state = WorkloadState::new(workload.clone(), at, backfill, epoch, learned);
                 self.workloads.insert(key.clone(), state);
+                self.owners.insert(uid.clone(), key.clone());
+                self.adopt(uid);
             }
         }
-        belongs(&mut self.owners, uid, key);
-        self.adopt(uid);
         key.clone()
     }
 
@@ -208,7 +209,6 @@ impl ClusterState {
     pub fn refresh(&mut self, key: &ObjectKey, live_when: LiveWhen) -> Concerns {
         let Some(state) = self.workloads.get_mut(key) else { return Concerns::Nobody };
         let changed = state.refresh(live_when);
-        state.news.ran |= changed;
         let (derive, judge) = (std::mem::take(&mut state.news.derive), std::mem::take(&mut state.news.judge));
         match (changed || derive, judge) {
             (true, _) => Concerns::Journeys,

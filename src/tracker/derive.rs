@@ -39,8 +39,8 @@ impl Tracker {
         cluster.refresh(object, self.rules.live_when);
         let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
         let Some(workload) = cluster.workloads.get_mut(object) else { return };
-        if std::mem::take(&mut workload.news.ran) {
-            self.index.note_running(place, workload);
+        if let Some(from) = workload.news.ran.take() {
+            self.index.note_running(place, workload, from);
         }
         let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
             return;

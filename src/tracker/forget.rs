@@ -124,7 +124,7 @@ impl Tracker {
         let mut running = Index::default();
         for (uid, cluster) in &self.clusters {
             for (key, state) in &cluster.workloads {
-                running.note_running(&(uid.clone(), key.clone()), state);
+                running.note_running(&(uid.clone(), key.clone()), state, 0);
             }
         }
         self.index.running = running.running;

@@ -240,7 +240,7 @@ impl Trees {
         };
         let mut targets = vec![Target::Workload(key.workload.name.clone())];
         targets.extend(image.map(|image| Target::Kustomize(image.repository.as_str().into())));
-        targets.extend(image.map(|image| Target::Repository(image.repository.clone())));
+        targets.extend(image.map(|image| Target::Loose(image.repository.clone())));
         for used in workload.versions.iter().flat_map(|version| &version.config_maps) {
             targets.push(Target::ConfigMap(used.name.clone()));
             let base = used.name.rfind('-').map(|at| &used.name[..at]);
@@ -259,7 +259,7 @@ impl Trees {
             }
         }
         for repository in repositories {
-            for (tree, number, change) in self.aimed(&Target::Repository(repository.clone())) {
+            for (tree, number, change) in self.aimed(&Target::Loose(repository.clone())) {
                 if matches!(change.slot, Slot::Text { .. }) && sets(change) {
                     found.push((tree, number));
                 }
@@ -296,7 +296,7 @@ impl Trees {
     /// Whether text without an object named a repository.
     #[must_use]
     pub fn has_text(&self, repository: &Repository) -> bool {
-        let target = Target::Repository(repository.clone());
+        let target = Target::Loose(repository.clone());
         self.aimed(&target).any(|(_, _, change)| matches!(change.slot, Slot::Text { .. }))
     }
 

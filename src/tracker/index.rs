@@ -115,9 +115,9 @@ impl Index {
         mark(&mut self.unheard, key, before.unheard, marks.unheard);
     }
 
-    /// What ran under the versions of a workload.
-    pub fn note_running(&mut self, place: &Place, workload: &WorkloadState) {
-        for version in &workload.versions {
+    /// What ran under the versions of a workload, from one on.
+    pub fn note_running(&mut self, place: &Place, workload: &WorkloadState, from: usize) {
+        for version in workload.versions.iter().skip(from) {
             let firsts = version.started.values().chain(version.ready.values()).flatten();
             let ran = firsts.filter_map(|first| first.digest.as_ref());
             let complete = version.completes.iter().flat_map(|complete| complete.digests.values().flatten());
@@ -150,7 +150,7 @@ impl Tracker {
             for (key, state) in &mut cluster.workloads {
                 state.versions.iter_mut().for_each(super::workload::Version::read_images);
                 let place = (uid.clone(), key.clone());
-                self.index.note_running(&place, state);
+                self.index.note_running(&place, state, 0);
                 self.index.names.entry(key.name.clone()).or_default().insert(place);
             }
         }

@@ -9,6 +9,7 @@
 //! raises its format number.
 
 mod bench;
+mod by_name;
 mod cause;
 pub mod checkpoint;
 mod cluster;

@@ -17,9 +17,11 @@ impl WorkloadState {
     /// Reads starts, readiness and completion off the pods and the status. True if a version changed by it.
     pub fn refresh(&mut self, live_when: LiveWhen) -> bool {
         if self.now.key.kind == WorkloadKind::CronJob {
-            return self.refresh_jobs();
+            let changed = self.refresh_jobs();
+            self.news.ran = earliest(self.news.ran, changed.then_some(0));
+            return changed;
         }
-        let mut changed = std::mem::take(&mut self.news.read);
+        let mut changed = self.news.read.take();
         let tally = match self.news.tally.take().filter(|tally| tally.template == self.now.template) {
             Some(tally) => tally,
             None => {
@@ -28,15 +30,18 @@ impl WorkloadState {
                     let template = template_of(&self.revisions, &self.now.uid, &state.pod);
                     tally.add(state, template);
                     if let Some(template) = template {
-                        changed |= read_pod(&mut self.versions, template, state);
+                        changed = earliest(changed, read_pod(&mut self.versions, template, state));
                     }
                 }
                 tally
             }
         };
-        changed |= self.read_completion(&tally, live_when);
+        if self.read_completion(&tally, live_when) {
+            changed = earliest(changed, self.versions.len().checked_sub(1));
+        }
         self.news.tally = Some(tally);
-        changed
+        self.news.ran = earliest(self.news.ran, changed);
+        changed.is_some()
     }
 
     fn read_completion(&mut self, tally: &Tally, live_when: LiveWhen) -> bool {
@@ -132,10 +137,17 @@ fn counts(state: &PodState) -> bool {
     !state.pod.deleting && !state.pod.finished
 }
 
-/// Notes what one pod started and when it was ready; true if that was news.
-pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> bool {
-    let mut carrying = versions.iter_mut().rev().filter(|version| version.template == template);
-    let Some(version) = carrying.next() else { return false };
+/// Of two versions, if any, the first.
+#[must_use]
+pub fn earliest(one: Option<usize>, other: Option<usize>) -> Option<usize> {
+    one.into_iter().chain(other).min()
+}
+
+/// Notes what one pod started and when it was ready; the version for which that was news.
+pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> Option<usize> {
+    let mut carrying =
+        versions.iter_mut().enumerate().rev().filter(|(_, version)| version.template == template);
+    let (index, version) = carrying.next()?;
     // A pod from when the template was there before: only what it does from now on counts.
     let returns = state.since < version.learned && carrying.next().is_some();
     let from = if returns { version.changed.interval.not_after } else { Time::MIN };
@@ -159,7 +171,7 @@ pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodSta
             changed |= fresh;
         }
     }
-    changed
+    changed.then_some(index)
 }
 
 /// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
@@ -185,10 +197,7 @@ fn note_first(
     at: Evidence,
     ours: Interval,
 ) -> bool {
-    let list = match firsts.get_mut(container) {
-        Some(list) => list,
-        None => firsts.entry(container.clone()).or_default(),
-    };
+    let list = firsts.entry(container, || Vec::with_capacity(1));
     if digest.is_some() {
         // The same container before its digest was known.
         list.retain(|first| first.digest.is_some() || first.at.interval.not_before != at.interval.not_before);

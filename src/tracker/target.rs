@@ -17,6 +17,8 @@ pub enum Target {
     ConfigMap(Arc<str>),
     /// Whoever uses this repository.
     Repository(Repository),
+    /// The same, by a place that names no workload.
+    Loose(Repository),
 }
 
 impl Target {
@@ -27,8 +29,10 @@ impl Target {
             Slot::ConfigMap { name, .. } => Some(Self::ConfigMap(name.clone())),
             Slot::Text { .. } => None,
         };
-        let after = change.after.as_ref().map(|after| Self::Repository(after.repository.clone()));
-        own.into_iter().chain(after)
+        let after = change.after.as_ref().map(|after| &after.repository);
+        let loose = after.filter(|_| !matches!(change.slot, Slot::Container { .. }));
+        let loose = loose.map(|repository| Self::Loose(repository.clone()));
+        own.into_iter().chain(after.map(|repository| Self::Repository(repository.clone()))).chain(loose)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_name::ByName;
 use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
 use super::reading;
@@ -67,7 +68,7 @@ pub struct Version {
 }
 
 /// Per container.
-pub type Firsts = BTreeMap<Arc<str>, Vec<First>>;
+pub type Firsts = ByName<Vec<First>>;
 
 /// The first time something was seen with a running digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,7 +87,7 @@ pub struct Complete {
     pub ours: Interval,
     /// When we learned of it, on our clock.
     pub learned: Time,
-    pub digests: BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>,
+    pub digests: ByName<BTreeSet<Option<Digest>>>,
 }
 
 /// A time during which somebody chose to wait.
@@ -106,7 +107,7 @@ pub struct PodState {
     pub since: Time,
     pub epoch: u64,
     /// Digest per container as first reported for the running container; later texts rewrite no history.
-    pub digests: BTreeMap<Arc<str>, (Option<Time>, Option<Digest>)>,
+    pub digests: ByName<(Option<Time>, Option<Digest>)>,
 }
 
 /// See the file's front line.
@@ -133,10 +134,10 @@ pub struct News {
     pub derive: bool,
     /// Budgets, holds or their like changed: its open journeys are judged again.
     pub judge: bool,
-    /// A digest ran that did not before.
-    pub ran: bool,
-    /// What a pod did first was read and not told yet.
-    pub(super) read: bool,
+    /// The first of the versions under which a digest ran that did not before.
+    pub ran: Option<usize>,
+    /// The first of the versions that pods did something first under, read and not told yet.
+    pub(super) read: Option<usize>,
     /// The pods of the present template; absent where all must be read again.
     pub(super) tally: Option<Tally>,
 }
@@ -250,8 +251,8 @@ impl WorkloadState {
             backfill,
             unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
             horizon: false,
-            started: BTreeMap::new(),
-            ready: BTreeMap::new(),
+            started: Firsts::default(),
+            ready: Firsts::default(),
             completes: Vec::new(),
             holds: Vec::new(),
             deadline_exceeded: None,
@@ -262,6 +263,9 @@ impl WorkloadState {
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
             self.versions[0].horizon = true;
+            // Their places are others now.
+            self.news.read = self.news.read.map(|_| 0);
+            self.news.ran = self.news.ran.map(|_| 0);
         }
     }
 
@@ -364,16 +368,13 @@ impl WorkloadState {
                 state
             }
             None => {
-                let (since, digests) = (learned.not_after, BTreeMap::new());
+                let (since, digests) = (learned.not_after, ByName::default());
                 let state = PodState { pod: pod.clone(), learned, since, epoch, digests };
                 self.pods.entry(pod.uid.clone()).or_insert(state)
             }
         };
         for container in &pod.containers {
-            let first = match state.digests.get_mut(&container.name) {
-                Some(first) => first,
-                None => state.digests.entry(container.name.clone()).or_insert((container.started, None)),
-            };
+            let first = state.digests.entry(&container.name, || (container.started, None));
             // A container started anew may run another digest; one that runs on cannot.
             let restarted = container.started.is_some() && first.0 != container.started;
             if restarted || first.1.is_none() {
@@ -384,7 +385,8 @@ impl WorkloadState {
         if let Some(tally) = &mut self.news.tally {
             tally.add(state, template);
             if let Some(template) = template {
-                self.news.read |= reading::read_pod(&mut self.versions, template, state);
+                let read = reading::read_pod(&mut self.versions, template, state);
+                self.news.read = reading::earliest(self.news.read, read);
             }
         }
     }
