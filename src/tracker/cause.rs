@@ -86,9 +86,10 @@ impl Causes {
     /// What the book knows of these numbers.
     #[must_use]
     pub fn known(numbers: &[Numbered], ledger: Option<&Ledger>) -> Self {
-        let settled = !numbers.is_empty()
-            && ledger.is_some_and(|ledger| numbers.iter().all(|n| ledger.is_settled(n.of)));
-        let open = ledger.filter(|_| !settled).and_then(|ledger| ledger.open_numbers(numbers));
+        let is_settled = |number: &Numbered| ledger.is_some_and(|ledger| ledger.is_settled(number.of));
+        let settled = !numbers.is_empty() && numbers.iter().all(is_settled);
+        let open = ledger.filter(|_| !numbers.iter().any(is_settled));
+        let open = open.and_then(|ledger| ledger.open_numbers(numbers));
         Self {
             numbers: match open {
                 Some(known) => known.to_vec(),

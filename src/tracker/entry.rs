@@ -67,6 +67,13 @@ impl Entry {
             || (self.is_unnumbered() && self.causes.iter().any(|cause| causes.texts.contains(cause)))
     }
 
+    /// Whether it has all of these causes.
+    #[must_use]
+    pub fn has_all(&self, causes: &Causes) -> bool {
+        let known = |number: u64| self.numbers.iter().any(|(mine, _)| *mine == number);
+        causes.numbers.iter().all(|(number, _)| known(*number))
+    }
+
     /// Causes fall out of memory one by one; each must still find it.
     pub fn learn(&mut self, causes: Causes) {
         for (number, text) in causes.numbers.into_iter().zip(causes.texts) {

@@ -123,7 +123,7 @@ impl Ledger {
             while let Some(at) = old.iter().position(|entry| entry.is_of(&draft.causes)) {
                 // Nearly always the first: both are in order.
                 matching.extend(old.remove(at));
-                if draft.causes.settled {
+                if matching.last().is_some_and(|entry| entry.has_all(&draft.causes)) {
                     // No two have a cause in common.
                     break;
                 }

@@ -32,6 +32,7 @@ mod legs;
 mod level;
 mod maps;
 mod observe;
+mod pods;
 mod query;
 mod reading;
 mod registry;

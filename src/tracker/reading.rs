@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::evidence::{merge, on_our_clock, own_time};
+use super::pods::{in_order, template_of};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
-use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState, template_of};
+use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState};
 use crate::image::Digest;
 use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, WorkloadKind};
 
@@ -26,7 +27,7 @@ impl WorkloadState {
             Some(tally) => tally,
             None => {
                 let mut tally = Tally::new(self.now.template);
-                for state in self.pods.values() {
+                for state in in_order(&self.pods) {
                     let template = template_of(&self.revisions, &self.now.uid, &state.pod);
                     tally.add(state, template);
                     if let Some(template) = template {
@@ -86,11 +87,12 @@ impl WorkloadState {
     /// succeeded ran one, even if we never saw its pod.
     fn refresh_jobs(&mut self) -> bool {
         let mut changed = false;
+        let all = in_order(&self.pods);
         for (job, learned) in self.jobs.values() {
             let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
                 continue;
             };
-            let pods = self.pods.values().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
+            let pods = all.iter().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
             let mut started = false;
             for state in pods {
                 for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {

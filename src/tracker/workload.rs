@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::by_name::ByName;
 use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
+use super::maps::Map;
+use super::pods::template_of;
 use super::reading;
 use super::registry::Registries;
 use super::renew::{take_over, take_pod_over};
@@ -119,7 +121,7 @@ pub struct WorkloadState {
     pub versions: Vec<Version>,
     pub revisions: BTreeMap<Arc<str>, (Revision, u64)>,
     #[serde(with = "super::checkpoint::pods")]
-    pub pods: BTreeMap<Arc<str>, PodState>,
+    pub pods: Map<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
     /// What was not read yet, and whom it concerns. Follows from the rest: anew, everything is read again.
@@ -180,7 +182,7 @@ impl WorkloadState {
             epoch,
             versions: Vec::new(),
             revisions: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            pods: Map::default(),
             jobs: BTreeMap::new(),
             removed: None,
             now: workload,
@@ -466,23 +468,6 @@ impl WorkloadState {
 fn was_there_before(version: &Version, revision: &Revision) -> bool {
     let before = version.changed.interval.not_before;
     revision.template == version.template && revision.created.is_some_and(|created| created + 999 < before)
-}
-
-/// The template of a pod of a workload with these revisions.
-pub fn template_of(
-    revisions: &BTreeMap<Arc<str>, (Revision, u64)>,
-    workload: &Arc<str>,
-    pod: &Pod,
-) -> Option<TemplateHash> {
-    let hash = pod.pod_hash.as_ref()?;
-    let owner = pod.owner.as_ref()?;
-    let of_hash = |revision: &&Revision| revision.pod_hash == *hash;
-    let found = if owner == workload {
-        revisions.values().map(|(revision, _)| revision).find(of_hash)
-    } else {
-        revisions.get(owner).map(|(revision, _)| revision).filter(of_hash)
-    };
-    found.map(|revision| revision.template)
 }
 
 fn close_holds(holds: &mut [HoldSpan], at: Time) {
