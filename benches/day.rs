@@ -91,7 +91,7 @@ impl Day {
         self.hear(&events);
         let snapshot = Arc::new(Snapshot {
             at,
-            journeys: self.tracker.journeys().cloned().collect(),
+            journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(at),
             sources: self.tracker.sources(at),
         });

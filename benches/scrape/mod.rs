@@ -231,7 +231,7 @@ impl Follower {
         let at: Time = now();
         self.publish.send_replace(Arc::new(Snapshot {
             at,
-            journeys: self.tracker.journeys().cloned().collect(),
+            journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(at),
             sources: self.tracker.sources(at),
         }));

@@ -196,11 +196,8 @@ async fn follow(
             }
         }
         let snapshot: Arc<Snapshot> = snapshots.borrow_and_update().clone();
-        let mut fresh: Vec<&Journey> = snapshot
-            .journeys
-            .iter()
-            .filter(|journey| journey.settled && !settled.contains(&journey.id))
-            .collect();
+        let mut fresh: Vec<&Journey> =
+            snapshot.journeys().filter(|journey| journey.settled && !settled.contains(&journey.id)).collect();
         fresh.sort_by_key(|journey| journey.ended.map(|ended| ended.not_after));
         for journey in fresh {
             if args.once && settled.len() == args.journeys {
@@ -256,8 +253,7 @@ impl Screen {
             return;
         }
         let open: BTreeMap<String, &Journey> = snapshot
-            .journeys
-            .iter()
+            .journeys()
             .filter(|journey| !journey.settled)
             .map(|journey| (journey.id.to_string(), journey))
             .collect();

@@ -10,7 +10,7 @@ use crate::tracker::{DestinationStatus, Journey, JourneyId, SourceStatus};
 pub struct Snapshot {
     pub at: Time,
     /// Open journeys and those that ended lately, oldest first.
-    pub journeys: Vec<Journey>,
+    pub journeys: Vec<Arc<Journey>>,
     pub destinations: Vec<DestinationStatus>,
     pub sources: Vec<SourceStatus>,
 }
@@ -22,11 +22,16 @@ impl Snapshot {
         Arc::new(Self { at, journeys: Vec::new(), destinations: Vec::new(), sources: Vec::new() })
     }
 
+    /// The journeys, oldest first.
+    pub fn journeys(&self) -> impl DoubleEndedIterator<Item = &Journey> {
+        self.journeys.iter().map(|journey| &**journey)
+    }
+
     /// The journey of this id, also under an id that it had before.
     #[must_use]
     pub fn journey(&self, id: JourneyId) -> Option<&Journey> {
         let named = |journey: &&Journey| journey.id == id || journey.aliases.contains(&id);
-        self.journeys.iter().find(|journey| journey.id == id).or_else(|| self.journeys.iter().find(named))
+        self.journeys().find(|journey| journey.id == id).or_else(|| self.journeys().find(named))
     }
 
     /// The same image on its way to other environments.
@@ -35,7 +40,7 @@ impl Snapshot {
             (Some(a), Some(b)) => a == b,
             _ => other.image == journey.image,
         };
-        self.journeys.iter().filter(move |other| {
+        self.journeys().filter(move |other| {
             other.destination.environment != journey.destination.environment
                 && other.destination.app == journey.destination.app
                 && same_image(other)

@@ -52,8 +52,7 @@ pub(super) async fn journeys(
     let Query(filter) = filter.map_err(|error| ApiError::bad(error.body_text()))?;
     let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
     let snapshot = state.snapshot();
-    let matching: Vec<&Journey> =
-        snapshot.journeys.iter().rev().filter(|journey| filter.takes(journey)).collect();
+    let matching: Vec<&Journey> = snapshot.journeys().rev().filter(|journey| filter.takes(journey)).collect();
     let listed = matching.iter().take(limit).map(|journey| JourneyView::from(*journey)).collect();
     Ok(Json(Journeys { at: snapshot.at, total: matching.len(), journeys: listed }).into_response())
 }

@@ -148,7 +148,7 @@ fn live(
 /// What came to the same destination afterwards: what is live now for one that was, any later one else.
 fn successor(snapshot: &Snapshot, journey: &Journey) -> Option<String> {
     let was_live = journey.outcome == Some(Outcome::Live);
-    let later = snapshot.journeys.iter().filter(|other| {
+    let later = snapshot.journeys().filter(|other| {
         other.destination == journey.destination
             && other.id != journey.id
             && other.opened.not_after >= journey.opened.not_after
@@ -162,7 +162,7 @@ fn successor(snapshot: &Snapshot, journey: &Journey) -> Option<String> {
 /// The newest journey that matches, for each destination.
 fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Vec<&'a Journey> {
     let mut seen: HashSet<&Destination> = HashSet::new();
-    let newest_first = snapshot.journeys.iter().rev();
+    let newest_first = snapshot.journeys().rev();
     newest_first.filter(|journey| question.matches(journey) && seen.insert(&journey.destination)).collect()
 }
 

@@ -20,11 +20,11 @@ pub struct Bench<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Of the destination's cluster.
-    pub cluster: Vec<ScopeId>,
+    pub cluster: [ScopeId; 3],
     /// Branches that set its environment.
     pub git: Arc<[ScopeId]>,
     /// The repository it pulls from.
-    pub registry: Vec<ScopeId>,
+    pub registry: Option<ScopeId>,
     /// ConfigMaps of its cluster.
     pub config_maps: ScopeId,
 }

@@ -1,11 +1,12 @@
 //! The clusters: their workloads, and who owns which revision, job and pod.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::config_map::ConfigMaps;
+use super::maps::Map;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
 use crate::observation::{ConfigMap, Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
@@ -42,14 +43,14 @@ pub type Waiting = BTreeMap<Arc<str>, (Orphan, u64)>;
 pub struct ClusterState {
     pub name: Option<Arc<str>>,
     /// Looked up for every fact; nothing may depend on their order.
-    pub workloads: HashMap<ObjectKey, WorkloadState>,
+    pub workloads: Map<ObjectKey, WorkloadState>,
     /// From the UID of a workload, revision or Job to its workload.
-    pub(super) owners: HashMap<Arc<str>, ObjectKey>,
+    pub(super) owners: Map<Arc<str>, ObjectKey>,
     /// By owner, then by their own UID.
     pub(super) orphans: BTreeMap<Arc<str>, Waiting>,
     /// From an orphan's UID to its owner's.
     pub(super) awaited: BTreeMap<Arc<str>, Arc<str>>,
-    pub(super) pods: HashMap<Arc<str>, ObjectKey>,
+    pub(super) pods: Map<Arc<str>, ObjectKey>,
     pub config_maps: ConfigMaps,
 }
 
@@ -57,25 +58,25 @@ impl ClusterState {
     /// A workload is so; answers its key.
     pub fn workload(
         &mut self,
-        workload: Workload,
+        workload: &Workload,
         at: Evidence,
         backfill: bool,
         epoch: u64,
         learned: Time,
     ) -> ObjectKey {
-        let key = workload.key.clone();
-        let uid = workload.uid.clone();
-        match self.workloads.get_mut(&key) {
-            Some(state) if state.now.uid == uid => state.update(workload, at, epoch, learned),
+        let Workload { key, uid, .. } = workload;
+        match self.workloads.get_mut(key) {
+            // Who it is was noted when it came.
+            Some(state) if state.now.uid == *uid => state.update(workload, at, epoch, learned),
             _ => {
                 // A namesake made anew has its own history.
-                let state = WorkloadState::new(workload, at, backfill, epoch, learned);
+                let state = WorkloadState::new(workload.clone(), at, backfill, epoch, learned);
                 self.workloads.insert(key.clone(), state);
+                self.owners.insert(uid.clone(), key.clone());
+                self.adopt(uid);
             }
         }
-        self.owners.insert(uid.clone(), key.clone());
-        self.adopt(&uid);
-        key
+        key.clone()
     }
 
     /// A revision is so; answers its workload, if that is known.
@@ -86,7 +87,7 @@ impl ClusterState {
             return None;
         };
         let uid = revision.uid.clone();
-        self.owners.insert(uid.clone(), key.clone());
+        belongs(&mut self.owners, &uid, &key);
         if let Some(state) = self.workloads.get_mut(&key) {
             state.revision(revision, epoch);
         }
@@ -110,17 +111,17 @@ impl ClusterState {
     }
 
     /// A pod is so; answers its workload, if that is known.
-    pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) -> Option<ObjectKey> {
-        let owner = pod.owner.clone()?;
-        let Some(key) = self.owners.get(&owner).cloned() else {
-            self.wait(owner, pod.uid.clone(), Orphan::Pod(pod, learned), epoch);
+    pub fn pod(&mut self, pod: &Pod, learned: Interval, epoch: u64) -> Option<ObjectKey> {
+        let owner = pod.owner.as_ref()?;
+        let Some(key) = self.owners.get(owner) else {
+            self.wait(owner.clone(), pod.uid.clone(), Orphan::Pod(pod.clone(), learned), epoch);
             return None;
         };
-        self.pods.insert(pod.uid.clone(), key.clone());
-        if let Some(state) = self.workloads.get_mut(&key) {
+        belongs(&mut self.pods, &pod.uid, key);
+        if let Some(state) = self.workloads.get_mut(key) {
             state.pod(pod, learned, epoch);
         }
-        Some(key)
+        Some(key.clone())
     }
 
     /// A ConfigMap is so; answers the workloads that name it where its data was written.
@@ -208,7 +209,6 @@ impl ClusterState {
     pub fn refresh(&mut self, key: &ObjectKey, live_when: LiveWhen) -> Concerns {
         let Some(state) = self.workloads.get_mut(key) else { return Concerns::Nobody };
         let changed = state.refresh(live_when);
-        state.news.ran |= changed;
         let (derive, judge) = (std::mem::take(&mut state.news.derive), std::mem::take(&mut state.news.judge));
         match (changed || derive, judge) {
             (true, _) => Concerns::Journeys,
@@ -279,10 +279,17 @@ impl ClusterState {
             self.awaited.remove(&uid);
             match orphan {
                 Orphan::Revision(revision) => drop(self.revision(revision, epoch)),
-                Orphan::Pod(pod, learned) => drop(self.pod(pod, learned, epoch)),
+                Orphan::Pod(pod, learned) => drop(self.pod(&pod, learned, epoch)),
                 Orphan::Job(job, learned) => drop(self.job(&job, learned, epoch)),
             }
         }
+    }
+}
+
+/// Notes whose something is, where that is not known yet.
+fn belongs(whose: &mut Map<Arc<str>, ObjectKey>, uid: &Arc<str>, key: &ObjectKey) {
+    if whose.get(uid) != Some(key) {
+        whose.insert(uid.clone(), key.clone());
     }
 }
 

@@ -1,16 +1,18 @@
 //! From legs to journeys: stages with their evidence, trigger, outcome, and where the clock starts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::cause::{CauseHasher, Causes, Numbered, Used, Word, words};
 use super::destination::{DestinationKey, promotion_rank};
 use super::evidence::narrow;
-use super::git::Slot;
-use super::journey::{Destination, Journey, JourneyId, Outcome, Subject, Trigger};
+use super::journey::{Destination, Journey, Outcome, Subject, Trigger};
+use super::ledger::Ledger;
 use super::leg::{Leg, committed};
 use super::legs::{Desires, Inputs};
+use super::maps::Map;
 use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
@@ -21,10 +23,10 @@ use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
 const FRESH_PUSH_SECONDS: f64 = 3600.0;
 
 /// When each destination first desired an image, and when it was live there.
-pub type Seen = BTreeMap<ImageKey, BTreeMap<DestinationKey, SeenAt>>;
+pub type Seen = Map<ImageKey, BTreeMap<DestinationKey, SeenAt>>;
 
 /// Identity of an image across destinations: its digest, else its text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ImageKey {
     Digest(Digest),
     Text(ImageRef),
@@ -41,12 +43,12 @@ pub struct SeenAt {
 }
 
 /// A journey as derived now, before time is judged.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Draft {
     /// Absent where a settled one has a cause of it: that one is final, whatever would come of it now.
-    pub journey: Option<Journey>,
+    pub journey: Option<Box<Journey>>,
     /// Durable causes; two drafts with a common one are the same journey.
-    pub causes: Vec<String>,
+    pub causes: Causes,
     /// Index into the drafts of the one whose budget this one inherits.
     pub previous: Option<usize>,
     /// First and last version that carry it.
@@ -57,55 +59,67 @@ pub struct Draft {
 
 /// See [`ImageKey`].
 #[must_use]
-pub fn image_key(leg: &Leg) -> ImageKey {
-    match &leg.digest {
+pub fn image_key(leg: &Leg<'_>) -> ImageKey {
+    match leg.digest {
         Some(digest) => ImageKey::Digest(digest.clone()),
         None => ImageKey::Text(leg.image.clone()),
     }
 }
 
+/// What is known besides the destination's own history.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    pub key: &'a DestinationKey,
+    pub destination: &'a Destination,
+    pub rules: &'a Rules,
+    pub seen: &'a Seen,
+    pub hasher: &'a CauseHasher,
+    /// Its book, if it has one yet.
+    pub ledger: Option<&'a Ledger>,
+}
+
 /// Derives the journeys of one destination, oldest first.
 #[must_use]
-pub fn derive(
-    key: &DestinationKey,
-    destination: &Destination,
-    desires: &Desires,
-    inputs: &Inputs<'_>,
-    rules: &Rules,
-    seen: &Seen,
-    settled: &HashSet<&str>,
-) -> Vec<Draft> {
-    let mut drafts: Vec<Draft> = Vec::new();
-    let mut index_of = BTreeMap::new();
-    let mut used = BTreeMap::new();
+pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) -> Vec<Draft> {
+    let Around { key, destination, rules, seen, ledger, .. } = around;
+    let mut drafts: Vec<Draft> = Vec::with_capacity(desires.legs.len());
+    let mut index_of: Vec<Option<usize>> = vec![None; desires.legs.len()];
+    let mut used = Used::default();
+    let unnumbered = ledger.map(Ledger::unnumbered).unwrap_or_default();
     for (at, leg) in desires.legs.iter().enumerate().filter(|(_, leg)| !leg.baseline) {
-        let causes = unique(causes(leg, inputs), &mut used);
-        if causes.iter().any(|cause| settled.contains(cause.as_str())) {
-            let previous = leg.previous.and_then(|previous| index_of.get(&previous).copied());
-            let versions = leg.version.map(|first| (first, leg.until));
-            index_of.insert(at, drafts.len());
+        let words = words(leg, inputs);
+        let numbers = used.numbers(&words, around.hasher);
+        let previous = leg.previous.and_then(|previous| index_of[previous]);
+        let versions = leg.version.map(|first| (first, leg.until));
+        index_of[at] = Some(drafts.len());
+        let mut causes = Causes::known(&numbers, ledger);
+        let settled = causes.settled || {
+            causes.write(&words, key);
+            numbers.iter().any(|number| ledger.is_some_and(|ledger| ledger.is_settled(number.of)))
+                || causes.texts.iter().any(|text| unnumbered.contains(text.as_str()))
+        };
+        if settled {
             drafts.push(Draft { journey: None, previous, versions, by_config_map: false, causes });
             continue;
         }
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
-        let ids: Vec<JourneyId> = causes.iter().map(|cause| id(key, cause)).collect();
         let intent = intent(leg, inputs);
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
-        let claims = leg.digest.as_ref().and_then(|digest| inputs.registries.claims(digest));
+        let claims = leg.digest.and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
-        index_of.insert(at, drafts.len());
+        let (id, aliases) = causes.ids();
         drafts.push(Draft {
-            previous: leg.previous.and_then(|previous| index_of.get(&previous).copied()),
-            versions: leg.version.map(|first| (first, leg.until)),
+            previous,
+            versions,
             by_config_map: false,
-            journey: Some(Journey {
-                id: ids.first().copied().unwrap_or(JourneyId(0)),
-                aliases: ids.into_iter().skip(1).collect(),
+            journey: Some(Box::new(Journey {
+                id,
+                aliases,
                 subject: Subject::Image,
                 destination: destination.clone(),
                 image: leg.image.clone(),
-                digest: leg.digest.clone(),
+                digest: leg.digest.cloned(),
                 trigger,
                 synthetic: claims.is_some_and(|claims| claims.synthetic),
                 clock_start: clock_start(
@@ -118,7 +132,7 @@ pub fn derive(
                     seen,
                 ),
                 intent,
-                commit: leg.commit.as_ref().map(|change| change.commit.clone()),
+                commit: leg.commit.map(|change| change.commit.clone()),
                 built_from: claims.and_then(|claims| claims.revision.clone()),
                 stages,
                 outcome,
@@ -130,7 +144,7 @@ pub fn derive(
                 blind: None,
                 opened: leg.opened,
                 conflicts,
-            }),
+            })),
             causes,
         });
     }
@@ -140,11 +154,11 @@ pub fn derive(
 /// Adds the journeys of revisions.
 pub fn add_revisions(
     drafts: &mut Vec<Draft>,
-    key: &DestinationKey,
-    destination: &Destination,
-    revisions: &[RevisionLeg],
+    around: Around<'_>,
+    revisions: &[RevisionLeg<'_>],
     inputs: &Inputs<'_>,
 ) {
+    let Around { key, destination, .. } = around;
     let mut previous = None;
     for leg in revisions {
         let Some(image) = leg.change.after.clone().or_else(|| ran(leg, inputs)) else { continue };
@@ -168,7 +182,12 @@ pub fn add_revisions(
             stages.set(Stage::Ready, StageState::Skipped);
         }
         let conflicts = narrow(&mut stages);
-        let cause = format!("revision {} {}", leg.change.commit.id, leg.change.commit.branch);
+        let words = [Word::Revision(&leg.change.commit)];
+        let number = Numbered { of: around.hasher.hash_one(words[0]), times: 1 };
+        let mut causes = Causes::known(&[number], around.ledger);
+        if !causes.settled {
+            causes.write(&words, key);
+        }
         let committed = stages.evidence(Stage::Committed).map(|at| at.interval);
         let live = stages.evidence(Stage::Live).map(|live| (Outcome::Live, live.interval));
         let removed = inputs.workload.removed.map(|removed| (Outcome::Removed, removed.interval));
@@ -177,37 +196,39 @@ pub fn add_revisions(
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             by_config_map: leg.config_only,
-            journey: Some(Journey {
-                id: id(key, &cause),
-                aliases: Vec::new(),
-                subject: Subject::Revision,
-                destination: destination.clone(),
-                image,
-                digest: None,
-                trigger: if leg.change.reverts { Trigger::Rollback } else { Trigger::Commit },
-                synthetic: false,
-                clock_start: None,
-                intent: committed,
-                commit: Some(leg.change.commit.clone()),
-                built_from: None,
-                stages,
-                outcome: end.map(|(outcome, _)| outcome),
-                ended: end.map(|(_, at)| at),
-                settled: false,
-                held: None,
-                held_seconds: 0.0,
-                stuck: None,
-                blind: None,
-                opened: leg.change.at.interval,
-                conflicts,
+            journey: (!causes.settled).then(|| {
+                Box::new(Journey {
+                    id: causes.ids().0,
+                    aliases: Vec::new(),
+                    subject: Subject::Revision,
+                    destination: destination.clone(),
+                    image,
+                    digest: None,
+                    trigger: if leg.change.reverts { Trigger::Rollback } else { Trigger::Commit },
+                    synthetic: false,
+                    clock_start: None,
+                    intent: committed,
+                    commit: Some(leg.change.commit.clone()),
+                    built_from: None,
+                    stages,
+                    outcome: end.map(|(outcome, _)| outcome),
+                    ended: end.map(|(_, at)| at),
+                    settled: false,
+                    held: None,
+                    held_seconds: 0.0,
+                    stuck: None,
+                    blind: None,
+                    opened: leg.change.at.interval,
+                    conflicts,
+                })
             }),
-            causes: vec![cause],
+            causes,
         });
     }
 }
 
 /// The image that the template named when a commit changed a ConfigMap.
-fn ran(leg: &RevisionLeg, inputs: &Inputs<'_>) -> Option<ImageRef> {
+fn ran(leg: &RevisionLeg<'_>, inputs: &Inputs<'_>) -> Option<ImageRef> {
     let versions = &inputs.workload.versions;
     let before =
         |version: &&super::workload::Version| version.ours.not_before <= leg.change.at.interval.not_after;
@@ -219,14 +240,14 @@ fn contradictions(first: Option<usize>, last: usize, inputs: &Inputs<'_>) -> u32
     first.map_or(0, |first| inputs.workload.versions[first..=last].iter().map(|v| v.conflicts).sum())
 }
 
-fn stages(leg: &Leg, destination: &Destination, inputs: &Inputs<'_>, rules: &Rules) -> Stages {
+fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: &Rules) -> Stages {
     let mut stages = Stages::default();
     let mut know = |stage: Stage, evidence: Option<Evidence>| {
         if let Some(evidence) = evidence {
             stages.set(stage, StageState::Known(evidence));
         }
     };
-    let digest = leg.digest.as_ref();
+    let digest = leg.digest;
     let pushed = digest.and_then(|digest| inputs.registries.presence(&leg.image.repository, digest));
     let built = digest
         .and_then(|digest| inputs.registries.claims(digest)?.created)
@@ -270,7 +291,7 @@ fn built_at(created: Time) -> Interval {
     if created.0 % 1000 == 0 { Interval::second(created) } else { Interval::at(created) }
 }
 
-fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>, Option<Interval>) {
+fn outcome(leg: &Leg<'_>, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>, Option<Interval>) {
     if let Some((outcome, at)) = leg.ended {
         return (Some(outcome), Some(at));
     }
@@ -287,18 +308,18 @@ fn outcome(leg: &Leg, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>,
 }
 
 /// The commit landing, else the template change.
-fn intent(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
+fn intent(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Interval> {
     let version = leg.version.map(|version| &inputs.workload.versions[version]);
-    match (&leg.commit, version) {
+    match (leg.commit, version) {
         (None, version) => version.map(|version| version.changed.interval),
         (Some(_), _) => intent_on_our_clock(leg, inputs),
     }
 }
 
 /// The same where it is compared with other sources.
-fn intent_on_our_clock(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
+fn intent_on_our_clock(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Interval> {
     let applied = leg.version.map(|version| inputs.workload.versions[version].ours);
-    match (&leg.commit, applied) {
+    match (leg.commit, applied) {
         (Some(commit), Some(applied)) => {
             // A commit lands before its template; what the poll's width leaves open, the template narrows.
             let until = commit.at.interval.not_after.min(applied.not_after);
@@ -310,9 +331,9 @@ fn intent_on_our_clock(leg: &Leg, inputs: &Inputs<'_>) -> Option<Interval> {
 }
 
 /// When we learned of the intent, on our clock: the commit at the latest with its template.
-fn intent_learned(leg: &Leg, inputs: &Inputs<'_>) -> Option<Time> {
+fn intent_learned(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Time> {
     let template = leg.version.map(|version| inputs.workload.versions[version].learned);
-    let commit = leg.commit.as_ref().map(|change| change.at.interval.not_after);
+    let commit = leg.commit.map(|change| change.at.interval.not_after);
     match (commit, template) {
         (Some(commit), Some(template)) => Some(commit.min(template)),
         (commit, template) => commit.or(template),
@@ -322,8 +343,8 @@ fn intent_learned(leg: &Leg, inputs: &Inputs<'_>) -> Option<Time> {
 #[expect(clippy::too_many_arguments, reason = "the precedence of triggers reads all that is known")]
 fn trigger(
     key: &DestinationKey,
-    leg: &Leg,
-    desires: &Desires,
+    leg: &Leg<'_>,
+    desires: &Desires<'_>,
     inputs: &Inputs<'_>,
     destination: &Destination,
     rules: &Rules,
@@ -332,10 +353,7 @@ fn trigger(
 ) -> Trigger {
     let goes_back = leg.previous.is_some_and(|previous| leg.rank < desires.legs[previous].rank);
     let said_so = leg.version.is_some_and(|version| inputs.workload.is_reused(version))
-        || leg
-            .commit
-            .as_ref()
-            .is_some_and(|change| change.reverts || reads_as_revert(&change.commit.subject))
+        || leg.commit.is_some_and(|change| change.reverts || reads_as_revert(&change.commit.subject))
         || leg.selection.is_some();
     if goes_back && said_so {
         return Trigger::Rollback;
@@ -352,10 +370,10 @@ fn trigger(
         return Trigger::Promotion;
     }
     let fresh = stages.evidence(Stage::Pushed).is_some_and(|pushed| pushed.interval.is_bounded());
-    let marked = leg.commit.as_ref().is_some_and(|change| change.marker) && fresh;
+    let marked = leg.commit.is_some_and(|change| change.marker) && fresh;
     // An image that comes back here was not pushed for this.
     let first_time = leg.previous.is_none_or(|previous| leg.rank > previous);
-    match (&leg.selection, &leg.commit) {
+    match (leg.selection, leg.commit) {
         (Some(_), _) => Trigger::Push,
         (None, Some(_)) if marked && first_time && !desired_before(key, leg, intent, seen) => Trigger::Push,
         (None, Some(_)) => Trigger::Commit,
@@ -368,7 +386,7 @@ fn reads_as_revert(subject: &str) -> bool {
 }
 
 /// Another destination desired this image before this one's intent.
-fn desired_before(key: &DestinationKey, leg: &Leg, intent: Option<Interval>, seen: &Seen) -> bool {
+fn desired_before(key: &DestinationKey, leg: &Leg<'_>, intent: Option<Interval>, seen: &Seen) -> bool {
     let Some(intent) = intent else { return false };
     seen.get(&image_key(leg))
         .into_iter()
@@ -379,7 +397,7 @@ fn desired_before(key: &DestinationKey, leg: &Leg, intent: Option<Interval>, see
 /// Where `image_to_live` starts, if this journey counts for it.
 fn clock_start(
     key: &DestinationKey,
-    leg: &Leg,
+    leg: &Leg<'_>,
     index: usize,
     trigger: Trigger,
     intent: Option<Interval>,
@@ -392,7 +410,7 @@ fn clock_start(
     }
     match trigger {
         // A rule that came to select it only after the push starts the clock then.
-        Trigger::Push => Some(match &leg.selection {
+        Trigger::Push => Some(match leg.selection {
             Some(selection) if selection.at.interval.not_before > pushed.not_after => selection.at.interval,
             _ => pushed,
         }),
@@ -403,60 +421,4 @@ fn clock_start(
         }
         Trigger::Rollback | Trigger::Promotion => None,
     }
-}
-
-/// The durable causes, the first one first: selection, commit, template.
-fn causes(leg: &Leg, inputs: &Inputs<'_>) -> Vec<String> {
-    let mut causes = Vec::new();
-    // A namesake made later starts with the same words: what it was made with is a journey of its own.
-    let made = leg.version.filter(|version| *version == 0).map(|first| &inputs.workload.versions[first]);
-    let made = made.filter(|version| !version.backfill && !version.horizon);
-    let made = made.map(|_| format!(" {}", inputs.workload.now.uid)).unwrap_or_default();
-    if let Some(selection) = &leg.selection {
-        let digest = selection.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-        causes.push(format!("selection {} {digest}{made}", selection.image));
-    }
-    if let Some(change) = &leg.commit {
-        let slot = match &change.slot {
-            Slot::Container { .. } => "manifest",
-            Slot::Kustomize { .. } => "kustomize",
-            Slot::Text { .. } => "text",
-            Slot::ConfigMap { .. } => "configmap",
-        };
-        causes.push(format!("commit {} {slot} {}{made}", change.commit.id, leg.image));
-    }
-    if let Some(version) = leg.version {
-        let version = &inputs.workload.versions[version];
-        causes.push(format!(
-            "template {} {:016x} {}",
-            version.generation, version.template.0, inputs.workload.now.uid
-        ));
-    }
-    causes
-}
-
-/// The same cause may be there twice (a commit forced away and back, a tag deleted and selected again): each time
-/// is another journey.
-fn unique(mut causes: Vec<String>, used: &mut BTreeMap<String, u32>) -> Vec<String> {
-    for cause in &mut causes {
-        let times = used.entry(cause.clone()).or_default();
-        *times += 1;
-        if *times > 1 {
-            cause.push_str(&format!(" again {times}"));
-        }
-    }
-    causes
-}
-
-fn id(key: &DestinationKey, cause: &str) -> JourneyId {
-    let mut hash = Sha256::new();
-    for part in [&*key.cluster, key.workload.kind.as_str(), &key.workload.namespace, &key.workload.name] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(key.container.as_bytes());
-    hash.update([0]);
-    hash.update(cause.as_bytes());
-    let bytes: [u8; 32] = hash.finalize().into();
-    JourneyId(u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes")))
 }

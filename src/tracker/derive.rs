@@ -1,15 +1,17 @@
 //! Deriving the journeys of one workload anew, from everything that was said of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::bench::Bench;
-use super::correlate::{ImageKey, SeenAt, image_key};
+use super::correlate::{Around, Draft, ImageKey, SeenAt, image_key};
 use super::destination::{DestinationKey, describe, environment, promotion_rank};
 use super::journey::{Destination, Outcome};
 use super::ledger::Ledger;
+use super::leg::Leg;
 use super::legs::{Desires, Inputs};
-use super::{Event, Place, Tracker, correlate, git, leg, legs, revisions, workload};
+use super::workload::WorkloadState;
+use super::{Event, Place, Tracker, correlate, git, legs, revisions};
 use crate::image::{Digest, ImageRef, Repository};
 use crate::observation::{ClusterUid, Interval, ObjectKey, Time};
 
@@ -37,99 +39,128 @@ impl Tracker {
         cluster.refresh(object, self.rules.live_when);
         let cluster_name = cluster.name.clone().unwrap_or_else(|| cluster_uid.clone());
         let Some(workload) = cluster.workloads.get_mut(object) else { return };
-        if std::mem::take(&mut workload.news.ran) {
-            self.index.note_running(place, workload);
+        if let Some(from) = workload.news.ran.take() {
+            self.index.note_running(place, workload, from);
         }
         let Some(workload) = self.clusters.get(cluster_uid).and_then(|c| c.workloads.get(object)) else {
             return;
         };
-        let mut containers: BTreeSet<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
-        let first = workload.now.containers.first().map(|c| c.name.clone());
-        let start =
-            DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container: "".into() };
-        let booked = self.ledgers.range(start..).map(|(key, _)| key);
-        let booked = booked.take_while(|key| key.cluster == *cluster_uid && key.workload == *object);
-        containers.extend(booked.map(|key| key.container.clone()));
+        let mut containers: Vec<_> = workload.now.containers.iter().map(|c| c.name.clone()).collect();
+        let first = containers.first().cloned();
+        containers.extend(self.index.booked.get(place).into_iter().flatten().cloned());
+        containers.sort_unstable();
+        containers.dedup();
+        let keys = containers.into_iter().map(|container| DestinationKey {
+            cluster: cluster_uid.clone(),
+            workload: object.clone(),
+            container,
+        });
+        let keys: Vec<DestinationKey> = keys.collect();
         if workload.now.ignore {
-            let keys: Vec<DestinationKey> = containers
-                .into_iter()
-                .map(|container| DestinationKey {
-                    cluster: cluster_uid.clone(),
-                    workload: object.clone(),
-                    container,
-                })
-                .collect();
             keys.iter().for_each(|key| self.let_go(key));
             return;
         }
-        let mut derived = Vec::new();
-        for container in containers {
-            let key = DestinationKey { cluster: cluster_uid.clone(), workload: object.clone(), container };
-            let destination = describe(&key, &cluster_name, &workload.now, &self.rules);
-            let inputs = self.inputs(workload, &key, &destination);
-            let desires = legs::fold(&inputs);
-            let settled = self.ledgers.get(&key).map(Ledger::settled_causes).unwrap_or_default();
-            let mut drafts =
-                correlate::derive(&key, &destination, &desires, &inputs, &self.rules, &self.seen, &settled);
-            let revisions = revisions::fold(&inputs);
-            correlate::add_revisions(&mut drafts, &key, &destination, &revisions, &inputs);
-            let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
-            let mut status = Standing::of(&desires, &inputs);
-            let at_start = revisions.iter().rev().filter(|leg| leg.at_start);
-            status.config_written = at_start.filter_map(|leg| Some(leg.written?.interval)).next();
-            let restarts = if Some(&key.container) == first.as_ref() {
-                // A template that a revision's commit changed is no mere restart.
-                let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
-                let restarts = desires.restarts.iter().filter(|at| !revised(at));
-                restarts.map(|at| workload.versions[*at].generation).collect()
-            } else {
-                Vec::new()
-            };
-            // What is desired and not applied yet: text in git may name it.
-            let pending = desires.legs.iter().filter(|leg| leg.version.is_none());
-            let pending: Vec<Repository> = pending.map(|leg| leg.image.repository.clone()).collect();
-            derived.push((key, destination, drafts, seen, status, restarts, pending));
-        }
+        let derived: Vec<Derived> =
+            keys.iter().map(|key| self.read(workload, key, first.as_ref(), &cluster_name)).collect();
         let oldest = workload.versions.first().map_or(i64::MIN, |version| version.generation);
-        for (key, destination, drafts, seen, status, restarts, pending) in derived {
-            for repository in pending {
-                self.users.entry(repository).or_default().insert(place.clone());
-            }
-            if !self.ledgers.contains_key(&key) {
-                self.ledgers.insert(key.clone(), Ledger::new(destination.clone()));
-            }
-            self.note_seen(&key, &seen);
-            let needs = self.needs(&key, &destination.environment);
-            let Some(ledger) = self.ledgers.get_mut(&key) else { continue };
-            if ledger.needs != needs {
-                ledger.needs = needs;
-            }
-            ledger.destination = destination;
-            (ledger.behind_since, ledger.live) = (status.behind_since, status.live);
-            (ledger.config_written, ledger.overridden_since) =
-                (status.config_written, status.overridden_since);
-            let settle = (self.rules.settle.min * 1000.0) as i64;
-            // What was told is remembered as long as it could be told again.
-            ledger.restarts.retain(|generation, due| {
-                restarts.contains(generation) || (due.is_none() && *generation >= oldest)
-            });
-            for generation in restarts {
-                ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
-            }
-            let needs = ledger.needs.clone();
-            let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-            let bench =
-                Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
-            ledger.take(drafts, &bench);
-            self.judge(&key, events);
+        for (key, derived) in keys.into_iter().zip(derived) {
+            self.take_derived(place, key, derived, oldest, events);
         }
+    }
+
+    /// Reads one destination off everything that was said.
+    fn read(
+        &self,
+        workload: &WorkloadState,
+        key: &DestinationKey,
+        first: Option<&Arc<str>>,
+        cluster_name: &Arc<str>,
+    ) -> Derived {
+        let destination = describe(key, cluster_name, &workload.now, &self.rules);
+        let ledger = self.ledgers.get(key);
+        let inputs = self.inputs(workload, key, &destination);
+        let desires = legs::fold(&inputs);
+        let around = Around {
+            key,
+            destination: &destination,
+            rules: &self.rules,
+            seen: &self.seen,
+            hasher: &self.index.hasher,
+            ledger,
+        };
+        let mut drafts = correlate::derive(around, &desires, &inputs);
+        let revisions = revisions::fold(&inputs);
+        correlate::add_revisions(&mut drafts, around, &revisions, &inputs);
+        let seen = seen_of(&desires, &inputs, promotion_rank(&destination.environment, &self.rules));
+        let mut standing = Standing::of(&desires, &inputs);
+        let at_start = revisions.iter().rev().filter(|leg| leg.at_start);
+        standing.config_written = at_start.filter_map(|leg| Some(leg.written?.interval)).next();
+        let restarts = if Some(&key.container) == first {
+            // A template that a revision's commit changed is no mere restart.
+            let revised = |at: &&usize| revisions.iter().any(|leg| leg.version == Some(**at));
+            let restarts = desires.restarts.iter().filter(|at| !revised(at));
+            restarts.map(|at| workload.versions[*at].generation).collect()
+        } else {
+            Vec::new()
+        };
+        // What is desired and not applied yet: text in git may name it.
+        let pending = desires.legs.iter().filter(|leg| leg.version.is_none());
+        let pending = pending.map(|leg| leg.image.repository.clone()).collect();
+        let told = ledger.is_some_and(|ledger| is_told(&seen, &ledger.told));
+        let seen = (!told).then(|| seen.iter().map(|(leg, at)| (image_key(leg), *at)).collect());
+        drop(inputs);
+        Derived { destination, drafts, seen, standing, restarts, pending }
+    }
+
+    fn take_derived(
+        &mut self,
+        place: &Place,
+        key: DestinationKey,
+        derived: Derived,
+        oldest: i64,
+        events: &mut Vec<Event>,
+    ) {
+        let Derived { destination, drafts, seen, standing, restarts, pending } = derived;
+        for repository in pending {
+            self.users.entry(repository).or_default().insert(place.clone());
+        }
+        if !self.ledgers.contains_key(&key) {
+            self.ledgers.insert(key.clone(), Ledger::new(destination.clone()));
+            self.index.book(&key);
+        }
+        if let Some(seen) = seen {
+            self.note_seen(&key, seen);
+        }
+        let needs = self.needs(&key, &destination.environment);
+        let Some(ledger) = self.ledgers.get_mut(&key) else { return };
+        if *ledger.needs != needs {
+            ledger.needs = Arc::new(needs);
+        }
+        ledger.destination = destination;
+        (ledger.behind_since, ledger.live) = (standing.behind_since, standing.live);
+        (ledger.config_written, ledger.overridden_since) =
+            (standing.config_written, standing.overridden_since);
+        let settle = (self.rules.settle.min * 1000.0) as i64;
+        // What was told is remembered as long as it could be told again.
+        ledger.restarts.retain(|generation, due| {
+            restarts.contains(generation) || (due.is_none() && *generation >= oldest)
+        });
+        for generation in restarts {
+            ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
+        }
+        let needs = ledger.needs.clone();
+        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
+        let bench =
+            Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+        ledger.take(drafts, &bench);
+        self.judge(&key, events);
     }
 
     /// Nobody wants to hear of this destination any more: what is under way there is dropped, uncounted.
     fn let_go(&mut self, key: &DestinationKey) {
         self.active.remove(key);
-        self.index.let_go(key);
         if let Some(ledger) = self.ledgers.get_mut(key) {
+            self.index.let_go(key, ledger);
             ledger.entries.retain(|entry| entry.journey.settled);
             ledger.behind_since = None;
         }
@@ -137,22 +168,24 @@ impl Tracker {
 
     fn inputs<'a>(
         &'a self,
-        workload: &'a workload::WorkloadState,
+        workload: &'a WorkloadState,
         key: &'a DestinationKey,
         destination: &Destination,
     ) -> Inputs<'a> {
-        let image = workload.versions.last().and_then(|version| version.image(&key.container));
-        let (changes, elsewhere) = self.trees.of(workload, key, image.as_ref(), &destination.environment);
-        let repositories: BTreeSet<&Repository> = workload
-            .versions
-            .iter()
-            .filter_map(|version| Some(&version.read(&key.container)?.repository))
-            .collect();
+        let image = workload.versions.last().and_then(|version| version.read(&key.container));
+        let mut repositories: Vec<&Repository> = Vec::new();
+        let named = workload.versions.iter().filter_map(|version| version.read(&key.container));
+        for ImageRef { repository, .. } in named {
+            if !repositories.contains(&repository) {
+                repositories.push(repository);
+            }
+        }
+        let (changes, elsewhere) =
+            self.trees.of(workload, key, image, &repositories, &destination.environment);
         let selections = self.registries.selections(&repositories, &destination.environment);
         // Only a text without an object asks for it.
         let asked = changes.iter().any(|change| matches!(change.slot, git::Slot::Text { .. }));
-        let alone =
-            asked && image.as_ref().is_none_or(|image| self.is_alone(&image.repository, key, destination));
+        let alone = asked && image.is_none_or(|image| self.is_alone(&image.repository, key, destination));
         Inputs {
             workload,
             container: &key.container,
@@ -182,42 +215,83 @@ impl Tracker {
     }
 
     /// Remembers when this destination desired and ran what; others whose open journeys care are derived again.
-    fn note_seen(&mut self, key: &DestinationKey, seen: &BTreeMap<ImageKey, SeenAt>) {
-        for (image, at) in seen {
+    fn note_seen(&mut self, key: &DestinationKey, seen: Vec<(ImageKey, SeenAt)>) {
+        for (image, at) in &seen {
             let known = self.seen.get_mut(image).and_then(|by| by.get_mut(key));
             match known {
                 Some(known) if *known == *at => continue,
                 Some(known) => *known = *at,
-                None => self.remember_seen(key, image, *at, seen),
+                None => self.remember_seen(key, image, *at, &seen),
             }
             let by = self.seen.get(image).into_iter().flat_map(|by| by.keys());
             for other in by.filter(|other| *other != key && self.active.contains(*other)) {
                 self.dirty.insert((other.cluster.clone(), other.workload.clone()));
             }
         }
+        if let Some(ledger) = self.ledgers.get_mut(key) {
+            ledger.told = seen;
+        }
     }
 }
 
-fn seen_of(desires: &Desires, inputs: &Inputs<'_>, rank: Option<usize>) -> BTreeMap<ImageKey, SeenAt> {
-    let mut seen = BTreeMap::new();
-    for leg in &desires.legs {
+/// What one destination was derived to be.
+struct Derived {
+    destination: Destination,
+    drafts: Vec<Draft>,
+    /// Absent where others were told the same before.
+    seen: Option<Vec<(ImageKey, SeenAt)>>,
+    standing: Standing,
+    restarts: Vec<i64>,
+    pending: Vec<Repository>,
+}
+
+/// Each image that is or was desired, in order, with one of its legs.
+fn seen_of<'a>(desires: &Desires<'a>, inputs: &Inputs<'_>, rank: Option<usize>) -> Vec<(Leg<'a>, SeenAt)> {
+    let all = desires.legs.iter().map(|leg| {
         let live = leg.completion(inputs).map(|complete| complete.learned);
-        let now = SeenAt {
+        let at = SeenAt {
             desired: if leg.baseline { Time::MIN } else { leg.opened.not_after },
             live: if leg.baseline { leg.ran_at_start(inputs).then_some(Time::MIN) } else { live },
             rank,
         };
-        seen.entry(image_key(leg))
-            .and_modify(|known: &mut SeenAt| {
-                known.desired = known.desired.min(now.desired);
-                known.live = match (known.live, now.live) {
-                    (Some(known), Some(now)) => Some(known.min(now)),
-                    (known, now) => known.or(now),
-                };
-            })
-            .or_insert(now);
+        (*leg, at)
+    });
+    let mut all: Vec<(Leg<'a>, SeenAt)> = all.collect();
+    all.sort_by(|(left, _), (right, _)| by_image(left, right));
+    all.dedup_by(|(leg, at), (kept, known)| {
+        let same = by_image(leg, kept).is_eq();
+        if same {
+            known.desired = known.desired.min(at.desired);
+            known.live = match (known.live, at.live) {
+                (Some(known), Some(now)) => Some(known.min(now)),
+                (known, now) => known.or(now),
+            };
+        }
+        same
+    });
+    all
+}
+
+/// The order of [`image_key`]s, without making them.
+fn by_image(left: &Leg<'_>, right: &Leg<'_>) -> Ordering {
+    match (left.digest, right.digest) {
+        (Some(left), Some(right)) => left.cmp(right),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => left.image.cmp(right.image),
     }
-    seen
+}
+
+fn is_told(seen: &[(Leg<'_>, SeenAt)], told: &[(ImageKey, SeenAt)]) -> bool {
+    let same = |((leg, at), (image, known)): (&(Leg<'_>, SeenAt), &(ImageKey, SeenAt))| {
+        at == known
+            && match (leg.digest, image) {
+                (Some(digest), ImageKey::Digest(known)) => digest == known,
+                (None, ImageKey::Text(known)) => leg.image == known,
+                (Some(_), ImageKey::Text(_)) | (None, ImageKey::Digest(_)) => false,
+            }
+    };
+    seen.len() == told.len() && seen.iter().zip(told).all(same)
 }
 
 /// What runs, and since when something newer is wanted.
@@ -230,7 +304,7 @@ struct Standing {
 
 impl Standing {
     fn of(desires: &Desires, inputs: &Inputs<'_>) -> Self {
-        let live_at = |leg: &leg::Leg| match (leg.live(inputs), leg.baseline) {
+        let live_at = |leg: &Leg<'_>| match (leg.live(inputs), leg.baseline) {
             (Some(live), false) => Some(live.interval.not_after),
             (_, true) => leg.ran_at_start(inputs).then_some(Time::MIN),
             (None, false) => None,
@@ -243,7 +317,7 @@ impl Standing {
             .max();
         let live = runs.map(|(_, at, index)| {
             let leg = &desires.legs[index];
-            (leg.image.clone(), leg.digest.clone(), at)
+            (leg.image.clone(), leg.digest.cloned(), at)
         });
         let mut behind_since = None;
         let mut next = desires.current;

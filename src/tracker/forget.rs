@@ -64,6 +64,7 @@ impl Tracker {
         }
         self.seen.retain(|_, by| !by.is_empty());
         for place in &gone {
+            self.index.booked.remove(place);
             if let Some(cluster) = self.clusters.get_mut(&place.0) {
                 cluster.workloads.remove(&place.1);
             }
@@ -76,17 +77,22 @@ impl Tracker {
 
     /// Who names a repository in no remembered template, and desires nothing from it, uses it no more.
     fn forget_users(&mut self) {
-        let (clusters, ledgers) = (&self.clusters, &self.ledgers);
+        let (clusters, ledgers, booked) = (&self.clusters, &self.ledgers, &self.index.booked);
         let uses = |repository: &Repository, (uid, key): &Place| {
             let Some(state) = clusters.get(uid).and_then(|cluster| cluster.workloads.get(key)) else {
                 return false;
             };
             let mut images = state.versions.iter().rev().flat_map(|version| &version.references).flatten();
-            let books =
-                || ledgers.range(first_of(uid, key)..).take_while(|(found, _)| is_of(uid, key, found));
+            let books = || {
+                let containers = booked.get(&(uid.clone(), key.clone())).into_iter().flatten();
+                containers.filter_map(|container| {
+                    let (cluster, workload) = (uid.clone(), key.clone());
+                    ledgers.get(&DestinationKey { cluster, workload, container: container.clone() })
+                })
+            };
             images.any(|image| image.repository == *repository)
                 || books()
-                    .flat_map(|(_, ledger)| &ledger.entries)
+                    .flat_map(|ledger| &ledger.entries)
                     .any(|entry| !entry.journey.settled && entry.journey.image.repository == *repository)
         };
         for (repository, places) in &mut self.users {
@@ -121,7 +127,7 @@ impl Tracker {
         let mut running = Index::default();
         for (uid, cluster) in &self.clusters {
             for (key, state) in &cluster.workloads {
-                running.note_running(&(uid.clone(), key.clone()), state);
+                running.note_running(&(uid.clone(), key.clone()), state, 0);
             }
         }
         self.index.running = running.running;
@@ -148,14 +154,14 @@ impl Tracker {
         key: &DestinationKey,
         image: &ImageKey,
         at: SeenAt,
-        now: &Desired,
+        now: &[(ImageKey, SeenAt)],
     ) {
         self.seen.entry(image.clone()).or_default().insert(key.clone(), at);
         let Some(ledger) = self.ledgers.get_mut(key) else { return };
         ledger.seen.push_back(image.clone());
         for _ in SEEN_MAX..ledger.seen.len() {
             let Some(oldest) = ledger.seen.pop_front() else { return };
-            if now.contains_key(&oldest) {
+            if now.iter().any(|(image, _)| *image == oldest) {
                 ledger.seen.push_back(oldest);
                 continue;
             }
@@ -168,9 +174,6 @@ impl Tracker {
         }
     }
 }
-
-/// What a destination desires, as last derived.
-type Desired = std::collections::BTreeMap<ImageKey, SeenAt>;
 
 fn first_of(uid: &crate::observation::ClusterUid, key: &ObjectKey) -> DestinationKey {
     DestinationKey { cluster: uid.clone(), workload: key.clone(), container: "".into() }

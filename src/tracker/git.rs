@@ -1,12 +1,16 @@
 //! What git said: which references changed under which path, when, and by which commit.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::destination::DestinationKey;
 use super::journey::CommitRef;
+use super::level::{Former, Line};
+use super::maps::{self, Map};
 use super::stage::Evidence;
 use super::target::{Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
@@ -30,7 +34,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    fn of(reference: &GitReference) -> Self {
+    pub(super) fn of(reference: &GitReference) -> Self {
         match (&reference.kind, &reference.name) {
             (Some(kind), Some(name)) if &**kind == "Kustomize" => Self::Kustomize { name: name.clone() },
             (Some(kind), Some(name)) => Self::Container {
@@ -123,12 +127,12 @@ pub struct Change {
 /// One path of one branch.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tree {
-    references: BTreeMap<Slot, BTreeSet<ImageRef>>,
-    markers: BTreeSet<(Slot, ImageRef)>,
-    templates: BTreeMap<Slot, u64>,
+    pub(super) references: BTreeMap<Slot, BTreeSet<ImageRef>>,
+    pub(super) markers: BTreeSet<(Slot, ImageRef)>,
+    pub(super) templates: BTreeMap<Slot, u64>,
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
     config_maps: BTreeMap<Slot, BTreeSet<u64>>,
-    known: bool,
+    pub(super) known: bool,
     /// The commit that the last level was read from; empty before the first.
     pub commit: Arc<str>,
     pub changes: Vec<Change>,
@@ -137,6 +141,9 @@ pub struct Tree {
     /// The environment that it sets, by the rules. Follows from them.
     #[serde(skip)]
     environment: Option<Arc<str>>,
+    /// What the last level said, line for line: the next one says nearly the same.
+    #[serde(skip)]
+    pub(super) said: Vec<Line>,
 }
 
 /// Url, branch and path.
@@ -145,10 +152,13 @@ pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 /// See the file's front line.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Trees {
-    pub trees: BTreeMap<TreeKey, Tree>,
+    #[serde(serialize_with = "maps::sorted")]
+    pub trees: Map<TreeKey, Tree>,
     /// Where the changes are that may set something. Follows from the trees.
     #[serde(skip)]
     pub(super) targets: Targets,
+    #[serde(skip)]
+    hasher: RandomState,
 }
 
 impl Trees {
@@ -166,32 +176,17 @@ impl Trees {
             self.trees.insert(key.clone(), Tree { environment, ..Tree::default() });
         }
         let Some(tree) = self.trees.get_mut(&key) else { return BTreeSet::new() };
-        let mut references: BTreeMap<Slot, BTreeSet<ImageRef>> = BTreeMap::new();
-        let mut markers = BTreeSet::new();
-        let mut templates = BTreeMap::new();
-        for reference in &names.references {
-            let slot = Slot::of(reference);
-            if reference.marker.is_some() {
-                markers.insert((slot.clone(), reference.image.clone()));
-            }
-            if let Some(template) = reference.template {
-                templates.insert(slot.clone(), template);
-            }
-            references.entry(slot).or_default().insert(reference.image.clone());
-        }
+        let former = tree.read(&names.references, &self.hasher);
         let mut config_maps: BTreeMap<Slot, BTreeSet<u64>> = BTreeMap::new();
         for named in &names.config_maps {
             config_maps.entry(config_slot(named)).or_default().insert(named.data);
         }
         let former_config_maps = std::mem::replace(&mut tree.config_maps, config_maps);
-        let former = std::mem::replace(&mut tree.references, references);
-        let former_templates = std::mem::replace(&mut tree.templates, templates);
-        tree.markers = markers;
         tree.commit = names.commit.clone();
         if std::mem::replace(&mut tree.known, true) && !backfill {
             let configured = tree.compare_config_maps(&former_config_maps, names, at);
             let before = tree.dropped + tree.changes.len() as u64;
-            let dropped = tree.compare(&former, &former_templates, configured, names, at);
+            let dropped = tree.compare(&former, configured, names, at);
             self.targets.drop_from(&key, &dropped);
             for number in before.max(tree.dropped)..tree.dropped + tree.changes.len() as u64 {
                 self.targets.add(&key, number, &tree.changes[(number - tree.dropped) as usize]);
@@ -229,14 +224,11 @@ impl Trees {
         workload: &WorkloadState,
         key: &DestinationKey,
         image: Option<&ImageRef>,
+        repositories: &[&Repository],
         own: &str,
     ) -> (Vec<&Change>, Vec<&Change>) {
-        let mut found: BTreeMap<&TreeKey, BTreeSet<u64>> = BTreeMap::new();
-        let mut repositories: BTreeSet<&Repository> = workload
-            .versions
-            .iter()
-            .filter_map(|version| Some(&version.read(&key.container)?.repository))
-            .collect();
+        let mut found: Vec<(&TreeKey, u64)> = Vec::new();
+        let mut repositories = repositories.to_vec();
         let sets = |change: &Change| match &change.slot {
             Slot::Container { .. } => change.slot.sets(&key.workload, &key.container),
             Slot::Kustomize { name } => image.is_some_and(|image| {
@@ -248,7 +240,7 @@ impl Trees {
         };
         let mut targets = vec![Target::Workload(key.workload.name.clone())];
         targets.extend(image.map(|image| Target::Kustomize(image.repository.as_str().into())));
-        targets.extend(image.map(|image| Target::Repository(image.repository.clone())));
+        targets.extend(image.map(|image| Target::Loose(image.repository.clone())));
         for used in workload.versions.iter().flat_map(|version| &version.config_maps) {
             targets.push(Target::ConfigMap(used.name.clone()));
             let base = used.name.rfind('-').map(|at| &used.name[..at]);
@@ -258,26 +250,35 @@ impl Trees {
         targets.dedup();
         for (tree, number, change) in targets.iter().flat_map(|target| self.aimed(target)) {
             if !matches!(change.slot, Slot::Text { .. }) && sets(change) {
-                found.entry(tree).or_default().insert(number);
-                repositories.extend(change.after.as_ref().map(|after| &after.repository));
+                found.push((tree, number));
+                if let Some(after) =
+                    change.after.as_ref().filter(|after| !repositories.contains(&&after.repository))
+                {
+                    repositories.push(&after.repository);
+                }
             }
         }
         for repository in repositories {
-            for (tree, number, change) in self.aimed(&Target::Repository(repository.clone())) {
+            for (tree, number, change) in self.aimed(&Target::Loose(repository.clone())) {
                 if matches!(change.slot, Slot::Text { .. }) && sets(change) {
-                    found.entry(tree).or_default().insert(number);
+                    found.push((tree, number));
                 }
             }
         }
         let (mut changes, mut elsewhere) = (Vec::new(), Vec::new());
-        for (key, numbers) in found {
-            let Some(tree) = self.trees.get(key) else { continue };
+        found.sort_unstable_by(|(left, one), (right, other)| {
+            let order = if is_same(left, right) { Ordering::Equal } else { left.cmp(right) };
+            order.then(one.cmp(other))
+        });
+        found.dedup_by(|(left, one), (right, other)| one == other && (is_same(left, right) || left == right));
+        for of_tree in found.chunk_by(|(left, _), (right, _)| is_same(left, right) || left == right) {
+            let Some(tree) = of_tree.first().and_then(|(key, _)| self.trees.get(*key)) else { continue };
             let list = match &tree.environment {
                 Some(environment) if **environment == *own => &mut changes,
                 Some(_) => continue,
                 None => &mut elsewhere,
             };
-            list.extend(numbers.iter().filter_map(|number| tree.numbered(*number)));
+            list.extend(of_tree.iter().filter_map(|(_, number)| tree.numbered(*number)));
         }
         (changes, elsewhere)
     }
@@ -295,7 +296,7 @@ impl Trees {
     /// Whether text without an object named a repository.
     #[must_use]
     pub fn has_text(&self, repository: &Repository) -> bool {
-        let target = Target::Repository(repository.clone());
+        let target = Target::Loose(repository.clone());
         self.aimed(&target).any(|(_, _, change)| matches!(change.slot, Slot::Text { .. }))
     }
 
@@ -328,20 +329,20 @@ impl Tree {
     /// Answers the changes that fell out of memory, with their numbers.
     fn compare(
         &mut self,
-        former: &BTreeMap<Slot, BTreeSet<ImageRef>>,
-        former_templates: &BTreeMap<Slot, u64>,
+        former: &Former,
         configured: Vec<Change>,
         names: &TreeNames,
         at: Evidence,
     ) -> Vec<(u64, Change)> {
         let none = BTreeSet::new();
-        let slots: BTreeSet<&Slot> = former.keys().chain(self.references.keys()).collect();
+        let others = former.all.then(|| self.references.keys()).into_iter().flatten();
+        let slots: BTreeSet<&Slot> = former.references.keys().chain(others).collect();
         let mut changes = Vec::new();
         for slot in slots {
-            let old = former.get(slot).unwrap_or(&none);
+            let old = former.references.get(slot).unwrap_or(&none);
             let new = self.references.get(slot).unwrap_or(&none);
             let template = |templates: &BTreeMap<Slot, u64>| templates.get(slot).copied();
-            let templates = template(former_templates).zip(template(&self.templates));
+            let templates = template(&former.templates).zip(template(&self.templates));
             if old == new && templates.is_some_and(|(old, new)| old != new) {
                 let image = new.first().cloned();
                 let change = self.change(slot, image.clone(), image, names, at);
@@ -455,6 +456,11 @@ impl Tree {
             at_tip: true,
         }
     }
+}
+
+/// The same key in the same memory: nearly always, where two are equal.
+fn is_same(left: &TreeKey, right: &TreeKey) -> bool {
+    Arc::ptr_eq(&left.0, &right.0) && Arc::ptr_eq(&left.1, &right.1) && Arc::ptr_eq(&left.2, &right.2)
 }
 
 /// The environment of the first rule for a path.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::journey::{Held, Hold, Journey, Reason, Stuck};
+use super::pods::in_order;
 use super::source::{ScopeId, ScopeStatus, Sources};
 use super::stage::Stage;
 use super::workload::{HoldSpan, WorkloadState};
@@ -132,9 +133,8 @@ pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason
         Stage::Fetched | Stage::Applied => return Reason::NotApplied,
         Stage::Started | Stage::Ready | Stage::Live => {}
     }
-    let pods: Vec<_> = workload
-        .pods
-        .values()
+    let pods: Vec<_> = in_order(&workload.pods)
+        .into_iter()
         .filter(|state| !state.pod.deleting && !state.pod.finished)
         .filter(|state| workload.template_of(&state.pod) == Some(workload.now.template))
         .collect();

@@ -9,15 +9,15 @@ use super::workload::{Complete, First, Firsts, Version};
 use crate::image::{Digest, ImageRef};
 use crate::observation::{Basis, Interval, WorkloadKind};
 
-/// One desire.
-#[derive(Debug, Clone)]
-pub struct Leg {
-    pub image: ImageRef,
-    pub digest: Option<Digest>,
+/// One desire. What was said of it stays where it is: deriving looks at much and keeps little.
+#[derive(Debug, Clone, Copy)]
+pub struct Leg<'a> {
+    pub image: &'a ImageRef,
+    pub digest: Option<&'a Digest>,
     /// It was so at the first look: opens no journey.
     pub baseline: bool,
-    pub selection: Option<Selection>,
-    pub commit: Option<Change>,
+    pub selection: Option<&'a Selection>,
+    pub commit: Option<&'a Change>,
     /// The commit was joined by its text alone.
     pub text_match: bool,
     /// Index of the template version that first carries it.
@@ -34,10 +34,10 @@ pub struct Leg {
     pub previous: Option<usize>,
 }
 
-impl Leg {
+impl<'a> Leg<'a> {
     /// A desire that nobody but its first cause knows of.
     #[must_use]
-    pub fn new(image: ImageRef, digest: Option<Digest>, opened: Interval) -> Self {
+    pub fn new(image: &'a ImageRef, digest: Option<&'a Digest>, opened: Interval) -> Self {
         Self {
             image,
             digest,
@@ -57,8 +57,8 @@ impl Leg {
     /// The reference means this leg's image: by its text, or by the digest in the same repository.
     #[must_use]
     pub fn names(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
-        let same_digest = digest.is_some() && self.digest.as_ref() == digest;
-        self.image == *image || (same_digest && self.image.repository == image.repository)
+        let same_digest = digest.is_some() && self.digest == digest;
+        self.image == image || (same_digest && self.image.repository == image.repository)
     }
 
     /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
@@ -70,7 +70,7 @@ impl Leg {
     }
 
     /// The versions of the template that carry it.
-    fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
+    fn versions<'b>(&self, inputs: &Inputs<'b>) -> &'b [Version] {
         self.version.map_or(&[], |first| &inputs.workload.versions[first..=self.until])
     }
 
@@ -88,7 +88,7 @@ impl Leg {
 
     /// See [`Leg::live`].
     #[must_use]
-    pub fn completion<'a>(&self, inputs: &Inputs<'a>) -> Option<&'a Complete> {
+    pub fn completion<'b>(&self, inputs: &Inputs<'b>) -> Option<&'b Complete> {
         let all = |complete: &&Complete| {
             let Some(digests) = complete.digests.get(inputs.container) else { return true };
             digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
@@ -126,11 +126,11 @@ impl Leg {
         mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
     }
 
-    fn firsts<'a>(
+    fn firsts<'b>(
         &self,
-        inputs: &Inputs<'a>,
+        inputs: &Inputs<'b>,
         read: fn(&Version) -> &Firsts,
-    ) -> impl Iterator<Item = &'a First> {
+    ) -> impl Iterator<Item = &'b First> {
         self.versions(inputs).iter().flat_map(move |version| {
             read(version).get(inputs.container).into_iter().flatten().filter(|first| {
                 self.confirms(first.digest.as_ref(), inputs.registries)
@@ -141,7 +141,7 @@ impl Leg {
 
     /// A pod of this leg's template runs its image, as far as anybody can tell.
     fn confirms(&self, running: Option<&Digest>, registries: &Registries) -> bool {
-        match (running, &self.digest) {
+        match (running, self.digest) {
             (Some(running), Some(digest)) => registries.confirm(running, digest) != Confirm::No,
             _ => true,
         }
@@ -150,8 +150,8 @@ impl Leg {
 
 /// Two desires for one image.
 #[must_use]
-pub fn same_image(left: &Leg, right: &Leg) -> bool {
-    match (&left.digest, &right.digest) {
+pub fn same_image(left: &Leg<'_>, right: &Leg<'_>) -> bool {
+    match (left.digest, right.digest) {
         (Some(left), Some(right)) => left == right,
         _ => left.image == right.image,
     }
@@ -159,8 +159,8 @@ pub fn same_image(left: &Leg, right: &Leg) -> bool {
 
 /// Evidence for a commit: what text alone joined says so.
 #[must_use]
-pub fn committed(leg: &Leg) -> Option<Evidence> {
-    let change = leg.commit.as_ref()?;
+pub fn committed(leg: &Leg<'_>) -> Option<Evidence> {
+    let change = leg.commit?;
     let basis = if leg.text_match { Basis::TextMatch } else { change.at.basis };
     Some(Evidence { interval: change.at.interval, basis })
 }

@@ -33,8 +33,8 @@ pub struct Inputs<'a> {
 
 /// The fold's result.
 #[derive(Debug, Default)]
-pub struct Desires {
-    pub legs: Vec<Leg>,
+pub struct Desires<'a> {
+    pub legs: Vec<Leg<'a>>,
     /// The leg that is desired now.
     pub current: Option<usize>,
     /// Versions whose template changed without another image for any container.
@@ -49,7 +49,7 @@ enum Step<'a> {
 
 /// Folds everything that was said into the order of desires.
 #[must_use]
-pub fn fold(inputs: &Inputs<'_>) -> Desires {
+pub fn fold<'a>(inputs: &Inputs<'a>) -> Desires<'a> {
     let mut steps: Vec<(Time, u8, Step<'_>)> = Vec::new();
     let history = History::of(inputs);
     for selection in inputs.selections.iter().filter(|selection| !selection.backfill) {
@@ -82,17 +82,17 @@ pub fn fold(inputs: &Inputs<'_>) -> Desires {
     desires
 }
 
-impl Desires {
-    fn template(&mut self, index: usize, inputs: &Inputs<'_>) {
-        let version = &inputs.workload.versions[index];
+impl<'a> Desires<'a> {
+    fn template(&mut self, index: usize, inputs: &Inputs<'a>) {
+        let workload = inputs.workload;
+        let version = &workload.versions[index];
         if !version.images.iter().any(|(name, _)| **name == *inputs.container) {
             self.end_removed(version.ours, inputs);
             return;
         }
-        let Some(image) = version.image(inputs.container) else { return };
-        let digest = resolve(&image, version, inputs);
-        let pending =
-            |leg: &Leg| leg.version.is_none() && !leg.baseline && leg.names(&image, digest.as_ref());
+        let Some(image) = version.read(inputs.container) else { return };
+        let digest = resolve(image, version, inputs);
+        let pending = |leg: &Leg<'_>| leg.version.is_none() && !leg.baseline && leg.names(image, digest);
         if let Some(at) = self.current.filter(|at| pending(&self.legs[*at])) {
             self.take(at, index, digest);
             return;
@@ -101,14 +101,13 @@ impl Desires {
         let lagging =
             self.legs.iter().rposition(|leg| pending(leg) && leg.opened.not_before <= version.ours.not_after);
         if let Some(at) = lagging {
-            if !self.desire_again(at, index, digest.clone(), inputs) {
+            if !self.desire_again(at, index, digest, inputs) {
                 self.take(at, index, digest);
             }
             return;
         }
         let previous = index.checked_sub(1).map(|before| &inputs.workload.versions[before]);
-        let same_text =
-            previous.is_some_and(|before| before.image(inputs.container).as_ref() == Some(&image));
+        let same_text = previous.is_some_and(|before| before.read(inputs.container) == Some(image));
         if !same_text
             && digest.is_some()
             && let Some(at) = self.template_leg_before(index, inputs)
@@ -135,7 +134,7 @@ impl Desires {
         }
         if same_text {
             let runs = self.running_digest(inputs);
-            let moved = matches!((&digest, &runs), (Some(now), Some(runs)) if now != runs);
+            let moved = matches!((digest, runs), (Some(now), Some(runs)) if now != runs);
             if !moved {
                 let unchanged = previous.is_some_and(|before| before.images == version.images);
                 if unchanged {
@@ -155,7 +154,7 @@ impl Desires {
     }
 
     /// The container is no longer in the template.
-    fn end_removed(&mut self, at: Interval, inputs: &Inputs<'_>) {
+    fn end_removed(&mut self, at: Interval, inputs: &Inputs<'a>) {
         if let Some(current) = self.current.take() {
             let leg = &self.legs[current];
             if !leg.baseline && leg.ended.is_none() && leg.live(inputs).is_none() {
@@ -170,21 +169,20 @@ impl Desires {
         &mut self,
         at: usize,
         version: usize,
-        digest: Option<Digest>,
-        inputs: &Inputs<'_>,
+        digest: Option<&'a Digest>,
+        inputs: &Inputs<'a>,
     ) -> bool {
         let Some(now) = self.current.filter(|now| *now != at) else { return false };
         let (present, taken) = (&self.legs[now], &self.legs[at]);
         let replaced = !present.baseline && present.version.is_some_and(|before| before < version);
-        let commit = taken.commit.clone();
-        let later =
-            commit.as_ref().is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
+        let commit = taken.commit;
+        let later = commit.is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
         if !replaced && !later {
             return false;
         }
         let changed = inputs.workload.versions[version].ours;
-        let opened = commit.as_ref().filter(|_| later).map_or(changed, |change| change.at.interval);
-        let leg = Leg::new(taken.image.clone(), digest.or_else(|| taken.digest.clone()), opened);
+        let opened = commit.filter(|_| later).map_or(changed, |change| change.at.interval);
+        let leg = Leg::new(taken.image, digest.or(taken.digest), opened);
         if later {
             self.legs[at].commit = None;
         }
@@ -193,19 +191,19 @@ impl Desires {
     }
 
     /// A commit took the reference away before anything carried it.
-    fn take_back(&mut self, change: &Change, inputs: &Inputs<'_>) {
+    fn take_back(&mut self, change: &Change, inputs: &Inputs<'a>) {
         let Some(current) = self.current else { return };
         let leg = &self.legs[current];
-        if leg.version.is_none() && leg.commit.is_some() && change.before.as_ref() == Some(&leg.image) {
+        if leg.version.is_none() && leg.commit.is_some() && change.before.as_ref() == Some(leg.image) {
             self.legs[current].ended = Some((Outcome::Withdrawn, change.at.interval));
             self.current = self.template_leg(inputs);
         }
     }
 
-    fn commit(&mut self, change: &Change, inputs: &Inputs<'_>) {
+    fn commit(&mut self, change: &'a Change, inputs: &Inputs<'a>) {
         let Some(image) = &change.after else { return self.take_back(change, inputs) };
         let at = change.at.interval;
-        let compatible = |leg: &Leg| {
+        let compatible = |leg: &Leg<'_>| {
             leg.version
                 .is_none_or(|version| at.not_before <= inputs.workload.versions[version].ours.not_after)
         };
@@ -215,37 +213,38 @@ impl Desires {
             return;
         }
         // What the template took before we saw the commit: the commit is its cause.
-        let explains =
-            |leg: &&mut Leg| leg.image == *image && leg.commit.is_none() && !leg.baseline && compatible(leg);
+        let explains = |leg: &&mut Leg<'_>| {
+            leg.commit.is_none() && !leg.baseline && leg.image == image && compatible(leg)
+        };
         if let Some(leg) = self.legs.iter_mut().rev().find(explains) {
-            leg.commit = Some(change.clone());
+            leg.commit = Some(change);
             leg.text_match |= text;
             leg.opened = earlier(leg.opened, at);
             return;
         }
-        if self.current.is_some_and(|current| self.legs[current].image == *image) {
+        if self.current.is_some_and(|current| self.legs[current].image == image) {
             return;
         }
-        if let Some(runs) = self.template_leg(inputs).filter(|leg| self.legs[*leg].image == *image) {
-            self.end_current(&self.legs[runs].clone(), Said::ByCommit, at, inputs);
+        if let Some(runs) = self.template_leg(inputs).filter(|leg| self.legs[*leg].image == image) {
+            self.end_current(self.legs[runs], Said::ByCommit, at, inputs);
             self.current = Some(runs);
             return;
         }
-        let digest = inputs.registries.resolve(image, at).pop();
-        let leg = Leg { commit: Some(change.clone()), ..Leg::new(image.clone(), digest, at) };
+        let digest = inputs.registries.resolve(image, at).last();
+        let leg = Leg { commit: Some(change), ..Leg::new(image, digest, at) };
         self.push(leg, Said::ByCommit, inputs);
     }
 
-    fn select(&mut self, selection: &Selection, inputs: &Inputs<'_>) {
+    fn select(&mut self, selection: &'a Selection, inputs: &Inputs<'a>) {
         let image = &selection.image;
-        let same = |leg: &Leg| {
-            leg.image == *image
-                && !(leg.digest.is_some() && selection.digest.is_some() && leg.digest != selection.digest)
+        let chosen = selection.digest.as_ref();
+        let same = |leg: &Leg<'_>| {
+            leg.image == image && !(leg.digest.is_some() && chosen.is_some() && leg.digest != chosen)
         };
         if let Some(at) = self.current.filter(|at| same(&self.legs[*at])) {
             let leg = &mut self.legs[at];
             if leg.selection.is_none() && !leg.baseline {
-                leg.selection = Some(selection.clone());
+                leg.selection = Some(selection);
             }
             return;
         }
@@ -254,32 +253,29 @@ impl Desires {
             // A deleted tag withdraws only what no commit named.
             let committed = self.current.is_some_and(|current| self.legs[current].commit.is_some());
             if !committed {
-                self.end_current(&self.legs[runs].clone(), Said::ByCommit, at, inputs);
+                self.end_current(self.legs[runs], Said::ByCommit, at, inputs);
                 self.current = Some(runs);
             }
             return;
         }
-        if self.legs.iter().any(|leg| same(leg) && leg.selection.is_some()) {
+        if self.legs.iter().any(|leg| leg.selection.is_some() && same(leg)) {
             return;
         }
-        let leg = Leg {
-            selection: Some(selection.clone()),
-            ..Leg::new(image.clone(), selection.digest.clone(), at)
-        };
+        let leg = Leg { selection: Some(selection), ..Leg::new(image, chosen, at) };
         self.push(leg, Said::ByCommit, inputs);
     }
 
     /// Commits that were overtaken before we looked, and commits on paths that no rule maps: causes of what a
     /// template took, never desires.
-    fn join_afterwards(&mut self, inputs: &Inputs<'_>) {
+    fn join_afterwards(&mut self, inputs: &Inputs<'a>) {
         let passed = inputs.changes.iter().filter(|change| !change.at_tip);
         for change in passed.chain(&inputs.elsewhere).filter(|change| !change.revision) {
             let Some(image) = &change.after else { continue };
             let elsewhere = !inputs.changes.iter().any(|known| std::ptr::eq(*known, *change));
             let leg = self.legs.iter_mut().find(|leg| {
-                leg.image == *image
-                    && leg.commit.is_none()
+                leg.commit.is_none()
                     && !leg.baseline
+                    && leg.image == image
                     && leg.version.is_some_and(|version| {
                         let applied = inputs.workload.versions[version].ours;
                         change.at.interval.not_before <= applied.not_after
@@ -287,25 +283,25 @@ impl Desires {
             });
             if let Some(leg) = leg {
                 leg.opened = earlier(leg.opened, change.at.interval);
-                leg.commit = Some((*change).clone());
+                leg.commit = Some(*change);
                 leg.text_match = elsewhere;
             }
         }
     }
 
-    fn text_joins(&self, change: &Change, inputs: &Inputs<'_>) -> bool {
+    fn text_joins(&self, change: &Change, inputs: &Inputs<'a>) -> bool {
         let Some(after) = &change.after else { return false };
-        let desired = self.current.map(|at| &self.legs[at].image);
+        let desired = self.current.map(|at| self.legs[at].image);
         let used = desired.is_some_and(|image| image.repository == after.repository)
             || inputs
                 .workload
                 .versions
                 .last()
-                .and_then(|v| v.image(inputs.container))
+                .and_then(|v| v.read(inputs.container))
                 .is_some_and(|image| image.repository == after.repository);
         used && (change.before.as_ref().is_some_and(|before| desired == Some(before))
             || inputs.alone
-            || self.legs.iter().any(|leg| leg.image == *after && leg.version.is_some()))
+            || self.legs.iter().any(|leg| leg.version.is_some() && leg.image == after))
     }
 
     /// Since when what is desired is not what the policy last selected, though it was said later: the policy's
@@ -314,23 +310,23 @@ impl Desires {
     pub fn overridden_since(&self, inputs: &Inputs<'_>) -> Option<Time> {
         let last = inputs.selections.iter().max_by_key(|selection| selection.at.interval.not_after)?;
         let leg = self.current.map(|at| &self.legs[at]).filter(|leg| !leg.baseline)?;
-        let agrees = match (&leg.digest, &last.digest) {
-            (Some(desired), Some(selected)) => desired == selected || leg.image == last.image,
-            _ => leg.image == last.image,
+        let agrees = match (leg.digest, &last.digest) {
+            (Some(desired), Some(selected)) => desired == selected || *leg.image == last.image,
+            _ => *leg.image == last.image,
         };
         let later = leg.opened.not_before >= last.at.interval.not_after || last.backfill;
         (!agrees && later && leg.image.repository == last.image.repository).then_some(leg.opened.not_after)
     }
 
-    fn take(&mut self, at: usize, version: usize, digest: Option<Digest>) {
+    fn take(&mut self, at: usize, version: usize, digest: Option<&'a Digest>) {
         let leg = &mut self.legs[at];
         leg.version = Some(version);
         leg.until = version;
-        leg.digest = digest.or(leg.digest.take());
+        leg.digest = digest.or(leg.digest);
     }
 
-    fn push(&mut self, mut leg: Leg, said: Said, inputs: &Inputs<'_>) {
-        self.end_current(&leg, said, leg.opened, inputs);
+    fn push(&mut self, mut leg: Leg<'a>, said: Said, inputs: &Inputs<'a>) {
+        self.end_current(leg, said, leg.opened, inputs);
         leg.previous = self.current;
         leg.rank = self.legs.iter().position(|known| same_image(known, &leg)).unwrap_or(self.legs.len());
         self.legs.push(leg);
@@ -338,7 +334,7 @@ impl Desires {
     }
 
     /// A desire for another image ends an unfinished one.
-    fn end_current(&mut self, next: &Leg, said: Said, at: Interval, inputs: &Inputs<'_>) {
+    fn end_current(&mut self, next: Leg<'a>, said: Said, at: Interval, inputs: &Inputs<'a>) {
         let Some(current) = self.current else { return };
         if self.legs[current].baseline || self.legs[current].ended.is_some() {
             return;
@@ -350,7 +346,7 @@ impl Desires {
         // Complete at some time of a gap in which a commit came too: which of the two was first, nobody knows.
         let undecided =
             said == Said::ByCommit && live.is_some_and(|live| live.ours.not_before < at.not_before);
-        let returns = self.legs[..current].iter().any(|leg| same_image(leg, next));
+        let returns = self.legs[..current].iter().any(|leg| same_image(leg, &next));
         let ran = self.legs[current].ran_before(at, inputs);
         let outcome = match (returns, said) {
             _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
@@ -364,37 +360,38 @@ impl Desires {
 
     /// Nobody watched when the template that came after it did: it may have been live until then, and even have
     /// been applied unseen.
-    fn unwatched(&self, leg: usize, ended: Interval, inputs: &Inputs<'_>) -> bool {
+    fn unwatched(&self, leg: usize, ended: Interval, inputs: &Inputs<'a>) -> bool {
         let carried = self.legs[..=leg].iter().filter(|leg| leg.version.is_some()).map(|leg| leg.until).max();
         let next = carried.and_then(|last| inputs.workload.versions.get(last + 1));
         next.and_then(|next| next.unwatched_since).is_some_and(|since| since <= ended.not_after)
     }
 
     /// The leg that the latest template carries.
-    fn template_leg(&self, inputs: &Inputs<'_>) -> Option<usize> {
+    fn template_leg(&self, inputs: &Inputs<'a>) -> Option<usize> {
         self.template_leg_before(usize::MAX, inputs)
     }
 
     /// The leg that the template carried before a version.
-    fn template_leg_before(&self, version: usize, inputs: &Inputs<'_>) -> Option<usize> {
+    fn template_leg_before(&self, version: usize, inputs: &Inputs<'a>) -> Option<usize> {
         let carrying =
             self.legs.iter().enumerate().filter(|(_, leg)| leg.version.is_some() && leg.until < version);
         let (at, leg) = carrying.max_by_key(|(at, leg)| (leg.until, *at))?;
-        let image = inputs.workload.versions[leg.until].image(inputs.container)?;
-        leg.names(&image, leg.digest.as_ref()).then_some(at)
+        let image = inputs.workload.versions[leg.until].read(inputs.container)?;
+        leg.names(image, leg.digest).then_some(at)
     }
 
     /// What the container ran before the template changed, as its last finished leg says.
-    fn running_digest(&self, inputs: &Inputs<'_>) -> Option<Digest> {
+    fn running_digest(&self, inputs: &Inputs<'a>) -> Option<&'a Digest> {
         let leg = &self.legs[self.template_leg(inputs)?];
-        let version = &inputs.workload.versions[leg.until];
-        let ran = version.started.get(inputs.container).and_then(|firsts| firsts.last()?.digest.clone());
-        match (ran, &leg.digest) {
-            (Some(ran), Some(digest)) => match inputs.registries.confirm(&ran, digest) {
+        let workload = inputs.workload;
+        let version = &workload.versions[leg.until];
+        let ran = version.started.get(inputs.container).and_then(|firsts| firsts.last()?.digest.as_ref());
+        match (ran, leg.digest) {
+            (Some(ran), Some(digest)) => match inputs.registries.confirm(ran, digest) {
                 super::registry::Confirm::No => Some(ran),
-                _ => Some(digest.clone()),
+                _ => Some(digest),
             },
-            (ran, digest) => ran.or_else(|| digest.clone()),
+            (ran, digest) => ran.or(digest),
         }
     }
 }
@@ -406,22 +403,24 @@ enum Said {
 }
 
 /// The digest that a template's reference meant when it was written; pods decide where the tag moved then.
-fn resolve(image: &ImageRef, version: &Version, inputs: &Inputs<'_>) -> Option<Digest> {
+fn resolve<'a>(image: &'a ImageRef, version: &Version, inputs: &Inputs<'a>) -> Option<&'a Digest> {
     let meant = inputs.registries.resolve(image, version.ours);
-    if meant.len() > 1
+    let mut several = meant.clone();
+    if several.next().is_some()
+        && several.next().is_some()
         && let Some(firsts) = version.started.get(inputs.container)
     {
-        let runs = |digest: &&Digest| {
+        let runs = |digest: &&'a Digest| {
             firsts
                 .iter()
                 .filter_map(|first| first.digest.as_ref())
                 .any(|running| inputs.registries.confirm(running, digest) == super::registry::Confirm::Yes)
         };
-        if let Some(digest) = meant.iter().rev().find(runs) {
-            return Some(digest.clone());
+        if let Some(digest) = meant.clone().filter(runs).last() {
+            return Some(digest);
         }
     }
-    meant.into_iter().next_back()
+    meant.last()
 }
 
 fn earlier(left: Interval, right: Interval) -> Interval {

@@ -9,12 +9,15 @@
 //! raises its format number.
 
 mod bench;
+mod by_name;
+mod cause;
 pub mod checkpoint;
 mod cluster;
 mod config_map;
 mod correlate;
 mod derive;
 mod destination;
+mod entry;
 mod event;
 mod evidence;
 mod forget;
@@ -26,10 +29,14 @@ mod judge;
 mod ledger;
 mod leg;
 mod legs;
+mod level;
+mod maps;
 mod observe;
+mod pods;
 mod query;
 mod reading;
 mod registry;
+mod renew;
 mod resume;
 mod revisions;
 mod rollout;
@@ -67,6 +74,7 @@ use destination::DestinationKey;
 use git::Trees;
 use index::Index;
 use ledger::Ledger;
+use maps::Map;
 use registry::Registries;
 use source::{ScopeId, ScopeKey, Sources};
 
@@ -89,13 +97,17 @@ pub struct Tracker {
     rules: Rules,
     sources: Sources,
     /// Last epoch and number of each source: what is not newer was said before.
-    said: BTreeMap<SourceId, (u64, u64)>,
+    #[serde(serialize_with = "maps::sorted")]
+    said: Map<SourceId, (u64, u64)>,
     registries: Registries,
     trees: Trees,
     clusters: BTreeMap<ClusterUid, ClusterState>,
-    ledgers: BTreeMap<DestinationKey, Ledger>,
+    #[serde(serialize_with = "maps::sorted")]
+    ledgers: Map<DestinationKey, Ledger>,
     /// Workloads that used a repository at any time.
-    users: BTreeMap<Repository, BTreeSet<Place>>,
+    #[serde(serialize_with = "maps::sorted")]
+    users: Map<Repository, BTreeSet<Place>>,
+    #[serde(serialize_with = "maps::sorted")]
     seen: Seen,
     dirty: BTreeSet<Place>,
     /// Destinations with something that still depends on time.
@@ -113,13 +125,13 @@ impl Default for Tracker {
             now: Time::MIN,
             rules: Rules::default(),
             sources: Sources::default(),
-            said: BTreeMap::new(),
+            said: Map::default(),
             registries: Registries::default(),
             trees: Trees::default(),
             clusters: BTreeMap::new(),
-            ledgers: BTreeMap::new(),
-            users: BTreeMap::new(),
-            seen: Seen::new(),
+            ledgers: Map::default(),
+            users: Map::default(),
+            seen: Seen::default(),
             dirty: BTreeSet::new(),
             active: BTreeSet::new(),
             forgot: None,
@@ -210,7 +222,7 @@ impl Tracker {
     }
 
     /// The scopes that decide about a destination.
-    fn needs(&mut self, key: &DestinationKey, environment: &Arc<str>) -> Arc<Needs> {
+    fn needs(&mut self, key: &DestinationKey, environment: &Arc<str>) -> Needs {
         // Without its revisions or Jobs nobody knows whose a pod is.
         let between = match key.workload.kind {
             WorkloadKind::Deployment => "replicasets",
@@ -218,21 +230,28 @@ impl Tracker {
             WorkloadKind::CronJob => "jobs",
         };
         let resources = [plural(&key.workload), between, "pods", "configmaps"];
+        let scopes = &mut self.index.scopes;
         let [own, between, pods, config_maps] = resources.map(|name| {
+            let known = scopes.get(&key.cluster).and_then(|of| of.iter().find(|(of, _)| *of == name));
+            if let Some((_, scope)) = known {
+                return *scope;
+            }
             let scope = Scope::Resource { cluster: key.cluster.clone(), resource: name.into() };
-            self.sources.number(&ScopeKey::new(&scope))
+            let scope = self.sources.number(&ScopeKey::new(&scope));
+            scopes.entry(key.cluster.clone()).or_default().push((name, scope));
+            scope
         });
         let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-        let image = workload.and_then(|workload| workload.versions.last()?.image(&key.container));
+        let image = workload.and_then(|workload| workload.versions.last()?.read(&key.container));
         // After its workload was removed no environment is asked any more.
         let lives = workload.is_some_and(|workload| workload.removed.is_none());
-        let registry = image.map(|image| ScopeKey::new(&Scope::Repository(image.repository)));
-        Arc::new(Needs {
-            cluster: vec![own, between, pods],
+        let registry = image.map(|image| Scope::Repository(image.repository.clone()));
+        Needs {
+            cluster: [own, between, pods],
             git: if lives { self.branches(environment) } else { Arc::default() },
-            registry: registry.map(|scope| self.sources.number(&scope)).into_iter().collect(),
+            registry: registry.map(|scope| self.sources.number_of(&scope, None)),
             config_maps,
-        })
+        }
     }
 
     fn branches(&mut self, environment: &Arc<str>) -> Arc<[ScopeId]> {

@@ -22,6 +22,8 @@ impl Tracker {
             }
             Fact::ClusterNamed { name } => {
                 if let Some(uid) = &observation.cluster {
+                    // Numbers of scopes may be given to others below.
+                    self.index.scopes.clear();
                     // What failed before the cluster was known stood under its name, and never will be looked at.
                     let own = format!("{uid}/");
                     self.sources.retain(|key, status| {
@@ -108,7 +110,10 @@ impl Tracker {
             // It is fresh again; who waited for it is judged at once.
             self.touch_waiting(number);
         }
-        self.touch_unheard(number);
+        if matches!(scope, Scope::Resource { .. }) {
+            // What has ended waits for its cluster alone.
+            self.touch_unheard(number);
+        }
         let look =
             Evidence { interval: Interval::new(last.unwrap_or(Time::MIN), finished), basis: Basis::Poll };
         match scope {
@@ -162,7 +167,7 @@ impl Tracker {
         let touched: Option<ObjectKey> = match &observation.fact {
             Fact::WorkloadIs(workload) => {
                 let learned = observation.observed_at;
-                let key = cluster.workload((**workload).clone(), at, backfill, epoch, learned);
+                let key = cluster.workload(workload, at, backfill, epoch, learned);
                 let state = cluster.workloads.get(&key).filter(|state| state.news.derive);
                 if let Some(version) = state.and_then(|state| state.versions.last()) {
                     let place = (uid.clone(), key.clone());
@@ -178,7 +183,7 @@ impl Tracker {
                 Some(key)
             }
             Fact::RevisionIs(revision) => cluster.revision((**revision).clone(), epoch),
-            Fact::PodIs(pod) => cluster.pod((**pod).clone(), at.interval, epoch),
+            Fact::PodIs(pod) => cluster.pod(pod, at.interval, epoch),
             Fact::JobIs(job) => cluster.job(job, at.interval, epoch),
             Fact::ConfigMapIs(config_map) => {
                 let readers = cluster.config_map(config_map, at, backfill, epoch).into_iter();

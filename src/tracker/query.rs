@@ -1,5 +1,7 @@
 //! What others may ask the tracker.
 
+use std::sync::Arc;
+
 use super::destination::promotion_rank;
 use super::journey::{Destination, Hold, Journey, JourneyId};
 use super::source::SourceStatus;
@@ -31,17 +33,27 @@ pub struct DestinationStatus {
 impl Tracker {
     /// Open journeys and those that ended lately, oldest first.
     pub fn journeys(&self) -> impl Iterator<Item = &Journey> {
+        self.in_order().into_iter().map(|journey| &**journey)
+    }
+
+    /// The same, to be kept without a copy.
+    #[must_use]
+    pub fn shared_journeys(&self) -> Vec<Arc<Journey>> {
+        self.in_order().into_iter().cloned().collect()
+    }
+
+    fn in_order(&self) -> Vec<&Arc<Journey>> {
         let entries = self.ledgers.values().flat_map(|ledger| &ledger.entries);
-        let mut journeys: Vec<&Journey> = entries.map(|entry| &entry.journey).collect();
+        let mut journeys: Vec<&Arc<Journey>> = entries.map(|entry| &entry.journey).collect();
         journeys.sort_by_key(|journey| (journey.opened.not_after, journey.id));
-        journeys.into_iter()
+        journeys
     }
 
     /// One journey by its id.
     #[must_use]
     pub fn journey(&self, id: JourneyId) -> Option<&Journey> {
         let mut entries = self.ledgers.values().flat_map(|ledger| &ledger.entries);
-        entries.find(|entry| entry.journey.id == id).map(|entry| &entry.journey)
+        entries.find(|entry| entry.journey.id == id).map(|entry| &*entry.journey)
     }
 
     /// Every destination that still exists, in promotion order of their environments.
@@ -56,8 +68,10 @@ impl Tracker {
     }
 
     fn standing(&self, now: Time) -> Vec<DestinationStatus> {
-        self.ledgers
-            .iter()
+        let mut ledgers: Vec<_> = self.ledgers.iter().collect();
+        ledgers.sort_unstable_by_key(|(key, _)| *key);
+        ledgers
+            .into_iter()
             .filter_map(|(key, ledger)| {
                 let workload = self.clusters.get(&key.cluster)?.workloads.get(&key.workload)?;
                 let version = workload

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::evidence::{merge, on_our_clock, own_time};
+use super::pods::{in_order, template_of};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
-use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState, template_of};
+use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState};
 use crate::image::Digest;
 use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, WorkloadKind};
 
@@ -17,34 +18,31 @@ impl WorkloadState {
     /// Reads starts, readiness and completion off the pods and the status. True if a version changed by it.
     pub fn refresh(&mut self, live_when: LiveWhen) -> bool {
         if self.now.key.kind == WorkloadKind::CronJob {
-            return self.refresh_jobs();
+            let changed = self.refresh_jobs();
+            self.news.ran = earliest(self.news.ran, changed.then_some(0));
+            return changed;
         }
-        let mut changed = false;
-        let unread = std::mem::take(&mut self.news.pods);
+        let mut changed = self.news.read.take();
         let tally = match self.news.tally.take().filter(|tally| tally.template == self.now.template) {
-            Some(tally) => {
-                for state in unread.iter().filter_map(|uid| self.pods.get(uid)) {
-                    if let Some(template) = template_of(&self.revisions, &self.now.uid, &state.pod) {
-                        changed |= read_pod(&mut self.versions, template, state);
-                    }
-                }
-                tally
-            }
+            Some(tally) => tally,
             None => {
                 let mut tally = Tally::new(self.now.template);
-                for state in self.pods.values() {
+                for state in in_order(&self.pods) {
                     let template = template_of(&self.revisions, &self.now.uid, &state.pod);
                     tally.add(state, template);
                     if let Some(template) = template {
-                        changed |= read_pod(&mut self.versions, template, state);
+                        changed = earliest(changed, read_pod(&mut self.versions, template, state));
                     }
                 }
                 tally
             }
         };
-        changed |= self.read_completion(&tally, live_when);
+        if self.read_completion(&tally, live_when) {
+            changed = earliest(changed, self.versions.len().checked_sub(1));
+        }
         self.news.tally = Some(tally);
-        changed
+        self.news.ran = earliest(self.news.ran, changed);
+        changed.is_some()
     }
 
     fn read_completion(&mut self, tally: &Tally, live_when: LiveWhen) -> bool {
@@ -88,21 +86,21 @@ impl WorkloadState {
     /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
     /// succeeded ran one, even if we never saw its pod.
     fn refresh_jobs(&mut self) -> bool {
-        self.news.pods.clear();
         let mut changed = false;
+        let all = in_order(&self.pods);
         for (job, learned) in self.jobs.values() {
             let Some(version) = self.versions.iter_mut().rev().find(|version| runs(version, job)) else {
                 continue;
             };
-            let pods = self.pods.values().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
+            let pods = all.iter().filter(|state| state.pod.owner.as_ref() == Some(&job.uid));
             let mut started = false;
             for state in pods {
                 for container in state.pod.containers.iter().filter(|c| c.started.is_some()) {
                     let Some(at) = container.started else { continue };
                     let (at, conflict) = own_time(at, Basis::StatusField, state.learned);
-                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+                    let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
                     let ours = on_our_clock(at.interval, since(version.ours, state.learned));
-                    let fresh = note_first(&mut version.started, &container.name, &digest, at, ours);
+                    let fresh = note_first(&mut version.started, &container.name, digest, at, ours);
                     version.conflicts += u32::from(conflict && fresh);
                     (started, changed) = (true, changed | fresh);
                 }
@@ -112,7 +110,7 @@ impl WorkloadState {
                 let (at, _) = own_time(at, Basis::StatusField, *learned);
                 let ours = on_our_clock(at.interval, since(version.ours, *learned));
                 for (name, _) in &version.images {
-                    changed |= note_first(&mut version.started, name, &None, at, ours);
+                    changed |= note_first(&mut version.started, name, None, at, ours);
                 }
                 started = true;
             }
@@ -141,21 +139,28 @@ fn counts(state: &PodState) -> bool {
     !state.pod.deleting && !state.pod.finished
 }
 
-/// Notes what one pod started and when it was ready; true if that was news.
-fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> bool {
-    let mut carrying = versions.iter_mut().rev().filter(|version| version.template == template);
-    let Some(version) = carrying.next() else { return false };
+/// Of two versions, if any, the first.
+#[must_use]
+pub fn earliest(one: Option<usize>, other: Option<usize>) -> Option<usize> {
+    one.into_iter().chain(other).min()
+}
+
+/// Notes what one pod started and when it was ready; the version for which that was news.
+pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) -> Option<usize> {
+    let mut carrying =
+        versions.iter_mut().enumerate().rev().filter(|(_, version)| version.template == template);
+    let (index, version) = carrying.next()?;
     // A pod from when the template was there before: only what it does from now on counts.
     let returns = state.since < version.learned && carrying.next().is_some();
     let from = if returns { version.changed.interval.not_after } else { Time::MIN };
     let mut changed = false;
     for container in &state.pod.containers {
-        let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.clone());
+        let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
         if let Some(started) = container.started {
             let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
             let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.started, &container.name, &digest, at, ours);
+                && note_first(&mut version.started, &container.name, digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
@@ -163,12 +168,12 @@ fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodState) 
             let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
             let ours = on_our_clock(at.interval, since(version.ours, state.learned));
             let fresh = at.interval.not_before >= from
-                && note_first(&mut version.ready, &container.name, &digest, at, ours);
+                && note_first(&mut version.ready, &container.name, digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
     }
-    changed
+    changed.then_some(index)
 }
 
 /// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
@@ -190,21 +195,18 @@ fn since(template: Interval, learned: Interval) -> Interval {
 fn note_first(
     firsts: &mut Firsts,
     container: &Arc<str>,
-    digest: &Option<Digest>,
+    digest: Option<&Digest>,
     at: Evidence,
     ours: Interval,
 ) -> bool {
-    let list = match firsts.get_mut(container) {
-        Some(list) => list,
-        None => firsts.entry(container.clone()).or_default(),
-    };
+    let list = firsts.entry(container, || Vec::with_capacity(1));
     if digest.is_some() {
         // The same container before its digest was known.
         list.retain(|first| first.digest.is_some() || first.at.interval.not_before != at.interval.not_before);
     }
-    match list.iter_mut().find(|first| first.digest == *digest) {
+    match list.iter_mut().find(|first| first.digest.as_ref() == digest) {
         None => {
-            list.push(First { digest: digest.clone(), at, ours });
+            list.push(First { digest: digest.cloned(), at, ours });
             true
         }
         Some(first) if at.interval.not_before < first.at.interval.not_before => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::maps::{self, Map};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{Basis, ExpectRule, ImageDescribed, Interests, Interval, KnownTag, LastLook, Time};
@@ -112,14 +113,17 @@ pub enum Confirm {
 /// See the file's front line.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Registries {
-    repositories: BTreeMap<Repository, RepositoryState>,
-    claims: BTreeMap<Digest, Claims>,
+    #[serde(serialize_with = "maps::sorted")]
+    repositories: Map<Repository, RepositoryState>,
+    #[serde(serialize_with = "maps::sorted")]
+    claims: Map<Digest, Claims>,
     /// From a platform manifest or config to the roots it belongs to.
-    roots: BTreeMap<Digest, BTreeSet<Digest>>,
+    #[serde(serialize_with = "maps::sorted")]
+    roots: Map<Digest, BTreeSet<Digest>>,
     pub rules: Vec<RuleState>,
     /// The rules of each repository, by their place in the list.
     #[serde(skip)]
-    rules_of: BTreeMap<Repository, Vec<usize>>,
+    rules_of: Map<Repository, Vec<usize>>,
 }
 
 impl Registries {
@@ -167,7 +171,7 @@ impl Registries {
 
     /// What the rules of an environment selected from some repositories, in the order of the rules.
     #[must_use]
-    pub fn selections(&self, repositories: &BTreeSet<&Repository>, environment: &str) -> Vec<&Selection> {
+    pub fn selections(&self, repositories: &[&Repository], environment: &str) -> Vec<&Selection> {
         let rules = repositories.iter().filter_map(|repository| self.rules_of.get(*repository)).flatten();
         let rules: BTreeSet<usize> = rules.copied().collect();
         rules
@@ -290,25 +294,25 @@ impl Registries {
     }
 
     /// The digests that a reference can have meant at a time, oldest first; several where the tag moved then.
-    #[must_use]
-    pub fn resolve(&self, image: &ImageRef, at: Interval) -> Vec<Digest> {
-        if let Some(digest) = &image.digest {
-            return vec![digest.clone()];
-        }
-        let state = self.repositories.get(&image.repository);
-        let (Some(tag), Some(state)) = (&image.tag, state) else { return Vec::new() };
-        let points = state.tags.get(tag).map_or(&[][..], Vec::as_slice);
-        let pruned = state.pruned.contains(tag);
-        let mut meant = Vec::new();
-        for (index, point) in points.iter().enumerate() {
+    pub fn resolve<'a>(
+        &'a self,
+        image: &'a ImageRef,
+        at: Interval,
+    ) -> impl Iterator<Item = &'a Digest> + Clone + use<'a> {
+        let named = image.digest.as_ref();
+        let tag = image.tag.as_ref().filter(|_| named.is_none());
+        let of_tag = tag.and_then(|tag| {
+            let state = self.repositories.get(&image.repository)?;
+            Some((state.tags.get(tag)?.as_slice(), state.pruned.contains(tag)))
+        });
+        let (points, pruned) = of_tag.unwrap_or_default();
+        let meant = points.iter().enumerate().filter_map(move |(index, point)| {
             let until = points.get(index + 1).map_or(Time::MAX, |next| next.since.interval.not_after);
             // A tag named before it existed means what it came to be first: pods retry until they can pull.
             let begun = (index == 0 && !pruned) || point.since.interval.not_before <= at.not_after;
-            if begun && until > at.not_before {
-                meant.extend(point.digest.clone());
-            }
-        }
-        meant
+            point.digest.as_ref().filter(|_| begun && until > at.not_before)
+        });
+        named.into_iter().chain(meant)
     }
 
     /// When an image was first present in a repository.
@@ -365,7 +369,9 @@ impl Registries {
         interests: &'a Interests,
         started: impl Fn(&Repository) -> Option<Time> + 'a,
     ) -> impl Iterator<Item = LastLook> + 'a {
-        self.repositories.iter().filter_map(move |(repository, state)| {
+        let mut repositories: Vec<_> = self.repositories.iter().collect();
+        repositories.sort_unstable_by_key(|(repository, _)| *repository);
+        repositories.into_iter().filter_map(move |(repository, state)| {
             let started = started(repository)?;
             let present = state.tags.iter().filter(|(tag, _)| !state.gone.contains(*tag));
             let tags = present.map(|(tag, points)| {
@@ -428,8 +434,9 @@ impl Registries {
         if self.claims.len() > IMAGES_MAX + loose.len() {
             let surplus = self.claims.len() - IMAGES_MAX - loose.len();
             let unneeded = self.claims.keys().filter(|digest| !loose.contains(*digest) && !needed(digest));
-            let more: Vec<Digest> = unneeded.take(surplus).cloned().collect();
-            loose.extend(more);
+            let mut more: Vec<Digest> = unneeded.cloned().collect();
+            more.sort_unstable();
+            loose.extend(more.into_iter().take(surplus));
         }
         for root in &loose {
             let Some(claims) = self.claims.get(root) else { continue };

@@ -14,7 +14,9 @@ impl Tracker {
 
     /// Which commit the last level of each path of each branch was read from.
     pub fn last_trees(&self) -> impl Iterator<Item = LastTree> {
-        self.trees.trees.iter().filter_map(|((url, branch, path), tree)| {
+        let mut trees: Vec<_> = self.trees.trees.iter().collect();
+        trees.sort_unstable_by_key(|(key, _)| *key);
+        trees.into_iter().filter_map(|((url, branch, path), tree)| {
             let scope = Scope::Branch { url: url.clone(), branch: branch.clone() };
             Some(LastTree {
                 url: url.clone(),

@@ -17,9 +17,9 @@ use crate::observation::Interval;
 const ROLL_FOLLOWS_MILLIS: i64 = 120_000;
 
 /// One revision on its way.
-#[derive(Debug, Clone)]
-pub struct RevisionLeg {
-    pub change: Change,
+#[derive(Debug, Clone, Copy)]
+pub struct RevisionLeg<'a> {
+    pub change: &'a Change,
     /// Only ConfigMaps changed, and none of them gets another name by it: nothing has to roll.
     pub config_only: bool,
     /// Such a ConfigMap, or several, were written: the last of them.
@@ -34,39 +34,37 @@ pub struct RevisionLeg {
 /// Folds commits and template changes into revisions, oldest first. A template that changed after a commit
 /// carries it; of several commits waiting, the last one gets it and the others were superseded.
 #[must_use]
-pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
+pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
     let first = inputs.workload.now.containers.first().map(|container| &*container.name);
     if first != Some(inputs.container) {
         return Vec::new();
     }
     let commits = commits(inputs);
-    let mut legs: Vec<RevisionLeg> = Vec::new();
+    let mut legs: Vec<RevisionLeg<'a>> = Vec::new();
     let mut taken = 0;
     for (at, changes) in commits.iter().enumerate() {
         let next = commits.get(at + 1).map(|next| next[0].at.interval);
         let config_only = changes.iter().all(|change| change.slot.is_followed());
         let committed = changes[0].at.interval;
         let written = config_only.then(|| written(changes, next, inputs)).flatten();
-        let carries = |version: &&(usize, &Version)| {
-            let changed = version.1.ours;
+        let carries = |(index, version): &(usize, &Version)| {
+            let changed = version.ours;
             let begins = match (config_only, written) {
                 (true, None) => return false,
                 (true, Some(written)) => written.interval,
                 (false, _) => committed,
             };
-            !version.1.backfill
-                && !version.1.horizon
-                && version.0 >= taken
+            !version.backfill
+                && !version.horizon
+                && *index >= taken
                 && changed.not_after >= begins.not_before
                 && (!config_only || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
                 && next.is_none_or(|next| changed.not_after <= next.not_after)
         };
-        let versions: Vec<(usize, &Version)> = inputs.workload.versions.iter().enumerate().collect();
-        let version = versions.iter().find(carries).map(|(index, _)| *index);
+        let version = inputs.workload.versions.iter().enumerate().find(carries).map(|(index, _)| index);
         taken = version.map_or(taken, |version| version + 1);
         let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
-        let change =
-            (*changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0])).clone();
+        let change = *changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0]);
         let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
         if let Some(next) = next {
             let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
@@ -82,6 +80,9 @@ pub fn fold(inputs: &Inputs<'_>) -> Vec<RevisionLeg> {
 /// The changes of each commit that brought a revision, oldest first. One that also brings another image to the
 /// container is that image's.
 fn commits<'a>(inputs: &Inputs<'a>) -> Vec<Vec<&'a Change>> {
+    if !inputs.changes.iter().any(|change| change.revision) {
+        return Vec::new();
+    }
     let history = History::of(inputs);
     let same = |left: &Change, right: &Change| left.commit == right.commit && left.at == right.at;
     let of_an_image = |change: &Change| {
@@ -114,7 +115,7 @@ fn written(changes: &[&Change], next: Option<Interval>, inputs: &Inputs<'_>) -> 
     last
 }
 
-impl RevisionLeg {
+impl RevisionLeg<'_> {
     fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
         self.version.map_or(&[], |first| &inputs.workload.versions[first..])
     }

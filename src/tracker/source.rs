@@ -1,10 +1,11 @@
 //! How fresh each source is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::maps::Map;
 use crate::image::Repository;
 use crate::observation::{ClusterUid, Interests, LookFailure, Scope, SourceId, SourceKind, Time};
 
@@ -130,9 +131,9 @@ const FAILING_SHOWN_MAX: usize = 10;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<ScopeKey, ScopeStatus>", into = "BTreeMap<ScopeKey, ScopeStatus>")]
 pub struct Sources {
-    numbers: HashMap<ScopeKey, ScopeId>,
+    numbers: Map<ScopeKey, ScopeId>,
     /// The same for repositories and branches, which are looked at most often.
-    scopes: HashMap<Scope, ScopeId>,
+    scopes: Map<Scope, ScopeId>,
     /// By number. Nothing where nobody has looked yet.
     statuses: Vec<Option<ScopeStatus>>,
     /// Numbers that nothing has any more.

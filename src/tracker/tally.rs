@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::by_name::ByName;
 use super::workload::PodState;
 use crate::image::Digest;
 use crate::observation::TemplateHash;
@@ -31,7 +32,7 @@ impl Tally {
             return;
         }
         self.ready += usize::from(state.pod.ready.is_some());
-        for (name, (_, digest)) in &state.digests {
+        for (name, (_, digest)) in state.digests.iter() {
             let of = match self.digests.get_mut(name) {
                 Some(of) => of,
                 None => self.digests.entry(name.clone()).or_default(),
@@ -46,7 +47,7 @@ impl Tally {
             return;
         }
         self.ready = self.ready.saturating_sub(usize::from(state.pod.ready.is_some()));
-        for (name, (_, digest)) in &state.digests {
+        for (name, (_, digest)) in state.digests.iter() {
             let Some(of) = self.digests.get_mut(name) else { continue };
             let left = of.get(digest).map_or(0, |count| count.saturating_sub(1));
             if left > 0 {
@@ -62,15 +63,15 @@ impl Tally {
 
     /// Whether exactly these digests run.
     #[must_use]
-    pub fn ran(&self, digests: &BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>) -> bool {
-        let mut pairs = self.digests.iter().zip(digests);
+    pub fn ran(&self, digests: &ByName<BTreeSet<Option<Digest>>>) -> bool {
+        let mut pairs = self.digests.iter().zip(digests.iter());
         self.digests.len() == digests.len()
             && pairs.all(|((name, mine), (named, theirs))| name == named && mine.keys().eq(theirs))
     }
 
     /// The digests that run, per container.
     #[must_use]
-    pub fn digests(&self) -> BTreeMap<Arc<str>, BTreeSet<Option<Digest>>> {
+    pub fn digests(&self) -> ByName<BTreeSet<Option<Digest>>> {
         self.digests.iter().map(|(name, of)| (name.clone(), of.keys().cloned().collect())).collect()
     }
 

@@ -1,9 +1,10 @@
 //! What changes in git aim at, so that a destination finds its own among those of all paths.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::git::{Change, Slot, TreeKey};
+use super::maps::Map;
 use crate::image::Repository;
 
 /// See the file's front line.
@@ -16,6 +17,8 @@ pub enum Target {
     ConfigMap(Arc<str>),
     /// Whoever uses this repository.
     Repository(Repository),
+    /// The same, by a place that names no workload.
+    Loose(Repository),
 }
 
 impl Target {
@@ -26,14 +29,16 @@ impl Target {
             Slot::ConfigMap { name, .. } => Some(Self::ConfigMap(name.clone())),
             Slot::Text { .. } => None,
         };
-        let after = change.after.as_ref().map(|after| Self::Repository(after.repository.clone()));
-        own.into_iter().chain(after)
+        let after = change.after.as_ref().map(|after| &after.repository);
+        let loose = after.filter(|_| !matches!(change.slot, Slot::Container { .. }));
+        let loose = loose.map(|repository| Self::Loose(repository.clone()));
+        own.into_iter().chain(after.map(|repository| Self::Repository(repository.clone()))).chain(loose)
     }
 }
 
 /// The numbers of the changes of each path that aim at something.
 #[derive(Debug, Default)]
-pub struct Targets(pub HashMap<Target, BTreeMap<TreeKey, BTreeSet<u64>>>);
+pub struct Targets(pub Map<Target, BTreeMap<TreeKey, BTreeSet<u64>>>);
 
 impl Targets {
     /// A change came.

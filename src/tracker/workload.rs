@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_name::ByName;
 use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
+use super::maps::Map;
+use super::pods::template_of;
+use super::reading;
 use super::registry::Registries;
+use super::renew::{take_over, take_pod_over};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
@@ -65,7 +70,7 @@ pub struct Version {
 }
 
 /// Per container.
-pub type Firsts = BTreeMap<Arc<str>, Vec<First>>;
+pub type Firsts = ByName<Vec<First>>;
 
 /// The first time something was seen with a running digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,7 +89,7 @@ pub struct Complete {
     pub ours: Interval,
     /// When we learned of it, on our clock.
     pub learned: Time,
-    pub digests: BTreeMap<Arc<str>, BTreeSet<Option<Digest>>>,
+    pub digests: ByName<BTreeSet<Option<Digest>>>,
 }
 
 /// A time during which somebody chose to wait.
@@ -104,7 +109,7 @@ pub struct PodState {
     pub since: Time,
     pub epoch: u64,
     /// Digest per container as first reported for the running container; later texts rewrite no history.
-    pub digests: BTreeMap<Arc<str>, (Option<Time>, Option<Digest>)>,
+    pub digests: ByName<(Option<Time>, Option<Digest>)>,
 }
 
 /// See the file's front line.
@@ -116,7 +121,7 @@ pub struct WorkloadState {
     pub versions: Vec<Version>,
     pub revisions: BTreeMap<Arc<str>, (Revision, u64)>,
     #[serde(with = "super::checkpoint::pods")]
-    pub pods: BTreeMap<Arc<str>, PodState>,
+    pub pods: Map<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
     pub removed: Option<Evidence>,
     /// What was not read yet, and whom it concerns. Follows from the rest: anew, everything is read again.
@@ -131,10 +136,10 @@ pub struct News {
     pub derive: bool,
     /// Budgets, holds or their like changed: its open journeys are judged again.
     pub judge: bool,
-    /// A digest ran that did not before.
-    pub ran: bool,
-    /// Pods whose last status was not read yet.
-    pub(super) pods: Vec<Arc<str>>,
+    /// The first of the versions under which a digest ran that did not before.
+    pub ran: Option<usize>,
+    /// The first of the versions that pods did something first under, read and not told yet.
+    pub(super) read: Option<usize>,
     /// The pods of the present template; absent where all must be read again.
     pub(super) tally: Option<Tally>,
 }
@@ -177,7 +182,7 @@ impl WorkloadState {
             epoch,
             versions: Vec::new(),
             revisions: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            pods: Map::default(),
             jobs: BTreeMap::new(),
             removed: None,
             now: workload,
@@ -189,7 +194,7 @@ impl WorkloadState {
     }
 
     /// The workload as it is now.
-    pub fn update(&mut self, workload: Workload, at: Evidence, epoch: u64, learned: Time) {
+    pub fn update(&mut self, workload: &Workload, at: Evidence, epoch: u64, learned: Time) {
         let template_changed = workload.template != self.now.template;
         let now = &self.now;
         self.news.derive |= template_changed
@@ -200,7 +205,7 @@ impl WorkloadState {
         self.news.judge |= workload.replica_failure != now.replica_failure
             || workload.budget_live_seconds != now.budget_live_seconds
             || workload.schedule != now.schedule;
-        self.now = workload;
+        take_over(&mut self.now, workload);
         self.learned = at.interval;
         self.epoch = epoch;
         self.removed = None;
@@ -236,7 +241,7 @@ impl WorkloadState {
         }
         (self.news.derive, self.news.tally) = (true, None);
         self.versions.push(Version {
-            references: self.now.containers.iter().map(|c| c.image.parse().ok()).collect(),
+            references: self.now.containers.iter().map(|c| self.read(&c.image)).collect(),
             template: self.now.template,
             generation: self.now.generation,
             written: self.now.generation,
@@ -248,8 +253,8 @@ impl WorkloadState {
             backfill,
             unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
             horizon: false,
-            started: BTreeMap::new(),
-            ready: BTreeMap::new(),
+            started: Firsts::default(),
+            ready: Firsts::default(),
             completes: Vec::new(),
             holds: Vec::new(),
             deadline_exceeded: None,
@@ -260,7 +265,20 @@ impl WorkloadState {
         if self.versions.len() > VERSIONS_MAX {
             self.versions.remove(0);
             self.versions[0].horizon = true;
+            // Their places are others now.
+            self.news.read = self.news.read.map(|_| 0);
+            self.news.ran = self.news.ran.map(|_| 0);
         }
+    }
+
+    /// An image's text, in the words of the version before where they are the same.
+    fn read(&self, text: &str) -> Option<ImageRef> {
+        let mut image: ImageRef = text.parse().ok()?;
+        let before = self.versions.last().into_iter().flat_map(|version| &version.references).flatten();
+        if let Some(known) = before.map(|known| &known.repository).find(|known| **known == image.repository) {
+            image.repository = known.clone();
+        }
+        Some(image)
     }
 
     fn note_holds(&mut self) {
@@ -334,32 +352,45 @@ impl WorkloadState {
     }
 
     /// A pod of this workload.
-    pub fn pod(&mut self, pod: Pod, learned: Interval, epoch: u64) {
-        let known = self.pods.remove(&pod.uid);
-        if let Some(known) = &known
-            && let Some(mut tally) = self.news.tally.take()
-        {
-            tally.take(known, self.template_of(&known.pod));
-            self.news.tally = Some(tally);
-        }
-        let since = known.as_ref().map_or(learned.not_after, |known| known.since.min(learned.not_after));
-        let mut digests = known.map(|known| known.digests).unwrap_or_default();
+    pub fn pod(&mut self, pod: &Pod, learned: Interval, epoch: u64) {
+        let template = self.template_of(pod);
+        let state = match self.pods.get_mut(&pod.uid) {
+            Some(state) => {
+                if let Some(tally) = &mut self.news.tally {
+                    let before = if (&state.pod.owner, &state.pod.pod_hash) == (&pod.owner, &pod.pod_hash) {
+                        template
+                    } else {
+                        template_of(&self.revisions, &self.now.uid, &state.pod)
+                    };
+                    tally.take(state, before);
+                }
+                take_pod_over(&mut state.pod, pod);
+                (state.learned, state.epoch) = (learned, epoch);
+                state.since = state.since.min(learned.not_after);
+                state
+            }
+            None => {
+                let (since, digests) = (learned.not_after, ByName::default());
+                let state = PodState { pod: pod.clone(), learned, since, epoch, digests };
+                self.pods.entry(pod.uid.clone()).or_insert(state)
+            }
+        };
         for container in &pod.containers {
-            let first = digests.entry(container.name.clone()).or_insert((container.started, None));
+            let first = state.digests.entry(&container.name, || (container.started, None));
             // A container started anew may run another digest; one that runs on cannot.
             let restarted = container.started.is_some() && first.0 != container.started;
             if restarted || first.1.is_none() {
                 *first = (container.started.or(first.0), container.running.clone().or(first.1.take()));
             }
         }
-        let uid = pod.uid.clone();
-        let state = PodState { pod, learned, since, epoch, digests };
-        if let Some(mut tally) = self.news.tally.take() {
-            tally.add(&state, self.template_of(&state.pod));
-            self.news.tally = Some(tally);
-            self.news.pods.push(uid.clone());
+        // Where all pods are to be read again, this one is, too.
+        if let Some(tally) = &mut self.news.tally {
+            tally.add(state, template);
+            if let Some(template) = template {
+                let read = reading::read_pod(&mut self.versions, template, state);
+                self.news.read = reading::earliest(self.news.read, read);
+            }
         }
-        self.pods.insert(uid, state);
     }
 
     /// A pod is gone.
@@ -437,20 +468,6 @@ impl WorkloadState {
 fn was_there_before(version: &Version, revision: &Revision) -> bool {
     let before = version.changed.interval.not_before;
     revision.template == version.template && revision.created.is_some_and(|created| created + 999 < before)
-}
-
-/// The template of a pod of a workload with these revisions.
-pub fn template_of(
-    revisions: &BTreeMap<Arc<str>, (Revision, u64)>,
-    workload: &Arc<str>,
-    pod: &Pod,
-) -> Option<TemplateHash> {
-    let hash = pod.pod_hash.as_ref()?;
-    let owned = |revision: &&Revision| {
-        revision.pod_hash == *hash
-            && (pod.owner.as_ref() == Some(&revision.uid) || pod.owner.as_ref() == Some(workload))
-    };
-    revisions.values().map(|(revision, _)| revision).find(owned).map(|revision| revision.template)
 }
 
 fn close_holds(holds: &mut [HoldSpan], at: Time) {

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use crate::fleet::{self, Told, arrived, journey, running};
 
 fn snapshot(at: Time, journeys: Vec<Journey>) -> Snapshot {
+    let journeys = journeys.into_iter().map(std::sync::Arc::new).collect();
     Snapshot { at, journeys, destinations: vec![running("web", "v1", "prod", "11:00:00")], sources: vec![] }
 }
 

@@ -197,7 +197,7 @@ pub fn shop() -> Arc<Snapshot> {
     behind.behind_seconds = 266.0;
     Arc::new(Snapshot {
         at: now(),
-        journeys: vec![
+        journeys: [
             superseded,
             arrived("web", "v1.0.3", "staging"),
             slow,
@@ -206,7 +206,9 @@ pub fn shop() -> Arc<Snapshot> {
             held,
             blind,
             moving,
-        ],
+        ]
+        .map(Arc::new)
+        .into(),
         destinations: vec![
             running("web", "v1.0.3", "staging", "12:00:06.500"),
             running("checkout", "v3.8.1", "staging", "12:00:06.500"),

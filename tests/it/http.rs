@@ -108,7 +108,7 @@ fn why_tells_what_was_live_from_what_is() {
     let journeys = vec![arrived("web", "v1", "prod"), later];
     let snapshot = Snapshot {
         at: fleet::now(),
-        journeys,
+        journeys: journeys.into_iter().map(Arc::new).collect(),
         destinations: vec![running("web", "v2", "prod", "12:03:04")],
         sources: vec![],
     };
@@ -174,7 +174,7 @@ async fn a_journey_is_found_by_its_old_ids_and_its_absence_is_json() {
     journey.aliases = vec![knotmeter::tracker::JourneyId(0xabc)];
     let id = journey.id.to_string();
     let mut snapshot = (*Snapshot::empty(fleet::now())).clone();
-    snapshot.journeys.push(journey);
+    snapshot.journeys.push(Arc::new(journey));
     let server = start(Arc::new(snapshot)).await;
     for path in
         ["/api/v1/journeys/0000000000000abc", "/api/v1/journeys/abc", &format!("/api/v1/journeys/{id}")]
@@ -320,7 +320,7 @@ async fn the_openapi_document_has_every_route_of_the_api_and_no_other() {
 async fn the_page_puts_what_is_stuck_first_and_escapes_everything() {
     let mut snapshot = (*fleet::shop()).clone();
     let hostile = "<script>alert(1)</script>";
-    snapshot.journeys[4].destination.environment = hostile.into();
+    Arc::make_mut(&mut snapshot.journeys[4]).destination.environment = hostile.into();
     snapshot.destinations[0].destination.app = hostile.into();
     snapshot.sources[0].source = hostile.into();
     let server = start(Arc::new(snapshot)).await;

@@ -29,7 +29,7 @@ pub type Revisions = HashMap<Destination, Box<str>>;
 pub fn write(snapshot: &Snapshot, revisions: &Revisions, latches: &[Latch], to: &mut Text) {
     let mut gauges = Gauges::default();
     gauges.add(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
-    for journey in snapshot.journeys.iter().filter(|journey| journey.is_open()) {
+    for journey in snapshot.journeys().filter(|journey| journey.is_open()) {
         gauges.open(journey);
     }
     for status in &snapshot.destinations {

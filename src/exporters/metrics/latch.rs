@@ -1,6 +1,7 @@
 //! Memory of what was stuck, held or blind, so that an alert ends with a 0 and keeps its labels meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::table::{BLIND, Family, HELD, STUCK};
 use crate::observation::Time;
@@ -44,7 +45,7 @@ impl Latch {
     }
 
     /// Takes in what is so now.
-    pub fn update(&mut self, now: Time, journeys: &[Journey], destinations: &[DestinationStatus]) {
+    pub fn update(&mut self, now: Time, journeys: &[Arc<Journey>], destinations: &[DestinationStatus]) {
         let mut before = std::mem::take(&mut self.active);
         for journey in journeys.iter().filter(|journey| journey.is_open()) {
             let Some((stage, why)) = (self.why)(journey) else { continue };

@@ -15,14 +15,14 @@ const LISTED_MAX: usize = 40;
 
 /// Everything below the head.
 pub fn body(snapshot: &Snapshot) -> Markup {
-    let open = || snapshot.journeys.iter().rev().filter(|journey| journey.is_open());
+    let open = || snapshot.journeys().rev().filter(|journey| journey.is_open());
     let stuck: Vec<&Journey> = open().filter(|journey| journey.stuck.is_some()).collect();
     let waiting = |journey: &&Journey| journey.held.is_some() || journey.blind.is_some();
     let moving: Vec<&Journey> =
         open().filter(|journey| journey.stuck.is_none() && !waiting(journey)).collect();
     let waiting: Vec<&Journey> =
         open().filter(|journey| journey.stuck.is_none() && waiting(journey)).collect();
-    let ended: Vec<&Journey> = snapshot.journeys.iter().rev().filter(|journey| !journey.is_open()).collect();
+    let ended: Vec<&Journey> = snapshot.journeys().rev().filter(|journey| !journey.is_open()).collect();
     html! {
         header {
             h1 { (knot()) "Knotmeter" }

@@ -1,6 +1,6 @@
 //! A cluster. Who owns what follows from its workloads, but for what these have forgotten.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::observation::ObjectKey;
 use crate::tracker::cluster::{ClusterState, Waiting};
 use crate::tracker::config_map::ConfigMaps;
+use crate::tracker::maps::Map;
 use crate::tracker::workload::WorkloadState;
 
 /// As it is written. `owners` and `pods` hold what does not follow.
@@ -26,7 +27,7 @@ struct ClusterOut<'a> {
 #[derive(Deserialize)]
 struct ClusterIn {
     name: Option<Arc<str>>,
-    workloads: HashMap<ObjectKey, WorkloadState>,
+    workloads: Map<ObjectKey, WorkloadState>,
     orphans: BTreeMap<Arc<str>, Waiting>,
     awaited: BTreeMap<Arc<str>, Arc<str>>,
     config_maps: ConfigMaps,
@@ -69,8 +70,9 @@ impl<'de> Deserialize<'de> for ClusterState {
 fn index<'a>(
     told: impl Iterator<Item = (&'a Arc<str>, &'a ObjectKey)> + Clone,
     more: BTreeMap<Arc<str>, ObjectKey>,
-) -> HashMap<Arc<str>, ObjectKey> {
-    let mut index = HashMap::with_capacity(told.clone().count() + more.len());
+) -> Map<Arc<str>, ObjectKey> {
+    let mut index = Map::default();
+    index.reserve(told.clone().count() + more.len());
     index.extend(told.map(|(uid, key)| (uid.clone(), key.clone())));
     index.extend(more);
     index
@@ -78,15 +80,15 @@ fn index<'a>(
 
 /// What a map says beyond, or other than, what is told elsewhere.
 fn surplus<'a>(
-    map: &'a HashMap<Arc<str>, ObjectKey>,
+    map: &'a Map<Arc<str>, ObjectKey>,
     told: impl Iterator<Item = (&'a Arc<str>, &'a ObjectKey)>,
 ) -> BTreeMap<&'a Arc<str>, &'a ObjectKey> {
-    let told: HashMap<&Arc<str>, &ObjectKey> = told.collect();
+    let told: Map<&Arc<str>, &ObjectKey> = told.collect();
     map.iter().filter(|(uid, key)| told.get(uid) != Some(key)).collect()
 }
 
 fn owners(
-    workloads: &HashMap<ObjectKey, WorkloadState>,
+    workloads: &Map<ObjectKey, WorkloadState>,
 ) -> impl Iterator<Item = (&Arc<str>, &ObjectKey)> + Clone {
     workloads.iter().flat_map(|(key, state)| {
         let uids = std::iter::once(&state.now.uid).chain(state.revisions.keys()).chain(state.jobs.keys());
@@ -94,8 +96,6 @@ fn owners(
     })
 }
 
-fn pods(
-    workloads: &HashMap<ObjectKey, WorkloadState>,
-) -> impl Iterator<Item = (&Arc<str>, &ObjectKey)> + Clone {
+fn pods(workloads: &Map<ObjectKey, WorkloadState>) -> impl Iterator<Item = (&Arc<str>, &ObjectKey)> + Clone {
     workloads.iter().flat_map(|(key, state)| state.pods.keys().map(move |uid| (uid, key)))
 }

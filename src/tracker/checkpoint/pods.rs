@@ -1,7 +1,7 @@
 //! The pods of one workload. There are more of them than of anything else, and they say the same words, so words
 //! and digests are stored once per workload, and the words are one in memory again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,18 +10,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::image::Digest;
 use crate::observation::{Interval, Pod, PodContainer, Time, Waiting};
+use crate::tracker::maps::Map;
+use crate::tracker::pods::in_order;
 use crate::tracker::workload::PodState;
 
 /// Pods that room is made for on the word of the bytes alone: more than most workloads have.
 const TRUSTED_MAX: usize = 256;
 
-type Pods = BTreeMap<Arc<str>, PodState>;
+type Pods = Map<Arc<str>, PodState>;
 
 pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
     let mut words = Numbers(HashMap::new(), Vec::new());
     let mut digests = Numbers(HashMap::new(), Vec::new());
     let mut forms = Vec::with_capacity(pods.len());
-    for state in pods.values() {
+    for state in in_order(pods) {
         let PodState { pod, learned, since, epoch, digests: first } = state;
         let Pod { uid, namespace, name, owner, pod_hash, created, deleting, finished, .. } = pod;
         let Pod { unschedulable, ready, containers, .. } = pod;
@@ -136,7 +138,6 @@ impl<'de> Visitor<'de> for Whole {
         let digests = parts.next_element()?.ok_or_else(short)?;
         let read = Read { words: words.into_iter().map(Arc::from).collect(), digests };
         let pods = parts.next_element_seed(&read)?.ok_or_else(short)?;
-        // They come in order, so that this sorts nothing.
         Ok(pods.into_iter().map(|state| (state.pod.uid.clone(), state)).collect())
     }
 }

@@ -41,13 +41,13 @@ impl Life {
     async fn journey(&self, what: &str, fits: impl Fn(&Journey) -> bool) -> Journey {
         until(what, async || {
             let snapshot = self.running.snapshots.borrow().clone();
-            snapshot.journeys.iter().find(|journey| fits(journey)).cloned()
+            snapshot.journeys().find(|journey| fits(journey)).cloned()
         })
         .await
     }
 
     fn journeys(&self) -> Vec<Journey> {
-        self.running.snapshots.borrow().journeys.clone()
+        self.running.snapshots.borrow().journeys().cloned().collect()
     }
 
     /// `journeys_total` by its labels, where anything was counted.

@@ -86,7 +86,7 @@ impl Watched {
 
     /// The journeys that are known at the moment.
     pub fn journeys(&self) -> Vec<Journey> {
-        Arc::clone(&self.running.snapshots.borrow()).journeys.clone()
+        Arc::clone(&self.running.snapshots.borrow()).journeys().cloned().collect()
     }
 
     /// The first journey that fits, as soon as there is one.

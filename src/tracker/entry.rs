@@ -1,0 +1,296 @@
+//! One journey in the book of its destination: what is remembered of it between two derivations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::bench::Bench;
+use super::cause::Causes;
+use super::correlate::Draft;
+use super::journey::{Destination, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::judge::{self, Phase, Waits, phase};
+use super::source::ScopeId;
+use super::stage::Stage;
+use super::told::Told;
+use crate::observation::{Interval, Time};
+
+/// One journey in the book.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Shared with whoever reads it; it is copied where it changes while somebody does.
+    pub journey: Arc<Journey>,
+    pub(super) causes: Vec<String>,
+    /// Numbers of those of its causes that were derived by this process, and the ids that they make.
+    #[serde(skip)]
+    pub(super) numbers: Vec<(u64, JourneyId)>,
+    pub(super) previous: Option<JourneyId>,
+    /// UID of the workload and generation of the template that carried it when it was last derived.
+    pub(super) born: Option<(Arc<str>, i64)>,
+    /// Versions of the template that carry it, as last derived.
+    pub(super) versions: Option<(usize, usize)>,
+    /// A write of a ConfigMap applies it.
+    pub(super) by_config_map: bool,
+    /// Since when it waits at its stage, predecessors included.
+    pub(super) waits: Option<Waits>,
+    /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
+    pub(super) last_reason: Option<Reason>,
+    /// Time of gaps and holds that does not count against the budget, as last judged.
+    pub(super) paused_seconds: f64,
+    /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
+    pub(super) learned: Option<(Outcome, Time)>,
+    pub(super) told: Told,
+}
+
+/// What a journey leaves to its successor.
+#[derive(Debug, Clone, Copy)]
+pub struct Inherited {
+    pub waits: Waits,
+    pub reason: Option<Reason>,
+}
+
+/// A controller makes the first pod of a new template within this time.
+pub const PODS_APPEAR_MILLIS: i64 = 10_000;
+
+impl Entry {
+    /// Some cause of it was not derived since it was stored.
+    #[must_use]
+    pub fn is_unnumbered(&self) -> bool {
+        self.numbers.len() < self.causes.len()
+    }
+
+    /// Whether it has one of these causes.
+    #[must_use]
+    pub fn is_of(&self, causes: &Causes) -> bool {
+        let known = |number: u64| self.numbers.iter().any(|(mine, _)| *mine == number);
+        causes.numbers.iter().any(|(number, _)| known(*number))
+            || (self.is_unnumbered() && self.causes.iter().any(|cause| causes.texts.contains(cause)))
+    }
+
+    /// Whether it has all of these causes.
+    #[must_use]
+    pub fn has_all(&self, causes: &Causes) -> bool {
+        let known = |number: u64| self.numbers.iter().any(|(mine, _)| *mine == number);
+        causes.numbers.iter().all(|(number, _)| known(*number))
+    }
+
+    /// Causes fall out of memory one by one; each must still find it.
+    pub fn learn(&mut self, causes: Causes) {
+        for (number, text) in causes.numbers.into_iter().zip(causes.texts) {
+            if !self.causes.contains(&text) {
+                self.causes.push(text);
+            }
+            if !self.numbers.iter().any(|(mine, _)| *mine == number.0) {
+                self.numbers.push(number);
+            }
+        }
+    }
+
+    pub fn renew(
+        mut matching: Vec<Self>,
+        draft: Draft,
+        previous: Option<JourneyId>,
+        now: Time,
+    ) -> Option<Self> {
+        let Causes { numbers, mut texts, .. } = draft.causes;
+        if texts.is_empty() {
+            // They are in the book already.
+            let known = matching.iter_mut().find(|old| old.numbers == numbers);
+            texts = known.map(|old| std::mem::take(&mut old.causes)).unwrap_or_default();
+        }
+        let mut entry = Self {
+            causes: texts,
+            numbers,
+            previous,
+            born: None,
+            versions: draft.versions,
+            by_config_map: draft.by_config_map,
+            waits: None,
+            last_reason: None,
+            paused_seconds: 0.0,
+            learned: None,
+            told: Told::default(),
+            journey: Arc::from(draft.journey?),
+        };
+        let journey = Arc::make_mut(&mut entry.journey);
+        for old in matching {
+            if old.journey.id != journey.id && !journey.aliases.contains(&old.journey.id) {
+                journey.aliases.push(old.journey.id);
+            }
+            // What was stuck stays so until it is judged afresh.
+            journey.stuck = journey.stuck.or(old.journey.stuck);
+            entry.learned = entry.learned.or(old.learned);
+            entry.last_reason = entry.last_reason.or(old.last_reason);
+            // Forgotten is said by time alone, so deriving anew does not know of it.
+            if old.journey.outcome == Some(Outcome::Unknown) && journey.outcome.is_none() {
+                (journey.outcome, journey.ended) = (old.journey.outcome, old.journey.ended);
+            }
+            if !entry.told.opened {
+                entry.told = old.told;
+            }
+        }
+        match (journey.outcome, entry.learned) {
+            (None, _) => entry.learned = None,
+            (Some(outcome), Some((known, _))) if known == outcome => {}
+            (Some(outcome), _) => entry.learned = Some((outcome, now)),
+        }
+        Some(entry)
+    }
+
+    /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
+    /// memory. Anything else was a misreading of few facts.
+    pub fn outlives(&mut self, bench: &Bench<'_>) -> bool {
+        let Some((uid, generation)) = &self.born else { return false };
+        let workload =
+            bench.workload.filter(|workload| workload.now.uid == *uid && workload.removed.is_none());
+        let outcome = match workload {
+            None => Outcome::Removed,
+            Some(workload) if workload.versions.first().is_some_and(|v| *generation < v.generation) => {
+                Outcome::Unknown
+            }
+            Some(_) => return false,
+        };
+        if self.journey.outcome.is_none() {
+            self.finish(outcome, Interval::at(bench.now), bench.now);
+        }
+        true
+    }
+
+    fn finish(&mut self, outcome: Outcome, at: Interval, now: Time) {
+        let journey = Arc::make_mut(&mut self.journey);
+        (journey.outcome, journey.ended) = (Some(outcome), Some(at));
+        self.learned = Some((outcome, now));
+    }
+
+    pub fn judge(
+        &mut self,
+        bench: &Bench<'_>,
+        chain: &BTreeMap<JourneyId, Inherited>,
+        destination: &Destination,
+    ) {
+        let Some(workload) = bench.workload else {
+            let journey = Arc::make_mut(&mut self.journey);
+            (journey.stuck, journey.held) = (None, None);
+            return;
+        };
+        let applied = self.applied(bench);
+        let journey = Arc::make_mut(&mut self.journey);
+        let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
+        if let (Some(_), Some(applied)) = (self.versions, applied) {
+            let ended = journey.ended.map(|ended| workload.on_our_clock(ended));
+            let until = ended.map_or(bench.now, |ended| ended.not_before.max(applied));
+            journey.held_seconds = judge::covered(&holds, applied, until);
+        }
+        let mut waits =
+            judge::waits(journey, applied, &bench.rules.budgets, workload.now.budget_live_seconds);
+        let before = self.previous.and_then(|previous| chain.get(&previous));
+        let inherited_reason = before.and_then(|before| before.reason);
+        if let Some(before) = before
+            && phase(before.waits.stage) == phase(waits.stage)
+        {
+            waits.since = waits.since.min(before.waits.since);
+        }
+        self.waits = Some(waits);
+        if !journey.is_open() {
+            (journey.stuck, journey.held, journey.blind) = (None, None, None);
+            return;
+        }
+        let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
+        let needs: Vec<ScopeId> = match phase(waits.stage) {
+            Phase::Commit => bench.needs.git.iter().chain(&bench.needs.registry).copied().collect(),
+            Phase::Apply => {
+                bench.needs.git.iter().chain(&bench.needs.cluster).chain(config_maps).copied().collect()
+            }
+            Phase::Roll => bench.needs.cluster.to_vec(),
+        };
+        journey.blind = judge::blind(bench.sources, &needs, bench.now);
+        if journey.blind.is_some() {
+            // One page, source down: what was stuck stays stuck, nothing new is said.
+            self.forget(bench);
+            return;
+        }
+        journey.held = if applied.is_some() { judge::held(workload, applied, bench.now) } else { None };
+        if journey.held.is_some() {
+            journey.stuck = None;
+            return;
+        }
+        let gaps = judge::gaps(bench.sources, &needs);
+        let after_gap = judge::covered(&gaps, waits.since, bench.now) > 0.0;
+        let spans: Vec<(Time, Time)> = gaps.into_iter().chain(holds).collect();
+        let paused = judge::covered(&spans, waits.since, bench.now);
+        self.paused_seconds = paused;
+        let over = judge::over(&waits, waits.since, paused);
+        let gave_up = self
+            .versions
+            .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)
+            .filter(|_| phase(waits.stage) == Phase::Roll);
+        let since = match (over <= bench.now, gave_up) {
+            (true, Some(gave_up)) => Some(over.min(gave_up)),
+            (true, None) => Some(over),
+            (false, gave_up) => gave_up,
+        };
+        let known = journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
+        // What was stuck before a gap stays stuck until something moves; the gap only gives no new verdict.
+        let since = since.or(known.filter(|_| after_gap).map(|known| known.since));
+        journey.stuck = since.map(|since| Stuck {
+            since: known.map_or(since, |known| known.since),
+            ..judge::stuck(&waits, since, workload, &destination.container)
+        });
+        let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
+        if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)
+            && stuck.reason == Reason::NoPods
+        {
+            stuck.reason = reason;
+        }
+        self.last_reason = journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
+    }
+
+    /// Blind for longer than anybody remembers: nothing can be decided any more.
+    fn forget(&mut self, bench: &Bench<'_>) {
+        let last = bench.needs.cluster.iter().filter_map(|key| bench.sources.get(*key)?.last_finished).min();
+        let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
+        if let Some(last) = last.filter(|last| *last + limit <= bench.now) {
+            self.finish(Outcome::Unknown, Interval::new(last, bench.now), bench.now);
+            Arc::make_mut(&mut self.journey).stuck = None;
+        }
+    }
+
+    /// When its numbers may be given: a window after its outcome, and never while its cluster is blind.
+    pub fn settle_at(&self, bench: &Bench<'_>) -> Option<Time> {
+        let (outcome, learned) = self.learned?;
+        let limit = (bench.rules.settle.forget_after * 1000.0) as i64;
+        let blind = judge::stale(bench.sources, &bench.needs.cluster, bench.now).is_some()
+            && bench.now < learned + limit;
+        if blind && outcome != Outcome::Unknown {
+            return None;
+        }
+        // What its cluster told itself needs no other look.
+        let own = |ended: &Interval| bench.workload.is_none_or(|workload| workload.told(*ended));
+        let foreign = self.journey.ended.filter(|ended| outcome != Outcome::Live && !own(ended));
+        if foreign.is_some_and(|ended| !judge::heard_since(bench.sources, &bench.needs.cluster, ended))
+            && bench.now < learned + limit
+        {
+            return None;
+        }
+        let rule = &bench.rules.settle;
+        let slowest = bench
+            .needs
+            .git
+            .iter()
+            .chain(&bench.needs.registry)
+            .filter_map(|key| bench.sources.get(*key))
+            .filter(|status| status.is_fresh(bench.now))
+            .map(|status| status.interval_seconds)
+            .fold(0.0, f64::max);
+        let window = (2.0 * slowest).max(rule.min).min(rule.max);
+        // On our clock: the outcome's own time may be of a clock that is hours ahead.
+        Some(learned + (window * 1000.0) as i64)
+    }
+
+    /// When its template was written, on our clock.
+    pub fn applied(&self, bench: &Bench<'_>) -> Option<Time> {
+        let told = self.journey.stages.evidence(Stage::Applied)?;
+        let version = self.versions.and_then(|(first, _)| bench.workload?.versions.get(first));
+        Some(version.map_or(told.interval, |version| version.ours).not_after)
+    }
+}
