@@ -22,9 +22,6 @@ use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, Observation
 /// Reports waiting for the tracker. Observers wait when it is full, so a burst slows the looks, not the memory.
 pub const REPORT_QUEUE_SIZE: usize = 4096;
 
-/// Numbers that wait for a fact: a look makes a handful, one with a mass push some hundreds.
-const MEASURES_WAITING_MAX: usize = 32;
-
 /// What an observer hands over.
 #[derive(Debug)]
 pub enum Report {
@@ -39,8 +36,6 @@ pub struct Reporter {
     cluster: Option<ClusterUid>,
     epoch: u64,
     seq: Arc<Mutex<u64>>,
-    /// Numbers that go with the next fact.
-    waiting: Arc<Mutex<Vec<Measure>>>,
     stamps: Stamps,
     to: mpsc::Sender<Report>,
 }
@@ -49,8 +44,7 @@ impl Reporter {
     /// A reporter for one source. `epoch` is larger than that of any earlier process: its start time.
     #[must_use]
     pub fn new(source: SourceId, epoch: u64, to: mpsc::Sender<Report>) -> Self {
-        let (seq, waiting, stamps) = (Arc::default(), Arc::default(), Stamps::default());
-        Self { source, cluster: None, epoch, seq, waiting, stamps, to }
+        Self { source, cluster: None, epoch, seq: Arc::default(), stamps: Stamps::default(), to }
     }
 
     /// The same source, whose looks may find what senders of webhooks gave a time for.
@@ -80,8 +74,6 @@ impl Reporter {
     /// Reports a fact learned now. Waits while the queue is full; a closed queue means the program is ending.
     pub async fn fact(&self, happened: Interval, basis: Basis, fact: Fact) {
         let Ok(permit) = self.to.reserve().await else { return };
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().for_each(|measure| self.measure(measure));
         // Numbered and sent under one lock: the order in the queue is the order of the numbers.
         let mut seq = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
         *seq += 1;
@@ -96,16 +88,6 @@ impl Reporter {
             basis,
             fact,
         })));
-    }
-
-    /// Reports a number about work together with the next fact, so that whoever reads the queue wakes once for both.
-    /// For work that ends with a fact in any case.
-    pub fn measure_with_next(&self, measure: Measure) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(measure);
-        if waiting.len() >= MEASURES_WAITING_MAX {
-            waiting.drain(..).for_each(|measure| self.measure(measure));
-        }
     }
 
     /// Reports a number about work. Never waits: where the queue is full the number is lost, a journey is not.

@@ -288,13 +288,10 @@ impl Watcher {
         self.failure_said = None;
     }
 
-    /// Numbers go along with a fact, where there is one: in a storm whoever reads them wakes half as often.
     async fn report(&self, said: Vec<Said>) {
-        let last_fact = said.iter().rposition(|said| matches!(said, Said::Fact { .. })).unwrap_or(0);
-        for (at, said) in said.into_iter().enumerate() {
+        for said in said {
             match said {
                 Said::Fact { happened, basis, fact } => self.reporter.fact(happened, basis, fact).await,
-                Said::Measure(measure) if at < last_fact => self.reporter.measure_with_next(measure),
                 Said::Measure(measure) => self.reporter.measure(measure),
             }
         }

@@ -323,13 +323,13 @@ impl Client {
     }
 
     fn measure_clock(&self, headers: &HeaderMap, sent: Time, received: Time) {
+        let Some(date) = headers.get(DATE).and_then(|value| pause::http_date(value.to_str().ok()?)) else {
+            return;
+        };
         let mut measured = self.clock_measured.lock().unwrap_or_else(PoisonError::into_inner);
         if measured.is_some_and(|at| at.elapsed() < CLOCK_EVERY) {
             return;
         }
-        let Some(date) = headers.get(DATE).and_then(|value| pause::http_date(value.to_str().ok()?)) else {
-            return;
-        };
         *measured = Some(Instant::now());
         // The header has whole seconds, cut off: half a second is the best guess for the rest.
         let theirs = date.0 as f64 + 500.0;

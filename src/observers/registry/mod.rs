@@ -248,7 +248,7 @@ async fn watch_registry(
 ) {
     let Watched { registry, named_by, limits, room } = watched;
     let meter = reporter.clone();
-    let meter = Arc::new(move |measure| meter.measure_with_next(measure));
+    let meter = Arc::new(move |measure| meter.measure(measure));
     match Client::new(&registry, named_by, limits, meter) {
         Ok(client) => {
             let host = Arc::new(Host::new(client, reporter, registry.interval.0, room));

@@ -86,7 +86,7 @@ impl Host {
             let limit = self.room.limit() as u64;
             return Err(Problem::TooLarge { what: "bytes in the tags of all repositories", limit });
         }
-        self.reporter.measure_with_next(Measure::RegistryScan {
+        self.reporter.measure(Measure::RegistryScan {
             repository: known.repository.clone(),
             seconds: finished.seconds_since(listing.started),
             tags,
