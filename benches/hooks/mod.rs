@@ -140,7 +140,10 @@ pub fn journey() -> Vec<Value> {
     let (mut ours, mut gauge, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..DELIVERIES {
         // One repository is not looked at more often than that, whoever asks.
-        std::thread::sleep(COOL_DOWN);
+        let cooled = Instant::now() + COOL_DOWN;
+        while let Some(left) = cooled.checked_duration_since(Instant::now()) {
+            std::thread::park_timeout(left);
+        }
         let tag = format!("v2.0.{number}");
         shop.push(&tag);
         let image = format!("team/web:{tag}");

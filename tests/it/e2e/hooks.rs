@@ -14,8 +14,10 @@ use super::world::sources_up;
 use super::{Timed, until};
 
 const SECRET: &str = "a-secret-of-this-test";
-/// Of both, so long that what is found much sooner was found by a webhook.
-const INTERVAL: &str = "6s";
+/// Of the one that only polls.
+const INTERVAL: &str = "5s";
+/// Of the one that is told: so long that whatever it finds was found by a webhook.
+const LONG_INTERVAL: &str = "10m";
 
 /// A post-receive hook as a person would write it.
 fn post_receive(hook: &str, secret: &str, url: &str) -> String {
@@ -73,13 +75,15 @@ async fn webhooks_narrow_what_polling_finds_as_well() {
     let secret = parts.at().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
 
-    let mut polling = parts.config();
-    for source in ["registries", "git"] {
-        polling[source].as_array_mut().unwrap().last_mut().unwrap()["interval"] = INTERVAL.into();
-    }
-    // Long enough for the slower of the two to have seen everything.
-    polling["settle"] = json!({"min": "8s", "max": "15s"});
-    let mut told = polling.clone();
+    let config = |interval: &str| {
+        let mut config = parts.config();
+        for source in ["registries", "git"] {
+            config[source].as_array_mut().unwrap().last_mut().unwrap()["interval"] = interval.into();
+        }
+        config["settle"] = json!({"min": "6s", "max": "10s"});
+        config
+    };
+    let (polling, mut told) = (config(INTERVAL), config(LONG_INTERVAL));
     told["hooks"] = json!([
         {"name": "registry", "kind": "distribution", "secret_file": secret},
         {"name": "fleet", "kind": "hint", "secret_file": secret},
