@@ -36,9 +36,17 @@ fn all_measures() -> Vec<Measure> {
         Measure::RegistryScan {
             repository: "registry.example.com/team/web".parse().unwrap(),
             seconds: 0.021,
+            lag_seconds: 0.5,
             tags: 40,
             unchanged: false,
         },
+        Measure::RegistryPace {
+            registry: registry(),
+            requests_left: Some(17.5),
+            pulls_left: Some(9.0),
+            sweep_seconds: Some(17.0),
+        },
+        Measure::Looks { source: "registry/registry.example.com".into(), due: 3, late: 1, throttled: 2 },
         Measure::GitOperation {
             repository: "https://git.example.com/d".into(),
             operation: "poll",

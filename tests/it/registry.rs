@@ -6,6 +6,7 @@ mod login;
 mod looks;
 mod many;
 mod parts;
+mod pulls;
 mod real;
 mod restart;
 

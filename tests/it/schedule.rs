@@ -2,6 +2,9 @@
 
 mod look_now;
 mod plan;
+mod pulls;
+mod quota;
+mod rate;
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Poller, public_url};
 use crate::config;
-use crate::observation::{Interests, LastTree};
+use crate::observation::{Interests, LastTree, Measure};
 use crate::observers::Reporter;
 use crate::observers::schedule::{self, Begun, Desk, Ended, LookNow, Outcome, Plan};
 
@@ -66,8 +66,8 @@ pub async fn run(
         hosts.entry(host_of(&repository.config.url)).or_default().push(repository);
     }
     let mut tasks = JoinSet::new();
-    for (_, repositories) in hosts {
-        tasks.spawn(watch_host(repositories, cache.clone(), interests.clone(), look_now.clone()));
+    for (host, repositories) in hosts {
+        tasks.spawn(watch_host(host, repositories, cache.clone(), interests.clone(), look_now.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended
@@ -81,11 +81,15 @@ pub async fn run(
 }
 
 async fn watch_host(
+    host: String,
     repositories: Vec<Followed>,
     cache: PathBuf,
     mut interests: Receiver<Arc<Interests>>,
     look_now: LookNow,
 ) {
+    // Any of the reporters takes numbers about all of them.
+    let Some(meter) = repositories.first().map(|one| one.reporter.clone()) else { return };
+    let source: Arc<str> = format!("git/{host}").into();
     let mut followed: HashMap<Arc<str>, Followed> = HashMap::new();
     let desk = Arc::new(Desk::default());
     for repository in repositories {
@@ -103,6 +107,9 @@ async fn watch_host(
         let urgent = interests.borrow_and_update().git.clone();
         want(&mut looks, &followed, &urgent, &cache);
         loop {
+            if let Some(schedule::State { due, late, throttled }) = looks.state(Instant::now()) {
+                meter.measure(Measure::Looks { source: source.clone(), due, late, throttled });
+            }
             tokio::select! {
                 crashed = looks.step(None, look) => if let Some(crashed) = crashed {
                     tracing::error!(repository = &*crashed.key, error = crashed.why, "a look crashed");
