@@ -2,6 +2,7 @@
 
 mod fake;
 mod hostile;
+mod limits;
 mod login;
 mod looks;
 mod many;
