@@ -113,12 +113,12 @@ async fn find_by_polling() -> Value {
     watching.looks(3 * repositories).await;
     let pushing = server.clone();
     let end = Instant::now() + seconds();
-    let pushes = std::thread::spawn(move || {
+    let pushes = tokio::spawn(async move {
         let mut pushes = HashMap::new();
         let mut seed: u64 = 0x2545_F491_4F6C_DD1D;
         while Instant::now() < end {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            std::thread::sleep(Duration::from_millis(5 + (seed >> 33) % 20));
+            tokio::time::sleep(Duration::from_millis(5 + (seed >> 33) % 20)).await;
             let at = (seed >> 40) as usize % repositories;
             let tag = format!("push-{}", pushes.len());
             let pushed = Instant::now();
@@ -133,7 +133,7 @@ async fn find_by_polling() -> Value {
         let Ok((_, tag)) = next else { continue };
         found.insert(tag, Instant::now());
     }
-    let pushes = pushes.join().expect("it pushes");
+    let pushes = pushes.await.expect("it pushes");
     let delays: Vec<f64> =
         pushes.iter().map(|(tag, pushed)| (found[tag] - *pushed).as_secs_f64() / interval).collect();
     let mean = delays.iter().sum::<f64>() / delays.len() as f64;

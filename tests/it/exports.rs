@@ -65,6 +65,7 @@ fn all_measures() -> Vec<Measure> {
             result: CacheResult::Miss,
             caller: "scan",
         },
+        Measure::HookRequest { hook: "push".into(), result: "taken" },
         Measure::LookAsked { kind: "registry", result: "noted" },
         Measure::ObjectUpdate { cluster: "lab".into(), kind: "Deployment", class: UpdateClass::Spec },
         Measure::ImagePull {

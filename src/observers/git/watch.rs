@@ -152,9 +152,9 @@ fn poller(followed: &Followed, cache: &Path) -> Poller {
 async fn look(gate: Arc<Gate>, begun: Begun<Arc<str>, Poller, GitInterest>) -> Ended<Poller> {
     let mut poller = begun.memory;
     let outcome = |failure| Outcome { failure, requests: REQUESTS_PER_LOOK };
-    if gate.turn().await.is_err() {
+    let Ok(_permit) = gate.turn().await else {
         return Ended { memory: poller, outcome: outcome(Some(LookFailure::Throttled)) };
-    }
+    };
     let ended = poller.poll().await;
     if let Err(error) = &ended {
         tracing::warn!("{error}");

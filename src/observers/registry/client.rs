@@ -197,13 +197,13 @@ impl Client {
     }
 
     async fn ask_in_turn(&self, ask: Ask<'_>) -> Result<Answer, Problem> {
-        let _permit = self.gate.enter().await;
         let scope = ask.repository.map_or_else(String::new, |r| format!("repository:{}:pull", r.path()));
         let mut url = ask.url.clone();
         let mut at_home = true;
         let (mut logged_in, mut redirects, mut throttled) = (false, 0, 0);
         loop {
-            self.gate.turn().await.map_err(Problem::Throttled)?;
+            // Given back while the registry wants to be left alone.
+            let _permit = self.gate.turn().await.map_err(Problem::Throttled)?;
             // Once sent elsewhere a request stays without credentials, even if it is sent back.
             at_home &= same_origin(&url, &self.base);
             let login = if at_home { self.auth.header(self, &self.base, &scope).await? } else { None };

@@ -15,6 +15,15 @@ use crate::observation::Time;
 /// A wait up to this long is sat out inside the request, so that a long listing need not start anew.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+tokio::task_local! {
+    static IN_A_HURRY: bool;
+}
+
+/// Does something whose requests go before those that nobody waits for.
+pub async fn hurrying<T>(hurried: bool, work: impl Future<Output = T>) -> T {
+    IN_A_HURRY.scope(hurried, work).await
+}
+
 /// What a limit in the headers of an answer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
@@ -51,17 +60,18 @@ impl Gate {
         Self { permits: Semaphore::new(concurrency), state: Mutex::new(state) }
     }
 
-    /// Waits for a place among the requests that are under way.
-    pub async fn enter(&self) -> SemaphorePermit<'_> {
-        self.permits.acquire().await.expect("the semaphore is never closed")
-    }
-
-    /// Waits until a request may be sent.
+    /// Waits until a request may be sent, and for a place among those that are under way; keep it until the answer
+    /// is read.
     ///
     /// # Errors
     /// The host wants to be left alone for longer than [`PATIENCE`]: so long.
-    pub async fn turn(&self) -> Result<(), Duration> {
-        let turn = self.state().rate.take(Instant::now());
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, Duration> {
+        let hurried = IN_A_HURRY.try_with(|hurried| *hurried).unwrap_or(false);
+        let mut turn = match hurried {
+            true => self.state().rate.take_first(Instant::now()),
+            false => self.state().rate.take(Instant::now()),
+        };
+        let mut waited = false;
         loop {
             let now = Instant::now();
             let paused = self.paused_until();
@@ -70,10 +80,20 @@ impl Gate {
             }
             // While one waits for its turn another may be refused.
             let until = paused.map_or(turn, |until| until.max(turn));
-            if until <= now {
-                return Ok(());
+            if until > now {
+                tokio::time::sleep_until(until.into()).await;
+                waited = true;
+                continue;
             }
-            tokio::time::sleep_until(until.into()).await;
+            if waited && !hurried && self.state().rate.gives_up() {
+                turn = self.state().rate.take(now);
+                continue;
+            }
+            waited = false;
+            let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+            if self.paused_until().is_none() {
+                return Ok(permit);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{Id, JoinSet};
 
+use super::gate::hurrying;
 use super::look_now::Desk;
 use super::plan::{Due, Interest, Outcome, Plan};
 use crate::image::Tag;
@@ -150,8 +151,9 @@ where
             let hurried_only = self.tasks.len() >= self.places;
             let Some((key, due)) = self.plan.take_due(now, hurried_only) else { break };
             let tags = self.desk.begin(&key).unwrap_or_default();
-            let Due { memory, interest, late } = due;
-            let task = self.tasks.spawn(look(Begun { key: key.clone(), memory, interest, late, tags }));
+            let Due { memory, interest, late, hurried } = due;
+            let begun = Begun { key: key.clone(), memory, interest, late, tags };
+            let task = self.tasks.spawn(hurrying(hurried, look(begun)));
             self.keys.insert(task.id(), key);
         }
         // What is overdue and found no place waits for the end of a look.

@@ -19,7 +19,7 @@ mod rate;
 pub mod retry_after;
 mod wait;
 
-pub use gate::{Gate, PATIENCE, Told};
+pub use gate::{Gate, PATIENCE, Told, hurrying};
 pub use look_now::{Asked, Desk, LookNow};
 pub use looks::{Begun, Crashed, Ended, Looks, State};
 pub use plan::{Due, Interest, Outcome, Plan, SweepCost};

@@ -91,6 +91,8 @@ pub struct Due<M, I> {
     pub interest: Arc<I>,
     /// How long it was due.
     pub late: Duration,
+    /// Somebody waits for it.
+    pub hurried: bool,
 }
 
 /// How a look ended.
@@ -258,7 +260,7 @@ where
         entry.last_start = Some(now);
         entry.looks += 1;
         let (memory, interest) = (entry.memory.take()?, entry.interest.clone());
-        Some((key, Due { memory, interest, late: now.saturating_duration_since(due) }))
+        Some((key, Due { memory, interest, late: now.saturating_duration_since(due), hurried }))
     }
 
     /// A look ended.
@@ -279,7 +281,7 @@ where
                     && entry.interest.urgent()
                     && entry.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR);
                 if is_hot {
-                    wait::wait_while_hot(interval, busy)
+                    wait::wait_while_hot(interval, outcome.requests)
                 } else {
                     wait::wait_after_success(interval, pace)
                 }

@@ -41,6 +41,8 @@ pub struct Rate {
     accepted: f64,
     refused: f64,
     counted_since: Instant,
+    /// Turns that somebody in a hurry took from others, who have not noticed yet.
+    given_up: u32,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Rate {
     /// No limit is known.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { limit: None, accepted: 0.0, refused: 0.0, counted_since: now }
+        Self { limit: None, accepted: 0.0, refused: 0.0, counted_since: now, given_up: 0 }
     }
 
     /// Takes one request: when it may be sent. Each call takes one, so that whoever comes next waits longer.
@@ -74,6 +76,30 @@ impl Rate {
         limit.tokens -= 1.0;
         let turn = now + Duration::from_secs_f64((-limit.tokens / limit.per_second).max(0.0));
         limit.empty_until.map_or(turn, |until| turn.max(until))
+    }
+
+    /// The same for a request that somebody waits for: it takes the first turn for which another waits. That one
+    /// notices with [`Rate::gives_up`] and takes a new turn.
+    pub fn take_first(&mut self, now: Instant) -> Instant {
+        if let Some(limit) = &mut self.limit {
+            limit.fill(now);
+            // The last turn given away is so many tokens ahead, and there is one for each.
+            let last = (-limit.tokens).max(0.0);
+            if last.ceil() > f64::from(self.given_up) {
+                let first = last - (last.ceil() - 1.0) + f64::from(self.given_up);
+                self.given_up += 1;
+                let turn = now + Duration::from_secs_f64(first / limit.per_second);
+                return limit.empty_until.map_or(turn, |until| turn.max(until));
+            }
+        }
+        self.take(now)
+    }
+
+    /// Whether a turn that has come belongs to somebody else by now.
+    pub fn gives_up(&mut self) -> bool {
+        let gives_up = self.given_up > 0;
+        self.given_up -= u32::from(gives_up);
+        gives_up
     }
 
     /// An answer that was no refusal, and what it told.

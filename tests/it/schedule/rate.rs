@@ -184,3 +184,24 @@ fn no_limit_stops_us_for_ever_and_none_lasts_for_ever() {
     let later = start + seconds(3600);
     assert_eq!(rate.take(later), later, "what was told an hour ago is not believed any more");
 }
+
+#[test]
+fn a_hurried_request_takes_the_first_turn_and_the_rate_stays() {
+    let start = Instant::now();
+    let mut rate = Rate::new(start);
+    let quota = Quota { limit: Some(10), window: Some(seconds(1)), remaining: Some(0), reset: None };
+    rate.accepted(Some(quota), start);
+    let after = |turn: Instant| ((turn - start).as_secs_f64() * 9.8).round();
+    let quiet: Vec<f64> = (0..4).map(|_| after(rate.take(start))).collect();
+    assert_eq!(quiet, [1.0, 2.0, 3.0, 4.0]);
+    let hurried: Vec<f64> = (0..2).map(|_| after(rate.take_first(start))).collect();
+    assert_eq!(hurried, [1.0, 2.0], "the first turns that are nobody's in a hurry");
+    // The two whose turns they were notice and go to the end.
+    assert!(rate.gives_up());
+    assert_eq!(after(rate.take(start)), 5.0);
+    assert!(rate.gives_up());
+    assert_eq!(after(rate.take(start)), 6.0);
+    assert!(!rate.gives_up(), "nobody else");
+    let mut free = Rate::new(start);
+    assert_eq!((free.take_first(start), free.gives_up()), (start, false));
+}
