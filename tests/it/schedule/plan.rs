@@ -247,8 +247,8 @@ fn the_projected_sweep_grows_with_the_tags_and_knows_the_registrys_limit() {
     let mut look_at_all = |pages: u32, looks: usize, each: Duration| {
         for _ in 0..looks {
             let now = plan.next_due().unwrap();
-            let (key, due) = plan.take_due(now, false).unwrap();
-            plan.finish(&key, due.memory, Outcome { failure: None, requests: pages }, now + each);
+            let (key, _) = plan.take_due(now, false).unwrap();
+            plan.finish(&key, (), Outcome { failure: None, requests: pages }, now + each);
         }
         let projected = |per_second| plan.sweep_projected(8, per_second).unwrap().as_secs_f64();
         [None, Some(20.0)].map(|per_second| (projected(per_second) * 100.0).round() / 100.0)
