@@ -94,10 +94,13 @@ fn main() {
             println!("{}", figure(name));
         }
     }
-    let whole: [Whole; 6] = [
+    let whole: [Whole; 9] = [
         ("registry_cold_scan", registry::cold_scan),
         ("registry_steady_sweep", registry::steady_sweep),
         ("registry_growth", registry::growth),
+        ("registry_token_bucket", registry::paced::token_bucket),
+        ("registry_hot_tag", registry::paced::hot_tag),
+        ("registry_poll_delay", registry::paced::poll_delay),
         ("git_poll", git::poll),
         ("hook_to_journey", hooks::journey),
         ("hook_flood", hooks::flood),

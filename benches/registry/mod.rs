@@ -3,10 +3,13 @@
 //!
 //! `debian` starts and fills the registry, `synthetic` is the other server, `floor` a raw loop over the same bytes,
 //! `scanner` the program's own sweep in a process of its own. Needs docker-registry and skopeo; takes about three
-//! minutes. The next figure is a function here and a line in `main`.
+//! minutes. `paced` is about registries that limit us, of which `bucket` is one; each of its figures takes
+//! `BENCH_SECONDS`, 15 by default. The next figure is a function here or there and a line in `main`.
 
+mod bucket;
 mod debian;
 mod floor;
+pub mod paced;
 pub mod scanner;
 mod synthetic;
 

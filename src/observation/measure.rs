@@ -9,8 +9,18 @@ use crate::image::Repository;
 pub enum Measure {
     /// One request to a registry. `code` is the HTTP status, 0 where none came.
     RegistryRequest { registry: Arc<str>, operation: &'static str, code: u16 },
-    /// One complete tag listing.
-    RegistryScan { repository: Repository, seconds: f64, tags: usize, unchanged: bool },
+    /// One complete tag listing. `lag_seconds` is how much later than it was due its look began.
+    RegistryScan { repository: Repository, seconds: f64, lag_seconds: f64, tags: usize, unchanged: bool },
+    /// How one registry's looks keep up: what its limits leave us now, where it told any or we learned one, and how
+    /// long a look at every repository takes at present.
+    RegistryPace {
+        registry: Arc<str>,
+        requests_left: Option<f64>,
+        pulls_left: Option<f64>,
+        sweep_seconds: Option<f64>,
+    },
+    /// How the looks of one host keep up. `throttled` are those that a refusal cut short since this was said last.
+    Looks { source: Arc<str>, due: usize, late: usize, throttled: u64 },
     /// `operation` is `poll`, `fetch` or `read`.
     GitOperation { repository: Arc<str>, operation: &'static str, seconds: f64 },
     /// New commits on a followed branch.

@@ -17,7 +17,6 @@ use proptest::prelude::*;
 use crate::fleet::{self, Told, arrived, journey, running};
 
 fn snapshot(at: Time, journeys: Vec<Journey>) -> Snapshot {
-    let journeys = journeys.into_iter().map(std::sync::Arc::new).collect();
     Snapshot { at, journeys, destinations: vec![running("web", "v1", "prod", "11:00:00")], sources: vec![] }
 }
 
@@ -37,9 +36,17 @@ fn all_measures() -> Vec<Measure> {
         Measure::RegistryScan {
             repository: "registry.example.com/team/web".parse().unwrap(),
             seconds: 0.021,
+            lag_seconds: 0.5,
             tags: 40,
             unchanged: false,
         },
+        Measure::RegistryPace {
+            registry: registry(),
+            requests_left: Some(17.5),
+            pulls_left: Some(9.0),
+            sweep_seconds: Some(17.0),
+        },
+        Measure::Looks { source: "registry/registry.example.com".into(), due: 3, late: 1, throttled: 2 },
         Measure::GitOperation {
             repository: "https://git.example.com/d".into(),
             operation: "poll",
@@ -58,7 +65,7 @@ fn all_measures() -> Vec<Measure> {
             result: CacheResult::Miss,
             caller: "scan",
         },
-        Measure::HookRequest { hook: "ci".into(), result: "taken" },
+        Measure::HookRequest { hook: "push".into(), result: "taken" },
         Measure::LookAsked { kind: "registry", result: "noted" },
         Measure::ObjectUpdate { cluster: "lab".into(), kind: "Deployment", class: UpdateClass::Spec },
         Measure::ImagePull {

@@ -2,10 +2,12 @@
 
 mod fake;
 mod hostile;
+mod limits;
 mod login;
 mod looks;
 mod many;
 mod parts;
+mod pulls;
 mod real;
 mod restart;
 

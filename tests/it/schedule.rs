@@ -2,6 +2,9 @@
 
 mod look_now;
 mod plan;
+mod pulls;
+mod quota;
+mod rate;
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +54,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// Looks at the next subject that is due, in no time: which it was.
 fn look(plan: &mut Plan, now: Instant, outcome: Outcome) -> Option<u32> {
-    let (key, due) = plan.take_due(now, false)?;
-    plan.finish(&key, due.memory, outcome, now);
+    let (key, _) = plan.take_due(now, false)?;
+    plan.finish(&key, (), outcome, now);
     Some(key)
 }

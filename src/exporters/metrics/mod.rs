@@ -112,6 +112,8 @@ impl Metrics {
             }
             Measure::RegistryRequest { .. }
             | Measure::RegistryScan { .. }
+            | Measure::RegistryPace { .. }
+            | Measure::Looks { .. }
             | Measure::GitOperation { .. }
             | Measure::GitCommits { .. }
             | Measure::CacheLookup { .. }

@@ -173,6 +173,20 @@ families! {
         "measure registry_request", "Requests answered with 429";
     HOOK_REQUESTS: Counter, "hook_requests_total", ["hook", "result"], Folds, Experimental, "measure hook_request",
         "Deliveries to webhooks: taken, repeated, unproven, malformed, unread, unknown, no_secret";
+    SCAN_LAG: Gauge, "registry_scan_lag_seconds", ["registry", "repository"], Folds, Stable, "measure registry_scan",
+        "How much later than it was due the look with the last complete tag listing began";
+    SWEEP_PROJECTED: Gauge, "registry_sweep_projected_seconds", ["registry"], Folds, Experimental,
+        "measure registry_pace",
+        "How long one look at every repository takes, as many pages as each has now and as fast as the registry lets us; above the interval looks come late";
+    RATE_LIMIT_REMAINING: Gauge, "registry_rate_limit_remaining", ["registry", "budget"], Folds, Experimental,
+        "measure registry_pace",
+        "What is left for us of a limit that the registry told or that its refusals taught us: requests, or pulls, of which we take a tenth";
+    LOOKS_DUE: Gauge, "looks_due", ["source"], Folds, Experimental, "measure looks",
+        "Looks that are due and have not begun";
+    LOOKS_LATE: Gauge, "looks_late", ["source"], Folds, Experimental, "measure looks",
+        "Looks that have been due for more than a tenth of the interval";
+    LOOKS_THROTTLED: Counter, "looks_throttled_total", ["source"], Folds, Experimental, "measure looks",
+        "Looks that ended because the host wants to be left alone";
     LOOKS_ASKED: Counter, "looks_asked_total", ["kind", "result"], Folds, Experimental, "measure look_asked",
         "Looks that hooks and others asked for: noted, coalesced with one that waits, or about something unknown";
     GIT_OPERATION: Histogram(Operations), "git_operation_duration_seconds", ["repository", "operation", "actor"],

@@ -22,6 +22,12 @@ pub struct Work {
     registry_throttled: Series<Counter>,
     git_operation: Series<Histogram>,
     git_commits: Series<Counter>,
+    scan_lag: Series<Gauge<f64, AtomicU64>>,
+    sweep_projected: Series<Gauge<f64, AtomicU64>>,
+    rate_limit_remaining: Series<Gauge<f64, AtomicU64>>,
+    looks_due: Series<Gauge>,
+    looks_late: Series<Gauge>,
+    looks_throttled: Series<Counter>,
     looks_asked: Series<Counter>,
     hook_requests: Series<Counter>,
     object_updates: Series<Counter>,
@@ -44,6 +50,12 @@ impl Work {
             registry_throttled: Series::register(to, &table::REGISTRY_THROTTLED, Counter::default, refused),
             git_operation: Series::register(to, &table::GIT_OPERATION, operations, refused),
             git_commits: Series::register(to, &table::GIT_COMMITS, Counter::default, refused),
+            scan_lag: Series::register(to, &table::SCAN_LAG, Gauge::default, refused),
+            sweep_projected: Series::register(to, &table::SWEEP_PROJECTED, Gauge::default, refused),
+            rate_limit_remaining: Series::register(to, &table::RATE_LIMIT_REMAINING, Gauge::default, refused),
+            looks_due: Series::register(to, &table::LOOKS_DUE, Gauge::default, refused),
+            looks_late: Series::register(to, &table::LOOKS_LATE, Gauge::default, refused),
+            looks_throttled: Series::register(to, &table::LOOKS_THROTTLED, Counter::default, refused),
             looks_asked: Series::register(to, &table::LOOKS_ASKED, Counter::default, refused),
             hook_requests: Series::register(to, &table::HOOK_REQUESTS, Counter::default, refused),
             object_updates: Series::register(to, &table::OBJECT_UPDATES, Counter::default, refused),
@@ -64,13 +76,30 @@ impl Work {
                     self.registry_throttled.with(&[registry, operation]).inc();
                 }
             }
-            Measure::RegistryScan { repository, seconds, tags, unchanged: _ } => {
+            Measure::RegistryScan { repository, seconds, lag_seconds, tags, unchanged: _ } => {
                 let labels = [repository.host(), repository.path()];
                 self.scan_duration.with(&[repository.host()]).observe(*seconds);
                 self.scan_last_duration.with(&labels).set(*seconds);
+                self.scan_lag.with(&labels).set(*lag_seconds);
                 self.tags.with(&labels).set(i64::try_from(*tags).unwrap_or(i64::MAX));
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 self.scan_last_success.with(&labels).set(now.as_secs_f64());
+            }
+            Measure::RegistryPace { registry, requests_left, pulls_left, sweep_seconds } => {
+                for (budget, left) in [("requests", requests_left), ("pulls", pulls_left)] {
+                    if let Some(left) = left {
+                        self.rate_limit_remaining.with(&[registry, budget]).set(*left);
+                    }
+                }
+                if let Some(seconds) = sweep_seconds {
+                    self.sweep_projected.with(&[registry]).set(*seconds);
+                }
+            }
+            Measure::Looks { source, due, late, throttled } => {
+                let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+                self.looks_due.with(&[source]).set(whole(*due));
+                self.looks_late.with(&[source]).set(whole(*late));
+                self.looks_throttled.with(&[source]).inc_by(*throttled);
             }
             Measure::GitOperation { repository, operation, seconds } => {
                 self.git_operation.with(&[repository, operation, "knotmeter"]).observe(*seconds);

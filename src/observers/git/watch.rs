@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reqwest::header::HeaderMap;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 use super::{Poller, public_url};
 use crate::config;
-use crate::observation::{Interests, LastTree};
-use crate::observers::Reporter;
-use crate::observers::schedule::{self, Begun, Desk, Ended, LookNow, Outcome, Plan};
+use crate::observation::{Interests, LastTree, LookFailure, Measure};
+use crate::observers::schedule::{self, Begun, Desk, Ended, Gate, LookNow, Outcome, Plan, Told};
+use crate::observers::{Reporter, now};
 
 /// Looks at one host at once. Each holds a thread, and few hosts like more clones than that from one client.
 const HOST_LOOKS_MAX: usize = 4;
@@ -66,8 +67,8 @@ pub async fn run(
         hosts.entry(host_of(&repository.config.url)).or_default().push(repository);
     }
     let mut tasks = JoinSet::new();
-    for (_, repositories) in hosts {
-        tasks.spawn(watch_host(repositories, cache.clone(), interests.clone(), look_now.clone()));
+    for (host, repositories) in hosts {
+        tasks.spawn(watch_host(host, repositories, cache.clone(), interests.clone(), look_now.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended
@@ -81,11 +82,15 @@ pub async fn run(
 }
 
 async fn watch_host(
+    host: String,
     repositories: Vec<Followed>,
     cache: PathBuf,
     mut interests: Receiver<Arc<Interests>>,
     look_now: LookNow,
 ) {
+    // Any of the reporters takes numbers about all of them.
+    let Some(meter) = repositories.first().map(|one| one.reporter.clone()) else { return };
+    let source: Arc<str> = format!("git/{host}").into();
     let mut followed: HashMap<Arc<str>, Followed> = HashMap::new();
     let desk = Arc::new(Desk::default());
     for repository in repositories {
@@ -98,13 +103,18 @@ async fn watch_host(
     let seed = RandomState::new().hash_one(followed.len());
     let plan = Plan::new(config::Seconds::git_interval().duration(), followed.len(), seed);
     let mut looks = Looks::new(plan, desk, HOST_LOOKS_MAX);
+    let gate = Arc::new(Gate::new(HOST_LOOKS_MAX, false));
+    let look = |begun| look(gate.clone(), begun);
     let mut open = true;
     loop {
         let urgent = interests.borrow_and_update().git.clone();
         want(&mut looks, &followed, &urgent, &cache);
         loop {
+            if let Some(schedule::State { due, late, throttled }) = looks.state(Instant::now()) {
+                meter.measure(Measure::Looks { source: source.clone(), due, late, throttled });
+            }
             tokio::select! {
-                crashed = looks.step(None, look) => if let Some(crashed) = crashed {
+                crashed = looks.step(gate.paused_until(), look) => if let Some(crashed) = crashed {
                     tracing::error!(repository = &*crashed.key, error = crashed.why, "a look crashed");
                     if let Some(one) = followed.get(&crashed.key) {
                         looks.plan.restart(&crashed.key, poller(one, &cache), Instant::now());
@@ -139,14 +149,24 @@ fn poller(followed: &Followed, cache: &Path) -> Poller {
 }
 
 /// One look at one repository.
-async fn look(begun: Begun<Arc<str>, Poller, GitInterest>) -> Ended<Poller> {
+async fn look(gate: Arc<Gate>, begun: Begun<Arc<str>, Poller, GitInterest>) -> Ended<Poller> {
     let mut poller = begun.memory;
+    let outcome = |failure| Outcome { failure, requests: REQUESTS_PER_LOOK };
+    let Ok(_permit) = gate.turn().await else {
+        return Ended { memory: poller, outcome: outcome(Some(LookFailure::Throttled)) };
+    };
     let ended = poller.poll().await;
     if let Err(error) = &ended {
         tracing::warn!("{error}");
     }
     let failure = ended.err().map(|error| error.failure());
-    Ended { memory: poller, outcome: Outcome { failure, requests: REQUESTS_PER_LOOK } }
+    // What a host says besides is not ours to see: a refusal silences all of its repositories for a while.
+    match failure {
+        Some(LookFailure::Throttled) => _ = gate.refused(&HeaderMap::new(), Told::Nothing, now()),
+        Some(LookFailure::Network) => {}
+        Some(_) | None => gate.answered(&HeaderMap::new(), Told::Nothing, now()),
+    }
+    Ended { memory: poller, outcome: outcome(failure) }
 }
 
 /// Host and port of an address, for what is one host is one queue. Paths of this machine are one, too.

@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, Url, redirect};
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use super::address::{self, Guard, GuardedResolver, Inside, Reach};
 use super::auth::{self, AskTokenService, Auth, TokenRequest};
-use super::budget::PullBudget;
 use super::credentials::Login;
 use super::error::Problem;
 use super::limits::Limits;
-use super::pause::{self, Pause};
 use crate::config;
 use crate::image::Repository;
 use crate::observation::{Measure, Time};
 use crate::observers::now;
+use crate::observers::schedule::{Gate, PATIENCE, Told, retry_after};
 
 /// Requests in flight to one host. Above this registries answer no sooner, and some answer 429.
 pub const HOST_CONCURRENCY: usize = 8;
@@ -51,9 +49,7 @@ pub struct Client {
     elsewhere: Route,
     auth: Auth,
     limits: Limits,
-    permits: Semaphore,
-    pulls: PullBudget,
-    pause: Pause,
+    gate: Gate,
     clock_measured: Mutex<Option<Instant>>,
     meter: Meter,
 }
@@ -136,9 +132,7 @@ impl Client {
             own: route(Guard::Home(own, inside))?,
             elsewhere: route(elsewhere)?,
             limits,
-            permits: Semaphore::new(HOST_CONCURRENCY),
-            pulls: PullBudget::new(&host, Instant::now()),
-            pause: Pause::default(),
+            gate: Gate::new(HOST_CONCURRENCY, &*host == "docker.io"),
             clock_measured: Mutex::default(),
             meter,
             host,
@@ -172,9 +166,10 @@ impl Client {
         &self.auth
     }
 
+    /// What holds requests to this registry back.
     #[must_use]
-    pub fn pulls(&self) -> &PullBudget {
-        &self.pulls
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub fn measure(&self, measure: Measure) {
@@ -186,12 +181,6 @@ impl Client {
     pub fn url(&self, path_and_query: &str) -> Url {
         let base = self.base.as_str();
         Url::parse(&format!("{base}v2/{path_and_query}")).expect("a base and a parsed name make an address")
-    }
-
-    /// When the registry may be asked again, if it told us to wait.
-    #[must_use]
-    pub fn paused_until(&self) -> Option<Instant> {
-        self.pause.until()
     }
 
     /// Sends a request, logs in where asked to, follows redirects, sits out short waits, and reads the body.
@@ -208,20 +197,37 @@ impl Client {
     }
 
     async fn ask_in_turn(&self, ask: Ask<'_>) -> Result<Answer, Problem> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let scope = ask.repository.map_or_else(String::new, |r| format!("repository:{}:pull", r.path()));
         let mut url = ask.url.clone();
         let mut at_home = true;
         let (mut logged_in, mut redirects, mut throttled) = (false, 0, 0);
         loop {
-            self.pause.sit_out().await?;
+            // Given back while the registry wants to be left alone.
+            let _permit = self.gate.turn().await.map_err(Problem::Throttled)?;
             // Once sent elsewhere a request stays without credentials, even if it is sent back.
             at_home &= same_origin(&url, &self.base);
             let login = if at_home { self.auth.header(self, &self.base, &scope).await? } else { None };
             let asked = now();
             let response = self.send(&ask, &url, at_home, login.clone()).await?;
             let status = response.status().as_u16();
+            let refused = status == 429 || status == 503 && response.headers().contains_key(RETRY_AFTER);
+            // On the way to a manifest hosts tell how many may be read, and nothing of other requests.
+            let told = match (ask.operation.ends_with("_manifest"), status) {
+                (false, _) => Told::Requests,
+                (true, 200..=299) => Told::Pulls,
+                (true, _) => Told::Nothing,
+            };
+            if !refused && at_home {
+                self.gate.answered(response.headers(), told, now());
+            }
             match status {
+                _ if refused => {
+                    let wait = self.gate.refused(response.headers(), told, now());
+                    throttled += 1;
+                    if wait > PATIENCE || throttled > THROTTLED_RETRIES_MAX {
+                        return Err(Problem::Throttled(wait));
+                    }
+                }
                 200..=299 | 404 | 405 => return self.read(&ask, response, asked).await,
                 301 | 302 | 303 | 307 | 308 => {
                     redirects += 1;
@@ -239,13 +245,6 @@ impl Client {
                 }
                 401 => return Err(Problem::Unauthorized { found: found(login.as_ref()) }),
                 403 => return Err(Problem::Forbidden),
-                429 | 503 if status == 429 || response.headers().contains_key(RETRY_AFTER) => {
-                    let wait = self.pause.begin(response.headers(), now());
-                    throttled += 1;
-                    if wait > pause::PATIENCE || throttled > THROTTLED_RETRIES_MAX {
-                        return Err(Problem::Throttled(wait));
-                    }
-                }
                 status => return Err(Problem::Status(status)),
             }
         }
@@ -323,7 +322,8 @@ impl Client {
     }
 
     fn measure_clock(&self, headers: &HeaderMap, sent: Time, received: Time) {
-        let Some(date) = headers.get(DATE).and_then(|value| pause::http_date(value.to_str().ok()?)) else {
+        let Some(date) = headers.get(DATE).and_then(|value| retry_after::http_date(value.to_str().ok()?))
+        else {
             return;
         };
         let mut measured = self.clock_measured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -360,7 +360,7 @@ impl AskTokenService for Client {
         self.measure(Measure::RegistryRequest { registry: self.host.clone(), operation: "token", code });
         let response = outcome.map_err(|error| Problem::transport(error, self.limits.request))?;
         if code == 429 {
-            return Err(Problem::Throttled(self.pause.begin(response.headers(), now())));
+            return Err(Problem::Throttled(self.gate.refused(response.headers(), Told::Nothing, now())));
         }
         let body =
             read_up_to(response, ("bytes of token", self.limits.token_bytes), self.limits.request).await?;

@@ -73,6 +73,9 @@ pub enum Problem {
     /// 429, or 503 with a time to wait.
     #[error("asks us to wait {0:?}; a longer `interval` for this registry makes fewer requests")]
     Throttled(Duration),
+    /// The registry counts how many manifests are read, and our part of its limit is used up.
+    #[error("counts pulls, and the tenth of its limit that we take is used up; it is asked again later")]
+    PullsUsedUp,
     /// 401, after the login that it asked for.
     #[error("refuses to answer without a login ({found}); put one for this host into the docker config file")]
     Unauthorized { found: &'static str },
@@ -102,7 +105,7 @@ impl Problem {
                 LookFailure::Network
             }
             Self::Status(_) | Self::Token(_) => LookFailure::Server,
-            Self::Throttled(_) => LookFailure::Throttled,
+            Self::Throttled(_) | Self::PullsUsedUp => LookFailure::Throttled,
             Self::Unauthorized { .. } | Self::Credentials(_) => LookFailure::Unauthorized,
             Self::Forbidden => LookFailure::Forbidden,
             Self::Missing => LookFailure::Missing,

@@ -7,7 +7,6 @@
 //! A vendor's own API (push times) would be the next file beside `resolve.rs`.
 
 pub mod address;
-pub mod budget;
 pub mod challenge;
 pub mod client;
 pub mod created;
@@ -18,7 +17,6 @@ pub mod link;
 pub mod manifest;
 pub mod names;
 pub mod page;
-pub mod pause;
 pub mod room;
 pub mod tags;
 

@@ -169,10 +169,10 @@ async fn read_manifest(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Manifest, NotDescribed> {
-    if !client.pulls().take(std::time::Instant::now()) {
-        return Err(NotDescribed::NoBudget);
-    }
-    let answer = ask_manifest(client, repository, &digest.to_string(), Method::GET).await?;
+    let answer = match ask_manifest(client, repository, &digest.to_string(), Method::GET).await {
+        Err(Problem::PullsUsedUp) => return Err(NotDescribed::NoBudget),
+        answer => answer?,
+    };
     match answer.status {
         404 => return Err(NotDescribed::Missing),
         405 => return Err(Problem::Status(405).into()),
@@ -192,12 +192,11 @@ async fn ask_manifest(
     let url = client.url(&format!("{}/manifests/{reference}", repository.path()));
     let body = ("bytes in a manifest", client.limits().manifest_bytes);
     let accept = Some(manifest::ACCEPT);
-    let answer =
-        client.ask(Ask { operation, method, url, accept, repository: Some(repository), body }).await?;
-    if answer.status < 300 {
-        client.pulls().learn(&answer.headers);
+    // The one place where manifests are read is the one place where pulls are counted.
+    if method == Method::GET && !client.gate().take_pull() {
+        return Err(Problem::PullsUsedUp);
     }
-    Ok(answer)
+    client.ask(Ask { operation, method, url, accept, repository: Some(repository), body }).await
 }
 
 async fn read_config(

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 
@@ -51,13 +52,19 @@ impl Host {
         Self { client, reporter, interval_seconds, room, descriptions: Mutex::default() }
     }
 
-    /// Looks at a repository once and reports what changed, then that the look is complete or why it is not.
+    /// Looks at a repository once, so `late`, and reports what changed, then that the look is complete or why it is
+    /// not.
     ///
     /// # Errors
     /// What cut the look short, already reported.
-    pub async fn sweep(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Error> {
+    pub async fn sweep(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+    ) -> Result<(), Error> {
         let started = now();
-        let outcome = self.look(known, interest).await;
+        let outcome = self.look(known, interest, late).await;
         let finished = now();
         let scope = Scope::Repository(known.repository.clone());
         match outcome {
@@ -79,7 +86,12 @@ impl Host {
         }
     }
 
-    async fn look(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<usize, Problem> {
+    async fn look(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+    ) -> Result<usize, Problem> {
         let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
@@ -89,6 +101,7 @@ impl Host {
         self.reporter.measure(Measure::RegistryScan {
             repository: known.repository.clone(),
             seconds: finished.seconds_since(listing.started),
+            lag_seconds: late.as_secs_f64(),
             tags,
             unchanged: listing.unchanged,
         });
@@ -121,6 +134,11 @@ impl Host {
         while let Some((tag, answer)) = answers.next().await {
             match answer {
                 Ok(answer) => self.take_answer(known, interest, tag, answer).await,
+                // A tag whose digest only a pull could tell.
+                Err(Problem::PullsUsedUp) => {
+                    self.dropped("pull_limit");
+                    known.postpone(&tag, now());
+                }
                 // One broken tag must not blind the repository.
                 Err(problem) if is_about_content(&problem) => {
                     tracing::warn!(%tag, "{repository}:{tag}: {problem}");

@@ -58,8 +58,9 @@ pub async fn watch_host(
         let current = interests.borrow_and_update().clone();
         update(&mut looks, &registry, &literals, &current, &last_looks, &host);
         loop {
+            tell(&mut looks, &host);
             tokio::select! {
-                crashed = looks.step(host.client.paused_until(), look) => if let Some(crashed) = crashed {
+                crashed = looks.step(host.client.gate().paused_until(), look) => if let Some(crashed) = crashed {
                     tracing::error!(registry = &**host.client.host(), error = crashed.why, "a look crashed");
                     host.client.measure(Measure::Dropped { source: host.client.source(), reason: "look_crashed" });
                     looks.plan.restart(&crashed.key, Known::new(crashed.key.clone()), Instant::now());
@@ -74,16 +75,30 @@ pub async fn watch_host(
     }
 }
 
+/// Says from time to time how the looks keep up.
+fn tell(looks: &mut Looks, host: &Host) {
+    let Some(schedule::State { due, late, throttled }) = looks.state(Instant::now()) else { return };
+    host.client.measure(Measure::Looks { source: host.client.source(), due, late, throttled });
+    let requests = host.client.gate().requests_left();
+    let sweep = looks.plan.sweep_projected(looks.places(), requests.map(|(_, per_second)| per_second));
+    host.client.measure(Measure::RegistryPace {
+        registry: host.client.host().clone(),
+        requests_left: requests.map(|(left, _)| left),
+        pulls_left: host.client.gate().pulls_left().map(f64::from),
+        sweep_seconds: sweep.map(|sweep| sweep.as_secs_f64()),
+    });
+}
+
 /// One look at one repository.
 fn look(
     host: Arc<Host>,
     begun: Begun<Repository, Known, RepositoryInterest>,
 ) -> impl Future<Output = Ended<Known>> + Send + 'static {
-    let Begun { key: repository, memory: mut known, interest, tags, .. } = begun;
+    let Begun { key: repository, memory: mut known, interest, late, tags } = begun;
     let span = tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
     let look = async move {
         known.ask_soon(tags);
-        let ended = host.sweep(&mut known, &interest).await;
+        let ended = host.sweep(&mut known, &interest, late).await;
         let requests = u32::try_from(known.pages().len().max(1)).unwrap_or(u32::MAX);
         let outcome = Outcome { failure: ended.err().map(|error| error.class()), requests };
         Ended { memory: known, outcome }

@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{Id, JoinSet};
 
+use super::gate::hurrying;
 use super::look_now::Desk;
 use super::plan::{Due, Interest, Outcome, Plan};
 use crate::image::Tag;
+use crate::observation::LookFailure;
 
 /// Places that only hurried looks may take: what somebody waits for does not wait for a sweep.
 const HURRIED_PLACES: usize = 2;
-/// The longest sleep, so that a clock that jumped is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// The longest sleep, so that a clock that jumped is noticed, and the time between two states that are told:
+/// Prometheus mostly asks as often.
+const SLEEP_MAX: Duration = Duration::from_secs(15);
+/// A look is late after this part of its interval.
+const LATE_PART: u32 = 10;
 
 /// The plan of one host, and its looks that are under way.
 pub struct Looks<K, M, I> {
@@ -24,6 +29,20 @@ pub struct Looks<K, M, I> {
     places: usize,
     tasks: JoinSet<Ended<M>>,
     keys: HashMap<Id, K>,
+    /// Looks that a refusal cut short since the last state.
+    throttled: u64,
+    told: Option<Instant>,
+}
+
+/// How the looks keep up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct State {
+    /// Looks that are due and have not begun.
+    pub due: usize,
+    /// Those that have been due for more than a tenth of the interval.
+    pub late: usize,
+    /// Looks that the host's refusal cut short since the last state.
+    pub throttled: u64,
 }
 
 /// A look that begins.
@@ -61,7 +80,7 @@ where
     /// `places` looks at once, and two more for what is hurried.
     #[must_use]
     pub fn new(plan: Plan<K, M, I>, desk: Arc<Desk<K>>, places: usize) -> Self {
-        Self { plan, desk, places, tasks: JoinSet::new(), keys: HashMap::new() }
+        Self { plan, desk, places, tasks: JoinSet::new(), keys: HashMap::new(), throttled: 0, told: None }
     }
 
     /// Starts what is due and waits until a look ends, another is due, or somebody asks for one. May be dropped
@@ -79,6 +98,7 @@ where
         tokio::select! {
             Some(ended) = self.tasks.join_next_with_id() => match ended {
                 Ok((id, Ended { memory, outcome })) => {
+                    self.throttled += u64::from(outcome.failure == Some(LookFailure::Throttled));
                     if let Some(key) = self.keys.remove(&id) {
                         self.plan.finish(&key, memory, outcome, Instant::now());
                     }
@@ -100,6 +120,23 @@ where
         }
     }
 
+    /// How the looks keep up, about every quarter of a minute.
+    #[must_use]
+    pub fn state(&mut self, now: Instant) -> Option<State> {
+        if self.told.is_some_and(|told| now < told + SLEEP_MAX) {
+            return None;
+        }
+        self.told = Some(now);
+        let (due, late) = self.plan.waiting(now, self.plan.interval() / LATE_PART, usize::MAX);
+        Some(State { due, late, throttled: std::mem::take(&mut self.throttled) })
+    }
+
+    /// How many looks may be under way, hurried ones aside.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
     /// Starts what is due, the longest overdue first, and says when to come back.
     fn start_due<F>(&mut self, paused: Option<Instant>, look: impl Fn(Begun<K, M, I>) -> F) -> Instant
     where
@@ -114,8 +151,9 @@ where
             let hurried_only = self.tasks.len() >= self.places;
             let Some((key, due)) = self.plan.take_due(now, hurried_only) else { break };
             let tags = self.desk.begin(&key).unwrap_or_default();
-            let Due { memory, interest, late } = due;
-            let task = self.tasks.spawn(look(Begun { key: key.clone(), memory, interest, late, tags }));
+            let Due { memory, interest, late, hurried } = due;
+            let begun = Begun { key: key.clone(), memory, interest, late, tags };
+            let task = self.tasks.spawn(hurrying(hurried, look(begun)));
             self.keys.insert(task.id(), key);
         }
         // What is overdue and found no place waits for the end of a look.

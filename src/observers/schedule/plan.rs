@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::rate::RATE_MIN;
 use super::wait::{self, Pace};
 use crate::observation::LookFailure;
 
@@ -47,9 +48,17 @@ pub struct Plan<K, M, I> {
     hurried: BTreeSet<(Instant, K)>,
     /// Hurried looks begun since the last that was not.
     hurried_looks: u32,
-    /// Sums over all subjects of what their last looks cost.
-    requests: u64,
-    busy: Duration,
+    cost: SweepCost,
+}
+
+/// What the last look at each subject cost together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepCost {
+    /// Those that were looked at whole.
+    pub subjects: u64,
+    pub requests: u64,
+    /// Time in which their looks were under way.
+    pub busy: Duration,
 }
 
 #[derive(Debug)]
@@ -69,9 +78,8 @@ struct Entry<M, I> {
     failures: u32,
     /// The end of a wait that no wish shortens: what just failed is not asked at once again.
     not_before: Option<Instant>,
-    /// What the last look cost.
-    requests: u32,
-    busy: Duration,
+    /// Of the last look that was whole.
+    cost: SweepCost,
     /// Away while a look is under way.
     memory: Option<M>,
 }
@@ -83,6 +91,8 @@ pub struct Due<M, I> {
     pub interest: Arc<I>,
     /// How long it was due.
     pub late: Duration,
+    /// Somebody waits for it.
+    pub hurried: bool,
 }
 
 /// How a look ended.
@@ -112,8 +122,7 @@ where
             quiet: BTreeSet::new(),
             hurried: BTreeSet::new(),
             hurried_looks: 0,
-            requests: 0,
-            busy: Duration::ZERO,
+            cost: SweepCost::default(),
         }
     }
 
@@ -121,6 +130,12 @@ where
     #[must_use]
     pub fn with_hot(self) -> Self {
         Self { hot: true, ..self }
+    }
+
+    /// The time between two looks at a subject that nothing hurries.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// Whether a subject is in the plan, wanted or not.
@@ -164,8 +179,7 @@ where
                 looks: 0,
                 failures: 0,
                 not_before: None,
-                requests: 0,
-                busy: Duration::ZERO,
+                cost: SweepCost::default(),
                 memory: Some(begin()),
             };
             self.entries.insert(key.clone(), entry);
@@ -202,12 +216,12 @@ where
             self.leave_line(key);
             self.entries.get_mut(key).expect("it was there").unused_since = Some(now);
         }
-        let Self { entries, requests, busy, .. } = self;
+        let Self { entries, cost, .. } = self;
         entries.retain(|_, entry| {
             let since = entry.unused_since.unwrap_or(now);
             let keep = entry.memory.is_none() || now.saturating_duration_since(since) < KEPT_UNUSED;
             if !keep {
-                (*requests, *busy) = (*requests - u64::from(entry.requests), *busy - entry.busy);
+                *cost = cost.replaced(entry.cost, SweepCost::default());
             }
             keep
         });
@@ -246,7 +260,7 @@ where
         entry.last_start = Some(now);
         entry.looks += 1;
         let (memory, interest) = (entry.memory.take()?, entry.interest.clone());
-        Some((key, Due { memory, interest, late: now.saturating_duration_since(due) }))
+        Some((key, Due { memory, interest, late: now.saturating_duration_since(due), hurried }))
     }
 
     /// A look ended.
@@ -259,16 +273,15 @@ where
         let first = entry.looks == 1;
         let wait = match outcome.failure {
             None => {
-                let before = (entry.requests, entry.busy);
-                (entry.requests, entry.busy) = (outcome.requests, now.saturating_duration_since(started));
-                self.requests = self.requests - u64::from(before.0) + u64::from(entry.requests);
-                self.busy = self.busy - before.1 + entry.busy;
+                let busy = now.saturating_duration_since(started);
+                let cost = SweepCost { subjects: 1, requests: outcome.requests.into(), busy };
+                self.cost = self.cost.replaced(std::mem::replace(&mut entry.cost, cost), cost);
                 (entry.failures, entry.not_before) = (0, None);
                 let is_hot = hot
                     && entry.interest.urgent()
                     && entry.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR);
                 if is_hot {
-                    wait::wait_while_hot(interval, entry.busy)
+                    wait::wait_while_hot(interval, outcome.requests)
                 } else {
                     wait::wait_after_success(interval, pace)
                 }
@@ -316,10 +329,21 @@ where
         (count(now), now.checked_sub(late_after).map_or(0, count))
     }
 
-    /// What one look at every subject costs: requests, and time in which a look was under way.
+    /// How long one look at every subject takes, so many at once and at most so many requests a second, if each
+    /// costs what it cost last; those that were not looked at yet count as the others. `None` before the first.
     #[must_use]
-    pub fn sweep_cost(&self) -> (u64, Duration) {
-        (self.requests, self.busy)
+    pub fn sweep_projected(&self, places: usize, per_second: Option<f64>) -> Option<Duration> {
+        let SweepCost { subjects, requests, busy } = self.cost;
+        let not_yet = self.entries.len() as f64 / (subjects > 0).then_some(subjects as f64)?;
+        let by_time = busy.as_secs_f64() / places.max(1) as f64;
+        let by_rate = per_second.map_or(0.0, |per_second| requests as f64 / per_second.max(RATE_MIN));
+        Duration::try_from_secs_f64(by_time.max(by_rate) * not_yet).ok()
+    }
+
+    /// What one look at every subject costs.
+    #[must_use]
+    pub fn sweep_cost(&self) -> SweepCost {
+        self.cost
     }
 
     fn stand_in_line(&mut self, key: &K) {
@@ -336,6 +360,17 @@ where
         let hurried = entry.asked || entry.interest.urgent();
         let line = if hurried { &mut self.hurried } else { &mut self.quiet };
         line.remove(&(entry.due, key.clone()));
+    }
+}
+
+impl SweepCost {
+    /// The sum with one part of it exchanged.
+    fn replaced(self, before: Self, after: Self) -> Self {
+        Self {
+            subjects: self.subjects - before.subjects + after.subjects,
+            requests: self.requests - before.requests + after.requests,
+            busy: self.busy - before.busy + after.busy,
+        }
     }
 }
 

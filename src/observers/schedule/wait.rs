@@ -16,8 +16,8 @@ pub const COOL_DOWN: Duration = Duration::from_secs(1);
 pub const HOT_FOR: Duration = Duration::from_secs(120);
 /// The wait between two looks at what is hot.
 const HOT_WAIT: Duration = Duration::from_secs(2);
-/// A hot subject takes at most this part of the time of one connection: a list of 40 pages is no light look.
-const HOT_PART: u32 = 10;
+/// A hot subject takes at most five requests a second: a list of 40 pages is no light look.
+const HOT_WAIT_PER_REQUEST: Duration = Duration::from_millis(200);
 /// Looks are moved by up to this part of the interval, so that subjects do not stay in step.
 const JITTER_PERCENT: u64 = 10;
 /// About so many looks begin at one moment: few enough that the registry does not feel a burst.
@@ -47,10 +47,11 @@ pub fn wait_after_success(interval: Duration, pace: Pace) -> Duration {
     }
 }
 
-/// The same for a subject that just became urgent, whose last look took so long.
+/// The same for a subject that just became urgent, whose last look took so many requests.
 #[must_use]
-pub fn wait_while_hot(interval: Duration, look: Duration) -> Duration {
-    wait_after_success(interval, Pace::Urgent).min(HOT_WAIT.max(look * HOT_PART))
+pub fn wait_while_hot(interval: Duration, requests: u32) -> Duration {
+    let wait = HOT_WAIT.max(HOT_WAIT_PER_REQUEST.saturating_mul(requests));
+    wait_after_success(interval, Pace::Urgent).min(wait)
 }
 
 /// The wait after `failures` failed looks in a row, by what failed: a broken network may be back in seconds,

@@ -31,7 +31,7 @@ impl Running {
         let (to, reports) = tokio::sync::mpsc::channel(100);
         let cache = tempfile::tempdir().unwrap();
         let followed = urls.iter().map(|url| {
-            let reporter = Reporter::new(SourceId::new(SourceKind::Git, *url), 1, to.clone());
+            let reporter = Reporter::new(SourceId::new(SourceKind::Git, url), 1, to.clone());
             let config = Git { interval: Seconds(interval), ..config(url) };
             Followed { config, last_trees: Vec::new(), reporter }
         });

@@ -1,16 +1,13 @@
 //! The pure parts: text in, text out.
 
-use std::time::{Duration, Instant};
-
 use knotmeter::observation::Time;
 use knotmeter::observers::registry::address::{Guard, Inside, Reach};
-use knotmeter::observers::registry::budget::PullBudget;
 use knotmeter::observers::registry::challenge::{self, Challenge, may_know_password};
 use knotmeter::observers::registry::created::{Claims, Labels};
 use knotmeter::observers::registry::credentials::{self, Login, Secret};
 use knotmeter::observers::registry::known::looks_mutable;
 use knotmeter::observers::registry::manifest::{self, Manifest};
-use knotmeter::observers::registry::{link, page, pause};
+use knotmeter::observers::registry::{link, page};
 use reqwest::header::{HeaderMap, HeaderValue};
 
 #[test]
@@ -285,41 +282,5 @@ fn names_tell_which_tags_are_moved() {
     }
     for tag in ["1.4.2", "v1.4.2-rc.1", "build-20261105", "main-3f2a9bc", "20261105.1", "a1b2c3d4"] {
         assert!(!looks_mutable(tag), "{tag}");
-    }
-}
-
-#[test]
-fn a_counting_host_gives_a_tenth_of_its_limit_and_nothing_before_it_spoke() {
-    let start = Instant::now();
-    let hub = PullBudget::new("docker.io", start);
-    assert!(!hub.take(start));
-    let mut headers = HeaderMap::new();
-    headers.insert("ratelimit-limit", HeaderValue::from_static("100;w=21600"));
-    hub.learn(&headers);
-    assert_eq!((0..50).filter(|_| hub.take(start)).count(), 10);
-    assert_eq!((0..50).filter(|_| hub.take(start + Duration::from_secs(21_600))).count(), 10);
-    hub.learn(&HeaderMap::new());
-    assert!(hub.take(start), "an answer without a limit means none");
-    assert!(PullBudget::new("ghcr.io", start).take(start));
-}
-
-#[test]
-fn a_wait_is_seconds_or_a_date_and_has_its_limits() {
-    let now = Time::from_rfc3339("2026-11-05T12:00:00Z").unwrap();
-    for (text, expected) in [
-        ("7", Some(7)),
-        (" 120 ", Some(120)),
-        ("0", Some(1)),
-        ("86400", Some(900)),
-        ("999999999999999999999999", Some(900)),
-        ("Thu, 05 Nov 2026 12:00:30 GMT", Some(30)),
-        ("Thu, 05 Nov 2026 11:00:00 GMT", Some(1)),
-        ("Fri, 05 Nov 2999 12:00:00 GMT", None),
-        ("Tue, 05 Nov 2999 12:00:00 GMT", Some(900)),
-        ("-1", None),
-        ("soon", None),
-        ("", None),
-    ] {
-        assert_eq!(pause::retry_after(text, now), expected.map(Duration::from_secs), "{text}");
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use knotmeter::observation::LookFailure;
 use knotmeter::observers::schedule::{
-    COOL_DOWN, HOT_FOR, Pace, jittered, wait_after_failure, wait_after_success, wait_while_hot,
+    COOL_DOWN, HOT_FOR, Outcome, Pace, SweepCost, jittered, wait_after_failure, wait_after_success,
+    wait_while_hot,
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -76,7 +77,6 @@ fn what_is_not_wanted_is_not_looked_at_and_comes_back_with_its_memory() {
     assert!(plan.next_due().is_none(), "nobody asks for what is not wanted");
     plan.keep(|_| false, start + seconds(7200));
     assert!(!plan.contains(&0));
-    assert_eq!(plan.sweep_cost(), (0, Duration::ZERO));
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn waits_follow_urgency_and_the_kind_of_failure() {
 }
 
 #[test]
-fn what_just_became_urgent_is_hot_for_a_while_unless_its_looks_are_long() {
-    assert_eq!(wait_while_hot(MINUTE, seconds(0)), seconds(2));
-    assert_eq!(wait_while_hot(MINUTE, seconds(1)), seconds(10));
-    assert_eq!(wait_while_hot(MINUTE, seconds(9)), seconds(15), "never seldomer than what is urgent");
+fn what_just_became_urgent_is_hot_for_a_while_unless_its_looks_are_heavy() {
+    assert_eq!(wait_while_hot(MINUTE, 1), seconds(2));
+    assert_eq!(wait_while_hot(MINUTE, 40), seconds(8));
+    assert_eq!(wait_while_hot(MINUTE, u32::MAX), seconds(15), "never seldomer than what is urgent");
     let start = Instant::now();
     let looks_in = |mut plan: Plan, seconds_: std::ops::Range<u64>| {
         let mut looks = 0;
@@ -228,11 +228,35 @@ fn what_waits_and_what_is_late_is_counted_and_a_sweep_has_its_cost() {
     for requests in 1..=10 {
         let (key, due) = plan.take_due(start + 2 * second, false).unwrap();
         assert_eq!(due.late, 2 * second);
-        plan.finish(&key, (), super::Outcome { failure: None, requests }, start + 3 * second);
+        plan.finish(&key, (), Outcome { failure: None, requests }, start + 3 * second);
     }
-    assert_eq!(plan.sweep_cost(), (55, 10 * second));
+    let cost = SweepCost { subjects: 10, requests: 55, busy: 10 * second };
+    assert_eq!(plan.sweep_cost(), cost);
     look(&mut plan, start + 100 * MINUTE, bad(LookFailure::Server));
-    assert_eq!(plan.sweep_cost(), (55, 10 * second), "a failed look says nothing about the cost");
+    assert_eq!(plan.sweep_cost(), cost, "a failed look says nothing about the cost");
+    plan.keep(|_| false, start);
+    plan.keep(|_| false, start + seconds(7200));
+    assert_eq!(plan.sweep_cost(), SweepCost::default());
+}
+
+#[test]
+fn the_projected_sweep_grows_with_the_tags_and_knows_the_registrys_limit() {
+    let start = Instant::now();
+    let mut plan = filled(350, MINUTE, start);
+    assert_eq!(plan.sweep_projected(8, None), None, "nothing is known yet");
+    let mut look_at_all = |pages: u32, looks: usize, each: Duration| {
+        for _ in 0..looks {
+            let now = plan.next_due().unwrap();
+            let (key, _) = plan.take_due(now, false).unwrap();
+            plan.finish(&key, (), Outcome { failure: None, requests: pages }, now + each);
+        }
+        let projected = |per_second| plan.sweep_projected(8, per_second).unwrap().as_secs_f64();
+        [None, Some(20.0)].map(|per_second| (projected(per_second) * 100.0).round() / 100.0)
+    };
+    let each = seconds(1) / 10;
+    assert_eq!(look_at_all(1, 35, each), [4.38, 17.5], "the rest is like the tenth that was looked at");
+    assert_eq!(look_at_all(1, 315, each), [4.38, 17.5]);
+    assert_eq!(look_at_all(4, 700, 4 * each), [17.5, 70.0], "four times the pages");
 }
 
 /// What may happen to a plan.
@@ -288,7 +312,7 @@ proptest! {
                     }
                 }
                 Step::End { failed } => if let Some(key) = under_way.pop() {
-                    plan.finish(&key, (), super::Outcome { failure: failed, requests: 1 }, now);
+                    plan.finish(&key, (), Outcome { failure: failed, requests: 1 }, now);
                 },
                 Step::Ask(key) => {
                     plan.look_now(&key, now);
