@@ -36,7 +36,7 @@ pub enum Command {
     /// Scan repositories once and say what it took
     Scan(ScanArgs),
     /// Check every source: reachable, allowed, blind, and what to do
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Check, describe or show the configuration
     Config(ConfigureArgs),
     /// Send a synthetic image down the real path
@@ -204,6 +204,18 @@ pub struct WaitArgs {
     pub server: ServerArgs,
     #[command(flatten)]
     pub namespaces: NamespaceArgs,
+}
+
+/// `knotmeter check`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 all that is named can be read, 1 something cannot or is not allowed, 3 nothing can be read."
+)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `knotmeter scan`

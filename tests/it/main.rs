@@ -10,6 +10,7 @@ mod exports;
 mod fleet;
 mod forgetting;
 mod form;
+mod front;
 mod git;
 mod hooks;
 mod http;

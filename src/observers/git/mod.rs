@@ -45,7 +45,7 @@ pub struct CheckReport {
 /// # Errors
 /// Why it cannot be read, and what to do.
 pub async fn check(config: &config::Git) -> Result<CheckReport, Error> {
-    let address = Address::parse(&config.url)?;
+    let address = Address::parse(config)?;
     let branches = poller::branches(&address, config)?;
     let url = address.url().clone();
     let panicked = Error::Stopped { url: url.clone(), why: "asking for its branches failed inside".into() };

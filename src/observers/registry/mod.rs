@@ -30,25 +30,27 @@ mod resume;
 mod sweep;
 mod watch;
 
+pub use client::NamedBy;
 pub use error::{Error, Problem};
 pub use limits::Limits;
-pub use probe::{CheckReport, ScanReport, check, scan};
+pub use probe::{CheckReport, ScanReport, check, check_as, scan};
 pub use watch::wanted;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use self::client::{Client, NamedBy};
+use self::client::Client;
 use self::resume::LastLooks;
 use self::room::Room;
 use self::sweep::Host;
 use super::Reporter;
 use super::schedule::LookNow;
-use crate::config::{self, Seconds};
+use crate::config;
 use crate::image::Repository;
 use crate::observation::{Basis, Fact, Interests, Interval, LastLook, Measure, Scope};
 
@@ -112,7 +114,7 @@ pub async fn run_within(
             changes.borrow_and_update().repositories.keys().map(|r| r.host().to_owned()).collect();
         hosts.end_unused(&wanted);
         for host in wanted {
-            if !hosts.add(unlisted(&host), NamedBy::Workload, start) {
+            if !hosts.add(unlisted(&host, None), NamedBy::Workload, start) {
                 let reason = "too_many_hosts";
                 reporters(&host).measure(Measure::Dropped { source: "registry".into(), reason });
             }
@@ -213,14 +215,8 @@ impl Hosts {
 
 /// The settings of a registry that nobody listed: https, once a minute, whatever the workloads use.
 #[must_use]
-pub fn unlisted(host: &str) -> config::Registry {
-    config::Registry {
-        host: host.into(),
-        plain_http: false,
-        interval: Seconds::registry_interval(),
-        repositories: Vec::new(),
-        docker_config: None,
-    }
+pub fn unlisted(host: &str, docker_config: Option<PathBuf>) -> config::Registry {
+    config::Registry { host: host.into(), docker_config, ..config::Registry::default() }
 }
 
 /// The same registry under the host name that references are normalised to.
