@@ -243,8 +243,14 @@ pub struct ConfigureArgs {
 /// The commands of `knotmeter config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigureCommand {
-    /// Read the configuration and say what is wrong with it
-    Check(ConfigArgs),
+    /// Read the configuration and say what is wrong with it, and how many series it leads to
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Apps in each environment, for the estimate of series
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        apps: usize,
+    },
     /// Print the JSON Schema, for editors
     Schema,
     /// Print the configuration in force, defaults included

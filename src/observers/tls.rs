@@ -66,6 +66,15 @@ pub fn client(tls: &Tls) -> Result<ClientConfig, String> {
     Ok(client)
 }
 
+/// Changes with the files and with what is in them. A file that cannot be read is as good as empty.
+#[must_use]
+pub fn version(tls: &Tls) -> Digest {
+    let files = [&tls.ca_file, &tls.certificate_file, &tls.key_file];
+    let held =
+        files.map(|file| file.as_ref().map(|file| (file, read(file).ok().map(|text| Digest::of(&text)))));
+    Digest::of(format!("{held:?}").as_bytes())
+}
+
 fn with_bundle(file: &Path) -> Result<Arc<RootCertStore>, String> {
     let text = read(file)?;
     let name = Digest::of(&text);

@@ -274,6 +274,7 @@ fn every_family_of_the_table_is_filled_by_something() {
     metrics.observation(&traces::observation());
     let last_commit_seconds = Some(0.004);
     metrics.journal(&JournalNumbers { configured: true, last_commit_seconds, ..JournalNumbers::default() });
+    metrics.config_read(Some(fleet::now()));
     let text = metrics.encode(&fleet::shop(), Format::OpenMetrics);
     for family in table::ALL {
         let name = format!("\n{}", family.full_name());

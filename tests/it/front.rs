@@ -8,6 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -119,5 +120,48 @@ impl TlsFront {
 
     pub fn ca_file(&self) -> PathBuf {
         self.authority.file()
+    }
+}
+
+/// An HTTP proxy that leads every host to one server; it ends with the test.
+pub struct Proxy {
+    pub url: String,
+    /// What it was asked to connect to.
+    pub asked: Arc<std::sync::Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    pub async fn start(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let log = log.clone();
+                connections.spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = socket.read_u8().await else { return };
+                        head.push(byte);
+                    }
+                    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+                    log.lock().unwrap().push(line);
+                    let mut behind = TcpStream::connect(to).await.unwrap();
+                    if socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok() {
+                        let _ = tokio::io::copy_bidirectional(&mut socket, &mut behind).await;
+                    }
+                });
+            }
+        });
+        Self { url, asked, task }
     }
 }

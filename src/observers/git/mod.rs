@@ -21,7 +21,7 @@ pub use address::{Address, public_url};
 pub use error::Error;
 pub use extract::{Dropped, Extracted, FILE_BYTES_MAX, REFERENCES_PER_FILE_MAX, extract};
 pub use poller::Poller;
-pub use watch::{Followed, run};
+pub use watch::{Followed, host_of, run};
 
 use std::path::PathBuf;
 use std::sync::Arc;

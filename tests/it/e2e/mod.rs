@@ -8,7 +8,9 @@
 
 mod alerting;
 mod browser;
+mod checked;
 mod clients;
+mod clouds;
 mod commands;
 mod demo;
 mod hooks;
@@ -18,7 +20,9 @@ pub mod process;
 mod prometheus;
 pub mod real_parts;
 mod receivers;
+mod reload;
 mod restart;
+mod secrets;
 mod settings;
 mod shown;
 mod truth;

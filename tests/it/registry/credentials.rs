@@ -259,7 +259,7 @@ async fn a_helper_that_is_not_there_is_told_with_what_to_do_instead() {
 
 #[tokio::test]
 async fn a_helper_is_given_the_host_and_its_output_is_never_shown() {
-    use knotmeter::observers::registry::credentials::helper::Helper;
+    use knotmeter::observers::registry::credentials::program::Helper;
     let folder = tempfile::tempdir().unwrap();
     let ask = async |script: &str| {
         let file = helper(folder.path(), script, &serde_json::json!({}));

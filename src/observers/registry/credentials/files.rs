@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::Login;
 use super::docker::DockerConfig;
-use super::helper::Helper;
+use super::program::Helper;
 
 /// A docker config holds a few hosts; one that is larger than this is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -1,14 +1,14 @@
 //! Which login a registry gets: from a docker config or pull secret, from a helper program, or from the cloud that
 //! the registry belongs to, in this order.
 //!
-//! `docker` reads the text of a file, `files` finds the files, `helper` runs a program, `cloud` asks a cloud. Nothing
+//! `docker` reads the text of a file, `files` finds the files, `program` runs a helper, `cloud` asks a cloud. Nothing
 //! here is asked for before a registry wanted a login. A new kind of file goes into `docker`, another cloud is a file
 //! in `cloud`.
 
 pub mod cloud;
 pub mod docker;
 pub mod files;
-pub mod helper;
+pub mod program;
 
 pub use crate::observers::secret::Secret;
 
