@@ -25,7 +25,9 @@ pub async fn check(config: &Config) -> (Vec<Source>, BTreeSet<Repository>) {
                 sources.push(found(name, &report));
             }
             Err(error) => {
-                let blind = Source::blind(name, error.to_string())
+                let told = error.to_string();
+                let told = told.strip_prefix(&format!("cluster {}: ", cluster.name)).unwrap_or(&told);
+                let blind = Source::blind(name, told)
                     .costs("applied, started, ready and live are unknown; nothing can be said to be live");
                 let blind =
                     if is_chosen { blind } else { blind.paste("knotmeter.yaml", snippets::cluster("prod")) };

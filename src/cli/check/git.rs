@@ -39,7 +39,9 @@ async fn check_one(named: &config::Git) -> Source {
         }
         Err(error) => error,
     };
-    let source = Source::blind(name, error.to_string()).costs(COSTS);
+    let told = error.to_string();
+    let told = told.strip_prefix(&format!("git repository {url}: ")).unwrap_or(&told);
+    let source = Source::blind(name, told).costs(COSTS);
     let mend = |key, value| snippets::git_key(&url, key, value);
     match error {
         Error::Unauthorized { .. } if url.starts_with("https://") => {

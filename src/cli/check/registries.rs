@@ -62,7 +62,7 @@ async fn check_one(listed: &config::Registry, named_by: NamedBy, repositories: &
     match registry::check_as(listed, named_by, repositories).await {
         Ok(report) => found(name, &report),
         Err(error) => {
-            let blind = Source::blind(name, error.to_string()).costs(COSTS);
+            let blind = Source::blind(name, error.problem().to_string()).costs(COSTS);
             mended(blind, &listed.host, &error)
         }
     }

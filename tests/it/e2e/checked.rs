@@ -118,7 +118,7 @@ async fn where_nothing_is_named_the_workloads_registries_are_asked() {
     let said = check(folder.path(), &config, &[]).await;
     // The demo's registry is on loopback, where a workload's image must not send us.
     assert_eq!(said.code, Some(1), "{said:?}");
-    let refused = format!("registry/{}: cannot be read: {}: {}", demo.registry, demo.registry, demo.registry);
+    let refused = format!("registry/{}: cannot be read: {} has the address", demo.registry, demo.registry);
     assert!(said.out.contains(&refused) && said.out.contains("which is refused"), "{}", said.out);
     let line = format!("  - host: \"{}\"", demo.registry);
     assert!(said.out.contains(&line), "{}", said.out);
