@@ -47,13 +47,8 @@ async fn compare(root: &Path) -> Value {
     let url = format!("http://{}/fleet.git", proxy.address);
     let tracked: Vec<String> = (0..TRACKED).map(|at| format!("team/branch-{:05}", at * 2000)).collect();
     let (to, mut reports) = mpsc::channel(REPORT_QUEUE_SIZE);
-    let config = Git {
-        url: url.clone(),
-        branches: tracked.clone(),
-        interval: Seconds(30.0),
-        paths: Vec::new(),
-        markers: Vec::new(),
-    };
+    let config =
+        Git { url: url.clone(), branches: tracked.clone(), interval: Seconds(30.0), ..Git::default() };
     let cache = tempfile::tempdir().expect("a folder");
     let mut poller =
         Poller::new(config, cache.path(), Reporter::new(SourceId::new(SourceKind::Git, "fleet"), 1, to));

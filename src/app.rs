@@ -7,6 +7,10 @@ pub mod bundle;
 mod follower;
 mod hooks;
 pub mod memory;
+mod reload;
+mod sources;
+
+pub use reload::Reading;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,18 +22,19 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::follower::Follower;
+use self::reload::Reloader;
+use self::sources::{Recollect, Recollection, Reporters, Sources, Ways};
 use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Ready};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Ready, Reload};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
-    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interval, LastLook, LiveWhen, LookFailure,
-    Order, PathRule, Policy, Rules, Scope, SettleRule, SourceId, SourceKind,
+    Basis, Budgets, EnvironmentRule, ExpectRule, Fact, FilterTags, Interval, LiveWhen, LookFailure, Order,
+    PathRule, Policy, Rules, Scope, SettleRule, SourceKind,
 };
-use crate::observers::git::Followed;
 use crate::observers::hooks::Stamps;
 use crate::observers::schedule::LookNow;
 use crate::observers::{self, REPORT_QUEUE_SIZE, Reporter, now};
@@ -68,6 +73,8 @@ pub struct Running {
     pub events: broadcast::Sender<EventRecord>,
     /// How a hook says that a repository may have changed.
     pub look_now: LookNow,
+    /// Asks for the configuration to be read again.
+    pub reload: Reload,
     tasks: JoinSet<()>,
     /// Tells the follower to write what it knows and end; it answers when it has.
     end: oneshot::Sender<oneshot::Sender<()>>,
@@ -101,6 +108,14 @@ impl Running {
 /// # Errors
 /// What keeps the program from starting at all; a source that cannot be reached does not.
 pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
+    start_with(config, cache, None).await
+}
+
+/// The same with a configuration that is read again when it changes.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>) -> Result<Running, Error> {
     let address = config.listen.0.clone();
     let listen = |source| Error::Listen { address: address.clone(), source };
     let listener = TcpListener::bind(&config.listen.0).await.map_err(listen)?;
@@ -123,40 +138,35 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     let ready = Ready::default();
     let recalled = memory::recall(&config.journal, metrics.clone()).await?;
     // From the first look on: they tell a scanner which tags were checked at every look before.
-    let wanted = recalled.tracker.interests();
-    let last_looks: Vec<LastLook> = recalled.tracker.last_looks(&wanted).collect();
-    let (interested, interests) = watch::channel(Arc::new(wanted));
+    let known = Recollection::of(&recalled.tracker);
+    let (interested, interests) = watch::channel(Arc::new(recalled.tracker.interests()));
     // Larger than any before, even if the clock was set back meanwhile.
     let epoch = now().0.unsigned_abs().max(recalled.epoch + 1);
     let stamps = Stamps::default();
-    let reporter = {
-        let (to, stamps) = (to.clone(), stamps.clone());
-        move |kind, name: &str| {
-            Reporter::new(SourceId::new(kind, name), epoch, to.clone()).with_stamps(stamps.clone())
-        }
-    };
+    let reporters = Reporters::new(epoch, to, stamps.clone());
 
-    let rules = Fact::ConfigInForce(Box::new(rules(&config)));
-    reporter(SourceKind::Config, "rules").fact(Interval::at(now()), Basis::Watch, rules).await;
-    for cluster in clusters(&config) {
-        let reporter = reporter(SourceKind::Cluster, &cluster.name);
-        tasks.spawn(watch_cluster(cluster, reporter));
-    }
+    let in_force = Fact::ConfigInForce(Box::new(rules(&config)));
+    let rules_reporter = reporters.reporter(SourceKind::Config, "rules");
+    rules_reporter.fact(Interval::at(now()), Basis::Watch, in_force).await;
     let look_now = {
         let metrics = metrics.clone();
         LookNow::new(move |measure| metrics.measure(&measure))
     };
-    let followed = config.git.iter().map(|git| {
-        let url = config::public_url(&git.url);
-        let reporter = reporter(SourceKind::Git, &url);
-        let last_trees = recalled.tracker.last_trees().filter(|tree| tree.url == url).collect();
-        Followed { config: git.clone(), last_trees, reporter }
-    });
-    let followed = followed.collect();
-    tasks.spawn(observers::git::run(followed, cache, interests.clone(), look_now.clone()));
-    let registries = move |host: &str| reporter(SourceKind::Registry, host);
-    let configured = config.registries.clone();
-    tasks.spawn(observers::registry::run(configured, last_looks, interests, look_now.clone(), registries));
+    let (recollect, recollecting) = mpsc::channel(1);
+    let recollect = Recollect(recollect);
+    let ways = Ways { cache, interests, look_now: look_now.clone(), reporters, recollect };
+    let (change, changes) = mpsc::channel(1);
+    tasks.spawn(Sources::start(&config, known, ways).run(changes));
+    let hooks = config.hooks.clone();
+    let reload = match reading {
+        Some(reading) => {
+            let (reload, asked) = Reload::new();
+            let reloader = Reloader::new(reading, config, rules_reporter, change, metrics.clone());
+            tasks.spawn(reloader.run(asked));
+            reload
+        }
+        None => Reload::default(),
+    };
     let bundles = match &recalled.writer {
         Some(writer) => {
             let (bundles, asked) = Bundles::new();
@@ -168,18 +178,25 @@ pub async fn start(config: Config, cache: PathBuf) -> Result<Running, Error> {
     let (end, ending) = oneshot::channel();
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
-    tasks.spawn(follower.follow(reports, ending, ready.clone()));
-    let hooks = match &config.hooks[..] {
+    tasks.spawn(follower.follow(reports, ending, recollecting, ready.clone()));
+    let hooks = match &hooks[..] {
         [] => Hooks::default(),
         hooks => {
             let taker = hooks::Taker::new(hooks, stamps, look_now.clone(), metrics.clone());
             Hooks::new(Arc::new(taker))
         }
     };
-    let state =
-        HttpState { snapshots: snapshots.clone(), metrics, events: events.clone(), ready, bundles, hooks };
+    let state = HttpState {
+        snapshots: snapshots.clone(),
+        metrics,
+        events: events.clone(),
+        ready,
+        bundles,
+        hooks,
+        reload: reload.clone(),
+    };
     tasks.spawn(http::serve(listener, state, std::future::pending()));
-    Ok(Running { address, snapshots, events, look_now, tasks, end })
+    Ok(Running { address, snapshots, events, look_now, reload, tasks, end })
 }
 
 /// Keeps trying to get a client: a kubeconfig may be mounted late, and other sources go on meanwhile.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use knotmeter::config::{Registry, Seconds};
+use knotmeter::config::{Registry, Seconds, Tls};
 use knotmeter::image::Repository;
 use knotmeter::observation::{Fact, Interests, RepositoryInterest, SourceId, SourceKind};
 use knotmeter::observers::registry;
@@ -172,6 +172,7 @@ impl Watching {
             interval: Seconds(interval),
             repositories: Vec::new(),
             docker_config: None,
+            tls: Tls::default(),
         };
         let reporters =
             move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), 1, to.clone());

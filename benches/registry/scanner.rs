@@ -126,8 +126,7 @@ impl Scanner {
             host: host.into(),
             plain_http: true,
             interval: Seconds(interval),
-            repositories: Vec::new(),
-            docker_config: None,
+            ..Registry::default()
         };
         let reporters =
             move |host: &str| Reporter::new(SourceId::new(SourceKind::Registry, host), 1, to.clone());

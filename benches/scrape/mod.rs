@@ -147,6 +147,7 @@ impl World {
             ready: Ready::default(),
             bundles: Bundles::default(),
             hooks: Hooks::default(),
+            reload: http::Reload::default(),
         };
         let listener =
             runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port");

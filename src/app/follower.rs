@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::keeping::Keeping;
 use super::memory::Recalled;
+use super::sources::Recollection;
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
@@ -64,8 +65,11 @@ impl Follower {
         mut self,
         mut reports: mpsc::Receiver<Report>,
         mut ending: oneshot::Receiver<oneshot::Sender<()>>,
+        mut recollect: mpsc::Receiver<oneshot::Sender<Recollection>>,
         ready: Ready,
     ) {
+        // Who asks is answered when everything reported before is in.
+        let mut asking: Vec<oneshot::Sender<Recollection>> = Vec::new();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         self.publish();
         self.show_journal(&ready);
@@ -84,6 +88,7 @@ impl Follower {
                         return;
                     }
                 }
+                Some(asked) = recollect.recv() => asking.push(asked),
                 () = sleep_until(wake) => {}
                 done = &mut ending => {
                     self.end().await;
@@ -101,6 +106,12 @@ impl Follower {
             self.tell(&events);
             if let Some(keeping) = &mut self.keeping {
                 keeping.told();
+            }
+            if !asking.is_empty() && reports.is_empty() {
+                for asked in asking.drain(..) {
+                    // Whoever asked may have gone.
+                    let _ = asked.send(Recollection::of(&self.tracker));
+                }
             }
             let news = !only_looks || !events.is_empty();
             let next = if news { publish_at } else { publish_at.max(looks_at) };

@@ -36,7 +36,7 @@ pub enum Command {
     /// Scan repositories once and say what it took
     Scan(ScanArgs),
     /// Check every source: reachable, allowed, blind, and what to do
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Check, describe or show the configuration
     Config(ConfigureArgs),
     /// Send a synthetic image down the real path
@@ -206,6 +206,18 @@ pub struct WaitArgs {
     pub namespaces: NamespaceArgs,
 }
 
+/// `knotmeter check`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 all that is named can be read, 1 something cannot or is not allowed, 3 nothing can be read."
+)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
 /// `knotmeter scan`
 #[derive(Debug, Args)]
 pub struct ScanArgs {
@@ -231,8 +243,14 @@ pub struct ConfigureArgs {
 /// The commands of `knotmeter config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigureCommand {
-    /// Read the configuration and say what is wrong with it
-    Check(ConfigArgs),
+    /// Read the configuration and say what is wrong with it, and how many series it leads to
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Apps in each environment, for the estimate of series
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        apps: usize,
+    },
     /// Print the JSON Schema, for editors
     Schema,
     /// Print the configuration in force, defaults included

@@ -2,7 +2,9 @@
 
 use super::args::{ConfigArgs, ConfigureArgs, ConfigureCommand, Output};
 use super::{Exit, Usage, out};
+use crate::app;
 use crate::config::{self, Config};
+use crate::exporters::metrics::Size;
 
 /// The configuration that the arguments ask for: the file, then environment and flags over it.
 pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
@@ -28,7 +30,7 @@ pub fn configuration(args: &ConfigArgs) -> anyhow::Result<Config> {
 /// Runs the command.
 pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
     match &args.command {
-        ConfigureCommand::Check(args) => {
+        ConfigureCommand::Check { config: args, apps } => {
             let config = configuration(args)?;
             out::line(format_args!(
                 "ok: {} environments, {} registries, {} git repositories, {} clusters, {} expect rules",
@@ -37,6 +39,13 @@ pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
                 config.git.len(),
                 config.clusters.len(),
                 config.expect.len()
+            ))?;
+            let size = size(&config, *apps);
+            out::line(format_args!(
+                "series: about {} with {apps} apps in each of {} environments; one app more adds {}",
+                size.series(),
+                size.environments,
+                size.series_of_an_app()
             ))?;
         }
         ConfigureCommand::Schema => out::json(&config::schema())?,
@@ -53,4 +62,19 @@ pub fn run(args: &ConfigureArgs) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The shop that a configuration is for, as far as it says. Every app has a repository.
+fn size(config: &Config, apps: usize) -> Size {
+    let written =
+        |registry: &config::Registry| registry.repositories.iter().filter_map(config::Glob::literal).count();
+    let written: usize = config.registries.iter().map(written).sum();
+    Size {
+        apps,
+        environments: config.environments.len().max(1),
+        clusters: app::clusters(config).len(),
+        registries: config.registries.len().max(1),
+        repositories: apps.max(written),
+        git: config.git.len(),
+    }
 }

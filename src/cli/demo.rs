@@ -139,7 +139,7 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
             plain_http: true,
             interval: LOOK_EVERY,
             repositories: vec![Glob::new("team/*").map_err(pattern)?],
-            docker_config: None,
+            ..Registry::default()
         }],
         git: vec![Git {
             url: addresses.git.clone(),
@@ -147,6 +147,7 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
             interval: LOOK_EVERY,
             paths: vec![path("staging"), path("prod")],
             markers: vec![Marker::new("# release-(?<name>[a-z]+)").map_err(pattern)?],
+            ..Git::default()
         }],
         clusters: vec![Cluster {
             name: addresses.cluster.clone(),

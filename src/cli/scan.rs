@@ -22,9 +22,8 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
         let registry = known.unwrap_or_else(|| config::Registry {
             host: repository.host().to_owned(),
             plain_http: args.plain_http,
-            interval: config::Seconds::registry_interval(),
-            repositories: Vec::new(),
-            docker_config: None,
+            docker_config: config.docker_config.clone(),
+            ..config::Registry::default()
         });
         match registry::scan(&registry, &repository).await {
             Ok(report) => {

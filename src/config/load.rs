@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Config, LiveWhen, Policy, public_url};
+use super::{Config, Git, LiveWhen, Policy, Tls, public_url};
 use crate::image::Repository;
 
 /// A configuration is a page or two; anything far above is a wrong file.
@@ -44,14 +44,33 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
     let mut config = parse(&text, file)?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let kubeconfigs = config.clusters.iter_mut().filter_map(|cluster| cluster.kubeconfig.as_mut());
-    let docker_configs = config.registries.iter_mut().filter_map(|registry| registry.docker_config.as_mut());
-    let secrets = config.hooks.iter_mut().map(|hook| &mut hook.secret_file);
-    for path in kubeconfigs.chain(docker_configs).chain(secrets).chain(config.journal.path.as_mut()) {
+    for path in paths(&mut config) {
         // An absolute path replaces the folder: that is what `join` does with one.
         *path = folder.join(&*path);
     }
+    for registry in &mut config.registries {
+        registry.docker_config = registry.docker_config.take().or_else(|| config.docker_config.clone());
+    }
     Ok(config)
+}
+
+/// Every path that a configuration may hold.
+fn paths(config: &mut Config) -> impl Iterator<Item = &mut PathBuf> {
+    fn tls(tls: &mut Tls) -> [&mut Option<PathBuf>; 3] {
+        [&mut tls.ca_file, &mut tls.certificate_file, &mut tls.key_file]
+    }
+    let registries = config.registries.iter_mut().flat_map(|registry| {
+        let [ca, certificate, key] = tls(&mut registry.tls);
+        [&mut registry.docker_config, ca, certificate, key]
+    });
+    let git = config.git.iter_mut().flat_map(|git| {
+        let [ca, certificate, key] = tls(&mut git.tls);
+        [&mut git.token_file, &mut git.ssh_key_file, &mut git.known_hosts_file, ca, certificate, key]
+    });
+    let clusters = config.clusters.iter_mut().map(|cluster| &mut cluster.kubeconfig);
+    let own = [&mut config.docker_config, &mut config.journal.path];
+    let secrets = config.hooks.iter_mut().map(|hook| &mut hook.secret_file);
+    own.into_iter().chain(registries).chain(git).chain(clusters).flatten().chain(secrets)
 }
 
 /// Reads and checks a text; `file` is what complaints call it.
@@ -130,6 +149,8 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         if registry.interval.0 < 0.1 {
             return Err((format!("registries[{at}].interval"), "must be at least 100ms".into()));
         }
+        check_tls(&registry.tls)
+            .map_err(|(key, message)| (format!("registries[{at}].tls.{key}"), message))?;
     }
     let environments: BTreeSet<&str> = config.environments.iter().map(|e| e.name.as_str()).collect();
     let known = |name: &str| environments.is_empty() || environments.contains(name);
@@ -138,11 +159,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         format!("no environment {name:?}; there are {}", allowed.join(", "))
     };
     for (at, git) in config.git.iter().enumerate() {
-        let scheme_fits = ["http://", "https://", "file://"].iter().any(|s| git.url.starts_with(s));
-        if !scheme_fits {
-            let message = format!("{:?} must start with https://, http:// or file://", public_url(&git.url));
-            return Err((format!("git[{at}].url"), message));
-        }
+        check_git(git).map_err(|(key, message)| (format!("git[{at}].{key}"), message))?;
         if git.interval.0 < 0.1 {
             return Err((format!("git[{at}].interval"), "must be at least 100ms".into()));
         }
@@ -170,6 +187,36 @@ fn check(config: &Config) -> Result<(), (String, String)> {
         return Err(("live_when.share".into(), format!("{share} is not above 0 and up to 1")));
     }
     Ok(())
+}
+
+/// How a repository is reached, and with what.
+fn check_git(git: &Git) -> Result<(), (String, String)> {
+    let shown = public_url(&git.url);
+    let is = |scheme: &str| git.url.starts_with(scheme);
+    let is_ssh = is("ssh://") || !git.url.contains("://") && git.url.contains('@') && git.url.contains(':');
+    if !(is("https://") || is("http://") || is("file://") || is_ssh) {
+        let message =
+            format!("{shown:?} must start with https://, http://, ssh:// or file://, or be git@host:path");
+        return Err(("url".into(), message));
+    }
+    if git.token_file.is_some() && !is("https://") {
+        let message = format!("a token is sent over https only, and {shown:?} is not");
+        return Err(("token_file".into(), message));
+    }
+    for (key, file) in [("ssh_key_file", &git.ssh_key_file), ("known_hosts_file", &git.known_hosts_file)] {
+        if file.is_some() && !is_ssh {
+            return Err((key.into(), format!("is for ssh, and {shown:?} is not")));
+        }
+    }
+    check_tls(&git.tls).map_err(|(key, message)| (format!("tls.{key}"), message))
+}
+
+fn check_tls(tls: &Tls) -> Result<(), (&'static str, String)> {
+    match (&tls.certificate_file, &tls.key_file) {
+        (Some(_), None) => Err(("certificate_file", "needs `key_file` beside it".into())),
+        (None, Some(_)) => Err(("key_file", "needs `certificate_file` beside it".into())),
+        _ => Ok(()),
+    }
 }
 
 fn check_expect(

@@ -32,6 +32,8 @@ pub struct Config {
     pub environments: Vec<Environment>,
     /// Registries and how to reach them. Without any, the registries that the workloads' images name.
     pub registries: Vec<Registry>,
+    /// Logins for every registry that has no `docker_config` of its own: a docker `config.json`, a mounted pull secret, or a folder of them, relative to the configuration file. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    pub docker_config: Option<PathBuf>,
     /// Git repositories that set what runs.
     pub git: Vec<Git>,
     /// Clusters to watch. Without any, the cluster we run in, else the kubeconfig's current context.
@@ -92,17 +94,60 @@ pub struct Registry {
     /// Repositories to scan, `*` matches inside a path component, `**` over them. Default: what the workloads use.
     #[serde(default)]
     pub repositories: Vec<Glob>,
-    /// A docker `config.json` with credentials, relative to the configuration file. Default: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
+    /// A docker `config.json` with credentials, a mounted pull secret, or a folder of them, relative to the configuration file. Default: the `docker_config` above.
     #[serde(default)]
     pub docker_config: Option<PathBuf>,
+    /// Whom to trust, and who we are, in TLS.
+    #[serde(default)]
+    pub tls: Tls,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            plain_http: false,
+            interval: Seconds::registry_interval(),
+            repositories: Vec::new(),
+            docker_config: None,
+            tls: Tls::default(),
+        }
+    }
+}
+
+/// Certificates, as PEM files relative to the configuration file. A file that changes is read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Authorities to trust beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// A client certificate with its chain, for a server that wants one; goes with `key_file`.
+    pub certificate_file: Option<PathBuf>,
+    /// The key of the client certificate.
+    pub key_file: Option<PathBuf>,
 }
 
 /// A git repository.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Git {
-    /// `https://`, `http://` or `file://`.
+    /// `https://`, `http://`, `ssh://`, `git@host:path` or `file://`.
     pub url: String,
+    /// User name for `token_file` over https.
+    #[serde(default = "git_user")]
+    pub user: String,
+    /// A file with a token or password, for https only, relative to the configuration file; read at every connection.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// A private key for ssh, relative to the configuration file. Default: what `ssh` itself finds.
+    #[serde(default)]
+    pub ssh_key_file: Option<PathBuf>,
+    /// The hosts that ssh trusts, as `ssh-keyscan` prints them, relative to the configuration file. Default: those that `ssh` itself knows; a host that is not among them is refused.
+    #[serde(default)]
+    pub known_hosts_file: Option<PathBuf>,
+    /// Whom to trust, and who we are, in TLS.
+    #[serde(default)]
+    pub tls: Tls,
     /// Branches to follow.
     #[serde(default = "main_branch")]
     pub branches: Vec<String>,
@@ -115,6 +160,28 @@ pub struct Git {
     /// Keyword comments that an updater looks for, as regular expressions; the group `name` names the rule.
     #[serde(default)]
     pub markers: Vec<Marker>,
+}
+
+impl Default for Git {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            user: git_user(),
+            token_file: None,
+            ssh_key_file: None,
+            known_hosts_file: None,
+            tls: Tls::default(),
+            branches: main_branch(),
+            interval: Seconds::git_interval(),
+            paths: Vec::new(),
+            markers: Vec::new(),
+        }
+    }
+}
+
+/// GitHub, GitLab and Gitea take any name beside a token.
+fn git_user() -> String {
+    "git".into()
 }
 
 fn main_branch() -> Vec<String> {
@@ -133,7 +200,7 @@ pub struct GitPath {
 }
 
 /// A cluster.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Name in labels and on the page.

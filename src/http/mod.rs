@@ -13,6 +13,7 @@ mod matching;
 mod page;
 mod patience;
 mod probe;
+mod reload;
 mod serve;
 mod why;
 mod words;
@@ -22,6 +23,7 @@ pub use bundle::{BundleRequest, Bundles};
 pub use events::{EVENTS_KEPT, EventRecord};
 pub use hooks::{HookHead, Hooks, TakeHook};
 pub use matching::Question;
+pub use reload::{AskedToReload, Reload, Reloaded};
 pub use serve::{serve, serve_with};
 pub use why::{Answer, why};
 
@@ -79,6 +81,7 @@ pub struct HttpState {
     pub ready: Ready,
     pub bundles: Bundles,
     pub hooks: Hooks,
+    pub reload: Reload,
 }
 
 /// Whether the journal is open and answers are true. Starts as not ready.
@@ -122,6 +125,7 @@ pub fn router(state: HttpState) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .merge(hooks::routes())
+        .merge(reload::routes())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())

@@ -3,13 +3,16 @@
 //! Each folder is one kind of source with one `run` function that ends only when its task is aborted, and a
 //! pure part (parse, decode, compare) that tests feed with text. An observer knows `image`, `observation`,
 //! `policy` and `config`, never the tracker. The next kind of source is the next folder beside these; if it is polled,
-//! `schedule` says when.
+//! `schedule` says when. What several kinds need to get in (`tls`, `secret`, `program`) is a file here.
 
 pub mod cluster;
 pub mod git;
 pub mod hooks;
+pub mod program;
 pub mod registry;
 pub mod schedule;
+pub mod secret;
+pub mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -80,12 +80,12 @@ fn an_empty_file_means_all_defaults() {
 fn unknown_keys_are_refused_with_the_allowed_ones() {
     check(
         "listen: 0.0.0.0:1\ngit:\n  - {url: http://x, intervall: 10s}\n",
-        "line 3 column 21: unknown field `intervall`, expected one of url, branches, interval, paths, markers",
+        "line 3 column 21: unknown field `intervall`, expected one of url, user, token_file, ssh_key_file, known_hosts_file, tls, branches, interval, paths, markers",
     );
     check(
         "listn: x\n",
-        "line 1 column 1: unknown field `listn`, expected one of listen, environments, registries, git, clusters, \
-         expect, budgets, live_when, settle, traces, journal",
+        "line 1 column 1: unknown field `listn`, expected one of listen, environments, registries, docker_config, git, \
+         clusters, expect, hooks, budgets, live_when, settle, traces, journal",
     );
     check(
         "expect:\n  - {image: r.io/a, policy: {newest: {}}, environment: prod}\n",
@@ -134,8 +134,20 @@ fn contradictions_are_refused_at_their_line() {
         "line 3 column 11: clusters[1].name: \"lab\" is there twice",
     );
     check(
-        "git:\n  - url: ssh://host/fleet.git\n",
-        "line 2 column 10: git[0].url: \"ssh://host/fleet.git\" must start with https://, http:// or file://",
+        "git:\n  - url: ftp://host/fleet.git\n",
+        "line 2 column 10: git[0].url: \"ftp://host/fleet.git\" must start with https://, http://, ssh:// or file://, or be git@host:path",
+    );
+    check(
+        "git:\n  - url: http://host/fleet.git\n    token_file: token\n",
+        "line 3 column 17: git[0].token_file: a token is sent over https only, and \"http://host/fleet.git\" is not",
+    );
+    check(
+        "git:\n  - url: https://host/fleet.git\n    ssh_key_file: key\n",
+        "line 3 column 19: git[0].ssh_key_file: is for ssh, and \"https://host/fleet.git\" is not",
+    );
+    check(
+        "registries:\n  - host: r.io\n    tls: {certificate_file: a.pem}\n",
+        "line 3 column 29: registries[0].tls.certificate_file: needs `key_file` beside it",
     );
     check(
         "registries:\n  - host: https://r.io\n",

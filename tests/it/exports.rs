@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use crate::fleet::{self, Told, arrived, journey, running};
 
 fn snapshot(at: Time, journeys: Vec<Journey>) -> Snapshot {
+    let journeys = journeys.into_iter().map(std::sync::Arc::new).collect();
     Snapshot { at, journeys, destinations: vec![running("web", "v1", "prod", "11:00:00")], sources: vec![] }
 }
 
@@ -283,6 +284,7 @@ fn every_family_of_the_table_is_filled_by_something() {
     metrics.observation(&traces::observation());
     let last_commit_seconds = Some(0.004);
     metrics.journal(&JournalNumbers { configured: true, last_commit_seconds, ..JournalNumbers::default() });
+    metrics.config_read(Some(fleet::now()));
     let text = metrics.encode(&fleet::shop(), Format::OpenMetrics);
     for family in table::ALL {
         let name = format!("\n{}", family.full_name());

@@ -9,6 +9,7 @@ mod extract;
 mod files;
 mod follower;
 mod line;
+mod login;
 mod origin;
 mod restart;
 mod revision;
@@ -299,7 +300,10 @@ async fn a_worn_copy_is_replaced_and_nothing_is_missed() {
 #[tokio::test]
 async fn without_the_git_program_a_file_address_says_what_is_missing() {
     if let Ok(url) = std::env::var("ORIGIN_FOR_CHILD") {
-        assert!(matches!(check(&config(&url)).await, Err(Error::ProgramMissing { .. })));
+        for (url, needs) in [(&*url, "git"), ("git@git.example:team/fleet.git", "ssh")] {
+            let error = check(&config(url)).await.unwrap_err();
+            assert!(matches!(error, Error::ProgramMissing { program, .. } if program == needs), "{error}");
+        }
         return;
     }
     let origin = shop();

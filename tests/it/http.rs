@@ -7,7 +7,7 @@ use std::time::Duration;
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
 use knotmeter::http::{
-    Bundles, EventRecord, Hooks, HttpState, OPENAPI, ROUTES, Ready, serve, serve_with, why,
+    Bundles, EventRecord, Hooks, HttpState, OPENAPI, ROUTES, Ready, Reload, serve, serve_with, why,
 };
 use knotmeter::tracker::{Event, Outcome, Stage};
 use serde_json::Value;
@@ -42,6 +42,7 @@ async fn start(snapshot: Arc<Snapshot>) -> Server {
         ready: ready.clone(),
         bundles: Bundles::default(),
         hooks: Hooks::default(),
+        reload: Reload::default(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(serve(listener, state, async move {
@@ -241,6 +242,7 @@ async fn readers_that_do_not_read_are_let_go_and_stop_nobody() {
         ready: Ready::default(),
         bundles: Bundles::default(),
         hooks: Hooks::default(),
+        reload: Reload::default(),
     };
     let patience = Duration::from_secs(1);
     let server = tokio::spawn(serve_with(patience, listener, state, std::future::pending()));

@@ -11,6 +11,7 @@ mod exports;
 mod fleet;
 mod forgetting;
 mod form;
+mod front;
 mod git;
 mod hooks;
 mod http;

@@ -1,5 +1,7 @@
 //! The registry observer against answers made by hand, hostile ones among them, and against a real registry.
 
+mod clouds;
+mod credentials;
 mod fake;
 mod hostile;
 mod limits;
@@ -154,6 +156,7 @@ fn registry(host: &str, repositories: &[&str]) -> Registry {
         interval: Seconds(0.2),
         repositories: repositories.iter().map(|text| Glob::new(text).unwrap()).collect(),
         docker_config: Some(NO_LOGINS.path().to_owned()),
+        ..Registry::default()
     }
 }
 

@@ -6,7 +6,9 @@
 //! waits for the tracker, and who feeds the numbers waits at most for a few hundred lines of a scrape.
 
 mod checkpoint;
+mod config;
 mod document;
+mod estimate;
 mod format;
 mod gauges;
 mod histogram;
@@ -21,6 +23,7 @@ mod text;
 mod work;
 
 pub use document::document;
+pub use estimate::Size;
 pub use format::Format;
 pub use journal::JournalNumbers;
 pub use series::{HISTOGRAMS_PER_FAMILY_MAX, SERIES_PER_FAMILY_MAX};
@@ -37,7 +40,7 @@ use self::settled::Settled;
 use self::text::Text;
 use self::work::Work;
 use crate::exporters::Snapshot;
-use crate::observation::{Measure, Observation};
+use crate::observation::{Measure, Observation, Time};
 use crate::tracker::{Destination, Event, Outcome, Subject, Trigger};
 
 /// Every number that Knotmeter gives.
@@ -50,6 +53,7 @@ pub struct Metrics {
     observations: Series<Counter>,
     dropped: Series<Counter>,
     journal: journal::Journal,
+    config: config::Config,
     seen: Mutex<Seen>,
     pulls: Mutex<Pulls>,
     /// Bytes of the last exposition: the next is about as long.
@@ -78,6 +82,7 @@ impl Metrics {
             work: Work::register(to, &refused),
             observations: Series::register(to, &table::OBSERVATIONS, Counter::default, &refused),
             journal: journal::Journal::register(to, &refused),
+            config: config::Config::register(to, &refused),
             dropped,
             seen: Mutex::new(Seen::new()),
             pulls: Mutex::default(),
@@ -142,6 +147,11 @@ impl Metrics {
     /// Takes the present state of the journal.
     pub fn journal(&self, numbers: &JournalNumbers) {
         self.journal.take(numbers);
+    }
+
+    /// The configuration was read again at this time; `None`: it could not be used.
+    pub fn config_read(&self, at: Option<Time>) {
+        self.config.read(at);
     }
 
     /// Counts an observation that was taken in.

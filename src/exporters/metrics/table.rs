@@ -231,5 +231,9 @@ families! {
         "Observations dropped to make room, because later ones say more";
     JOURNAL_REBUILT: Counter, "journal_rebuilt_total", [], Folds, Stable, "journal",
         "Times that the journal was found damaged and begun anew";
+    CONFIG_RELOAD_SUCCESSFUL: Gauge, "config_last_reload_successful", [], Folds, Stable, "configuration",
+        "1 while the written configuration is in force; 0 while it cannot be used and the last good one stays";
+    CONFIG_RELOAD_SUCCESS_AT: Gauge, "config_last_reload_success_timestamp_seconds", [], Folds, Stable,
+        "configuration", "When the configuration in force was read";
     BUILD: Info, "build", ["version"], Never, Stable, "this program", "Which Knotmeter this is";
 }

@@ -1,15 +1,20 @@
 //! What may be read in a cluster, and the role that grants the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::api::{Api, Failure};
 use super::connect::{Error, connect, identity};
 use super::resource::{Resource, WHOLE};
 use crate::config::Cluster;
+use crate::image::{ImageRef, Repository};
 use crate::observation::{ClusterUid, LookFailure};
+
+/// Workloads of a kind that are looked at for their images: a large cluster's registries are among them.
+const WORKLOADS_MAX: usize = 500;
 
 /// What a check of a cluster found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub struct CheckReport {
     /// As the server prints it: `v1.36.2`.
     pub server_version: String,
     pub resources: Vec<(Resource, Access)>,
+    /// What the first page of each kind of workload uses.
+    pub images: BTreeSet<Repository>,
 }
 
 /// What may be done with a resource.
@@ -55,10 +62,38 @@ pub async fn check_with(config: &Cluster, client: kube::Client) -> Result<CheckR
     let version: Version = serde_json::from_slice(&version).map_err(|why| ask(api.malformed(&why)))?;
     let uid = identity(&api).await.map_err(ask)?;
     let mut resources = Vec::new();
+    let mut images = BTreeSet::new();
     for resource in Resource::ALL {
-        resources.push((resource, access(&api, resource).await));
+        let access = access(&api, resource).await;
+        if access == Access::Allowed && resource.workload_kind().is_some() {
+            images.extend(used(&api, resource).await);
+        }
+        resources.push((resource, access));
     }
-    Ok(CheckReport { cluster: config.name.clone(), uid, server_version: version.git_version, resources })
+    Ok(CheckReport {
+        cluster: config.name.clone(),
+        uid,
+        server_version: version.git_version,
+        resources,
+        images,
+    })
+}
+
+/// The repositories that workloads of a kind name. A page that cannot be read names none: this only says what to
+/// check next.
+async fn used(api: &Api, resource: Resource) -> BTreeSet<Repository> {
+    let page = api.get(&format!("{}?limit={WORKLOADS_MAX}", resource.path()), resource.accept()).await;
+    let list: Option<Value> = page.ok().and_then(|page| serde_json::from_slice(&page).ok());
+    let items = list.as_ref().and_then(|list| list["items"].as_array()).into_iter().flatten();
+    let containers = items.flat_map(|item| {
+        let spec = match resource {
+            Resource::CronJobs => &item["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+            _ => &item["spec"]["template"]["spec"],
+        };
+        spec["containers"].as_array().into_iter().flatten()
+    });
+    let images = containers.filter_map(|container| container["image"].as_str()?.parse::<ImageRef>().ok());
+    images.map(|image| image.repository).collect()
 }
 
 async fn access(api: &Api, resource: Resource) -> Access {

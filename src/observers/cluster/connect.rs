@@ -3,16 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, ExecInteractiveMode, KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 
 use super::api::{Api, Failure, with_sources};
 use super::resource::WHOLE;
 use crate::config::Cluster;
 use crate::observation::ClusterUid;
+use crate::observers::program;
 
 /// Time to connect. kube's own default is 30 s, longer than anybody waits for a `check`.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A program that asks a cloud for a token needs seconds; one that waits for a person would wait for ever.
+const EXEC_TIME_MAX: Duration = Duration::from_secs(30);
+/// How much of a kubeconfig's hint is shown.
+const HINT_LENGTH_MAX: usize = 200;
 
 /// Why there is no way to a cluster. No message holds a credential.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +31,12 @@ pub enum Error {
         "cluster {cluster}: not in a cluster ({in_cluster}) and no kubeconfig ({why}); set clusters[].kubeconfig, or KUBECONFIG"
     )]
     Nowhere { cluster: String, in_cluster: String, why: String },
-    /// TLS or credentials of the configuration are unusable: a missing file, an exec plugin that fails.
+    /// The kubeconfig logs in with a program that is not here, or that fails.
+    #[error(
+        "cluster {cluster}: the kubeconfig logs in with the program {program}, which {why}; where it cannot be run use a service account: `kubectl apply -f` what `knotmeter check` prints, then in the kubeconfig `users: [{{name: .., user: {{tokenFile: /path/to/token}}}}]` with `kubectl -n knotmeter create token knotmeter --duration=8760h`"
+    )]
+    Exec { cluster: String, program: String, why: String },
+    /// TLS or credentials of the configuration are unusable: a missing file.
     #[error("cluster {cluster}: no client can be made: {why}")]
     Client { cluster: String, why: String },
     /// The API server cannot be asked.
@@ -40,8 +51,31 @@ pub async fn connect(cluster: &Cluster) -> Result<kube::Client, Error> {
     config.connect_timeout = Some(CONNECT_TIME_MAX);
     // kube would retry 15 times inside one call, where neither our bounds nor our metrics see it.
     config.default_retry = false;
-    kube::Client::try_from(config)
-        .map_err(|why| Error::Client { cluster: cluster.name.clone(), why: with_sources(&why) })
+    let name = || cluster.name.clone();
+    let Some(exec) = &mut config.auth_info.exec else {
+        return kube::Client::try_from(config)
+            .map_err(|why| Error::Client { cluster: name(), why: with_sources(&why) });
+    };
+    let program = exec.command.clone().unwrap_or_default();
+    let failed = |why: String| Error::Exec { cluster: name(), program: program.clone(), why };
+    if program::find(&program).is_none() {
+        let hint =
+            exec.install_hint.as_deref().map_or_else(String::new, |hint| format!(" ({})", one_line(hint)));
+        return Err(failed(format!("is not here{hint}")));
+    }
+    // Nobody sits in front of us.
+    exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    // kube waits for the program where it stands. What it printed is never shown: it may be the token.
+    let runtime = tokio::runtime::Handle::current();
+    let made = tokio::task::spawn_blocking(move || {
+        let _context = runtime.enter();
+        kube::Client::try_from(config).map_err(|_| "failed; run it by hand to see why".to_owned())
+    });
+    match tokio::time::timeout(EXEC_TIME_MAX, made).await {
+        Ok(Ok(made)) => made.map_err(failed),
+        Ok(Err(_)) => Err(failed("failed".into())),
+        Err(_) => Err(failed(format!("did not end within {} s", EXEC_TIME_MAX.as_secs()))),
+    }
 }
 
 async fn find(cluster: &Cluster) -> Result<Config, Error> {
@@ -69,6 +103,12 @@ async fn find(cluster: &Cluster) -> Result<Config, Error> {
         in_cluster,
         why: with_sources(&why),
     })
+}
+
+/// A hint is a text of others, of several lines as a rule.
+fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(HINT_LENGTH_MAX).collect()
 }
 
 /// The cluster's identity: the UID of the namespace `kube-system`.

@@ -1,18 +1,62 @@
-//! A repository's address in two parts: what everybody may read, and the credentials in it.
+//! A repository's address in parts: what everybody may read, and what gets us in.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gix::protocol::transport::client::blocking_io::http;
 use gix::sec::identity::Account;
 
 use super::Error;
 pub use crate::config::public_url;
+use crate::config::{self, Tls};
+use crate::observers::secret::Secret;
+use crate::observers::tls;
 
-/// Where a repository is. Its `Debug` and `Display` never show credentials.
+/// What keeps `ssh` from asking anybody anything, from trusting a host that nobody named, and from waiting for ever.
+const SSH_OPTIONS: [&str; 6] = [
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "UpdateHostKeys=no",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=10",
+    "ServerAliveCountMax=3",
+];
+
+/// Where a repository is, and how to get in. Its `Debug` never shows credentials.
 #[derive(Clone)]
 pub struct Address {
     url: Arc<str>,
-    account: Option<Account>,
+    way: Way,
+}
+
+/// How a repository is reached.
+#[derive(Clone)]
+enum Way {
+    Http {
+        login: Login,
+        tls: Tls,
+    },
+    /// Through the program `ssh`.
+    Ssh {
+        configured: Arc<str>,
+        command: String,
+    },
+    /// Through the program `git`.
+    File,
+}
+
+/// Where user and password are from.
+#[derive(Clone)]
+enum Login {
+    None,
+    /// They are in the address.
+    Written(Account),
+    /// The file is read at every connection: tokens are rotated.
+    File {
+        user: String,
+        file: PathBuf,
+    },
 }
 
 impl Address {
@@ -20,23 +64,49 @@ impl Address {
     ///
     /// # Errors
     /// Where it is no address, or would send a password over plain http.
-    pub fn parse(configured: &str) -> Result<Self, Error> {
-        let url = public_url(configured);
+    pub fn parse(config: &config::Git) -> Result<Self, Error> {
+        let url = public_url(&config.url);
         let unusable = |why: &str| Error::Address { url: url.clone(), why: why.into() };
-        let parsed = gix::url::parse(configured).map_err(|_| unusable("this is no address"))?;
-        let scheme_fits = ["http://", "https://", "file://"].iter().any(|scheme| url.starts_with(scheme));
-        if !scheme_fits {
-            return Err(unusable("only https://, http:// and file:// can be read"));
-        }
-        let account = parsed.user().map(|user| Account {
+        let parsed = gix::url::parse(&*config.url).map_err(|_| unusable("this is no address"))?;
+        let written = parsed.user().map(|user| Account {
             username: user.into(),
             password: parsed.password().unwrap_or_default().into(),
             oauth_refresh_token: None,
         });
-        if account.is_some() && !url.starts_with("https://") {
-            return Err(unusable("credentials are sent over https only; remove them from `git[].url`"));
-        }
-        Ok(Self { url, account })
+        let is_https = parsed.scheme == gix::url::Scheme::Https;
+        let way = match parsed.scheme {
+            gix::url::Scheme::Https | gix::url::Scheme::Http => {
+                let login = match (written, &config.token_file) {
+                    (None, None) => Login::None,
+                    (Some(account), None) => Login::Written(account),
+                    (None, Some(file)) => Login::File { user: config.user.clone(), file: file.clone() },
+                    (Some(_), Some(_)) => {
+                        return Err(unusable(
+                            "there is a login in `git[].url` and a `token_file`; remove one",
+                        ));
+                    }
+                };
+                if !matches!(login, Login::None) && !is_https {
+                    return Err(unusable(
+                        "credentials are sent over https only; remove them from `git[].url`",
+                    ));
+                }
+                Way::Http { login, tls: config.tls.clone() }
+            }
+            gix::url::Scheme::Ssh => {
+                if parsed.password().is_some() {
+                    return Err(unusable("ssh takes no password; use `ssh_key_file`"));
+                }
+                Way::Ssh { configured: config.url.as_str().into(), command: ssh_command(config) }
+            }
+            gix::url::Scheme::File if written.is_none() && url.starts_with("file://") => Way::File,
+            _ => {
+                return Err(unusable(
+                    "only https://, http://, ssh://, git@host:path and file:// can be read",
+                ));
+            }
+        };
+        Ok(Self { url, way })
     }
 
     /// The address without credentials: what facts, labels and messages carry.
@@ -45,13 +115,66 @@ impl Address {
         &self.url
     }
 
-    pub(super) fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
+    /// What is connected to: over ssh the user is part of it.
+    pub(super) fn connect_to(&self) -> &str {
+        match &self.way {
+            Way::Ssh { configured, .. } => configured,
+            Way::Http { .. } | Way::File => &self.url,
+        }
     }
 
-    /// Reading `file://` starts the `git` program.
-    pub(super) fn is_file(&self) -> bool {
-        self.url.starts_with("file://")
+    /// User and password as they are now.
+    pub(super) fn account(&self) -> Result<Option<Account>, Error> {
+        match &self.way {
+            Way::Http { login: Login::Written(account), .. } => Ok(Some(account.clone())),
+            Way::Http { login: Login::File { user, file }, .. } => match Secret::read(file) {
+                Ok(token) => Ok(Some(Account {
+                    username: user.clone(),
+                    password: token.reveal().into(),
+                    oauth_refresh_token: None,
+                })),
+                Err(why) => Err(Error::Credentials { url: self.url.clone(), why }),
+            },
+            Way::Http { login: Login::None, .. } | Way::Ssh { .. } | Way::File => Ok(None),
+        }
+    }
+
+    /// No redirect is followed: credentials and requests go to the host that the operator named, and nowhere else.
+    /// A read that is silent for 30 seconds ends (the client's own default).
+    pub(super) fn http_options(&self) -> Result<Option<http::Options>, Error> {
+        let Way::Http { tls: files, .. } = &self.way else { return Ok(None) };
+        let unusable = |why| Error::Credentials { url: self.url.clone(), why };
+        let settings = tls::client(files).map_err(unusable)?;
+        let backend = http::reqwest::Options {
+            configure_client: Some(Box::new(move |builder| {
+                Ok(builder.tls_backend_preconfigured(settings.clone()))
+            })),
+            ..Default::default()
+        };
+        Ok(Some(http::Options {
+            follow_redirects: http::options::FollowRedirects::None,
+            user_agent: Some(concat!("knotmeter/", env!("CARGO_PKG_VERSION")).into()),
+            backend: Some(Arc::new(std::sync::Mutex::new(backend))),
+            ..Default::default()
+        }))
+    }
+
+    /// How `ssh` is started, as git's own `core.sshCommand` has it. What it and the server complain of goes into a
+    /// file: it is text of others and has no place in our log.
+    pub(super) fn ssh_command(&self, complaints: &Path) -> Option<String> {
+        match &self.way {
+            Way::Ssh { command, .. } => Some(format!("{command} 2>{}", quoted(complaints))),
+            Way::Http { .. } | Way::File => None,
+        }
+    }
+
+    /// The program that reading starts.
+    pub(super) fn program(&self) -> Option<&'static str> {
+        match self.way {
+            Way::Http { .. } => None,
+            Way::Ssh { .. } => Some("ssh"),
+            Way::File => Some("git"),
+        }
     }
 }
 
@@ -59,4 +182,25 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }
+}
+
+fn ssh_command(config: &config::Git) -> String {
+    let mut command = String::from("ssh");
+    for option in SSH_OPTIONS {
+        command.push_str(" -o ");
+        command.push_str(option);
+    }
+    if let Some(file) = &config.known_hosts_file {
+        command
+            .push_str(&format!(" -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={}", quoted(file)));
+    }
+    if let Some(file) = &config.ssh_key_file {
+        command.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quoted(file)));
+    }
+    command
+}
+
+/// For a shell: git's command is one.
+fn quoted(file: &Path) -> String {
+    format!("'{}'", file.display().to_string().replace('\'', r"'\''"))
 }

@@ -7,6 +7,7 @@ use gix::protocol::transport::client::AuthenticationRequired;
 
 use super::Address;
 use crate::observation::LookFailure;
+use crate::observers::program;
 
 /// How much of a foreign error text is shown.
 const WHY_LENGTH_MAX: usize = 300;
@@ -25,9 +26,9 @@ pub enum Error {
     /// The repository answers and has no such branch.
     #[error("git repository {url}: there is no branch {branch:?}; push it, or correct `git[].branches`")]
     BranchMissing { url: Arc<str>, branch: Arc<str> },
-    /// 401, or a question for a password.
+    /// 401, or a question for a password; over ssh: no key of ours is taken.
     #[error(
-        "git repository {url}: it wants credentials, or refuses ours; write them into `git[].url` (https://user:token@host/...)"
+        "git repository {url}: it wants credentials, or refuses ours; put a token into a file and name it in `git[].token_file`, or over ssh a key in `git[].ssh_key_file`"
     )]
     Unauthorized { url: Arc<str> },
     /// 403.
@@ -47,11 +48,24 @@ pub enum Error {
     /// No connection, or it broke.
     #[error("git repository {url}: cannot be reached: {why}; check address, network policy and certificates")]
     Network { url: Arc<str>, why: String },
-    /// `file://` without the `git` program.
+    /// The token file or the certificates cannot be used.
+    #[error("git repository {url}: cannot log in: {why}")]
+    Credentials { url: Arc<str>, why: String },
+    /// ssh does not know the host, or knows another key for it.
     #[error(
-        "git repository {url}: reading file:// needs the `git` program and there is none in PATH; install it, or serve the repository over https"
+        "git repository {url}: ssh does not trust this host; put the line of `ssh-keyscan` that its owner confirms into a file and name it in `git[].known_hosts_file`"
     )]
-    ProgramMissing { url: Arc<str> },
+    HostUnknown { url: Arc<str> },
+    /// The server's certificate is not trusted.
+    #[error(
+        "git repository {url}: TLS fails ({why}); name the authority in `git[].tls.ca_file`, or check our certificate"
+    )]
+    Certificate { url: Arc<str>, why: String },
+    /// `file://` without the program `git`, or ssh without `ssh`.
+    #[error(
+        "git repository {url}: reading it needs the program `{program}` and there is none in PATH; use the image that carries it, or serve the repository over https"
+    )]
+    ProgramMissing { url: Arc<str>, program: &'static str },
     /// An answer that is not git's, or that breaks a limit. A redirect ends here too: none is followed.
     #[error(
         "git repository {url}: the answer cannot be read: {why}; if the server redirects, write the new address into `git[].url`"
@@ -70,12 +84,14 @@ impl Error {
     #[must_use]
     pub fn failure(&self) -> LookFailure {
         match self {
-            Self::Unauthorized { .. } => LookFailure::Unauthorized,
+            Self::Unauthorized { .. } | Self::Credentials { .. } | Self::HostUnknown { .. } => {
+                LookFailure::Unauthorized
+            }
             Self::Forbidden { .. } => LookFailure::Forbidden,
             Self::Missing { .. } | Self::BranchMissing { .. } => LookFailure::Missing,
             Self::Throttled { .. } => LookFailure::Throttled,
             Self::Server { .. } => LookFailure::Server,
-            Self::Network { .. } => LookFailure::Network,
+            Self::Network { .. } | Self::Certificate { .. } => LookFailure::Network,
             Self::Address { .. }
             | Self::BranchName { .. }
             | Self::ProgramMissing { .. }
@@ -86,14 +102,14 @@ impl Error {
     }
 
     /// What talking to the server gave.
-    pub(super) fn remote(address: &Address, error: &gix::Error) -> Self {
+    pub(super) fn remote(address: &Address, error: &gix::Error, said_by_ssh: &str) -> Self {
         let url = address.url().clone();
         let mut causes = Causes::default();
         for cause in error.iter_errors() {
             causes.follow(cause, CAUSES_MAX);
         }
-        if address.is_file() && !program_exists("git") {
-            return Self::ProgramMissing { url };
+        if let Some(program) = address.program().filter(|name| program::find(name).is_none()) {
+            return Self::ProgramMissing { url, program };
         }
         if causes.unauthorized {
             return Self::Unauthorized { url };
@@ -107,12 +123,34 @@ impl Error {
             Some(_) | None => {}
         }
         let why = cut(&causes.last);
-        if address.is_file() && error.is_not_found() {
+        if let Some(why) = causes.tls {
+            return Self::Certificate { url, why };
+        }
+        if address.program() == Some("ssh") {
+            return Self::ssh(url, said_by_ssh);
+        }
+        if address.program().is_some() && error.is_not_found() {
             Self::Missing { url }
         } else if causes.network {
             Self::Network { url, why }
         } else {
             Self::Malformed { url, why }
+        }
+    }
+
+    /// What `ssh` said. Its exit code is one for all, so its words must tell.
+    fn ssh(url: Arc<str>, said: &str) -> Self {
+        let why =
+            cut(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("ssh ended without a word"));
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if says(&["Host key verification failed", "host key is known", "HOST IDENTIFICATION HAS CHANGED"]) {
+            Self::HostUnknown { url }
+        } else if says(&["Permission denied", "Too many authentication failures"]) {
+            Self::Unauthorized { url }
+        } else if says(&["not found", "does not exist", "not appear to be a git repository"]) {
+            Self::Missing { url }
+        } else {
+            Self::Network { url, why }
         }
     }
 
@@ -132,6 +170,7 @@ struct Causes {
     status: Option<u16>,
     unauthorized: bool,
     network: bool,
+    tls: Option<String>,
     /// The text of the innermost cause.
     last: String,
 }
@@ -143,6 +182,9 @@ impl Causes {
             return;
         }
         self.last = cause.to_string();
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            self.tls = Some(tls.to_string());
+        }
         self.unauthorized |= cause.is::<AuthenticationRequired>();
         if let Some(http) = cause.downcast_ref::<reqwest::Error>() {
             self.status = self.status.or(http.status().map(|status| status.as_u16()));
@@ -178,9 +220,4 @@ fn is_network(kind: std::io::ErrorKind) -> bool {
             | Kind::HostUnreachable
             | Kind::NetworkUnreachable
     )
-}
-
-fn program_exists(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }

@@ -18,7 +18,6 @@ use gix::protocol::transport::{Protocol, Service};
 use gix::protocol::{LsRefsCommand, handshake};
 
 use super::Address;
-use super::mirror::http_options;
 
 /// A server may have become another one. The handshake that tells costs one request.
 const GOOD_FOR: Duration = Duration::from_secs(3600);
@@ -33,12 +32,13 @@ pub struct Line {
 impl Line {
     /// Introduces us to a server. `None` where it does not speak the second version.
     pub fn open(address: &Address) -> gix::Result<Option<Self>> {
-        let url = gix::url::parse(&**address.url())?;
+        let Some(options) = address.http_options().map_err(gix::Error::from_error)? else { return Ok(None) };
+        let url = gix::url::parse(address.connect_to())?;
         let mut transport = connect(url, Options { version: Protocol::V2, ..Options::default() })?;
-        if let Some(account) = address.account() {
-            transport.set_identity(account.clone()).map_err(gix::Error::from_error)?;
+        if let Some(account) = address.account().map_err(gix::Error::from_error)? {
+            transport.set_identity(account).map_err(gix::Error::from_error)?;
         }
-        transport.configure(&http_options())?;
+        transport.configure(&options)?;
         let refuse = |_| Err(gix::Error::from_error(AuthenticationRequired::default()));
         let met = handshake(&mut transport, Service::UploadPack, refuse, Vec::new(), &mut Discard)?;
         Ok((met.server_protocol_version == Protocol::V2).then_some(Self {

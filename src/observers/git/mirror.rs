@@ -14,7 +14,6 @@ use std::time::Instant;
 use gix::ObjectId;
 use gix::bstr::BString;
 use gix::progress::Discard;
-use gix::protocol::transport::client::blocking_io::http;
 use gix::protocol::transport::client::{AuthenticationRequired, TransportWithoutIO};
 use gix::remote::Direction;
 use gix::remote::fetch::{Shallow, Tags};
@@ -32,6 +31,9 @@ const FIRST_DEPTH: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 pub const FETCHES_MAX: u32 = 200;
 /// The largest single object that is held in memory while a pack is read: a bomb must not end the process.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
+
+/// What is read of the complaints of `ssh`: a banner and the line that tells.
+const COMPLAINT_BYTES_MAX: u64 = 16 << 10;
 
 /// Commits at the tips of branches.
 pub type Tips = BTreeMap<Arc<str>, ObjectId>;
@@ -128,7 +130,7 @@ impl Mirror {
     /// The short question. `None` where something moved, or anything is not as it was: then the whole way is
     /// gone, which tells errors apart.
     fn ask_again(&mut self, known: &Tips) -> Option<Answer> {
-        if self.address.is_file() || known.is_empty() || self.current.is_none() || !self.answers {
+        if self.address.program().is_some() || known.is_empty() || self.current.is_none() || !self.answers {
             return None;
         }
         let started = Instant::now();
@@ -247,12 +249,31 @@ impl Mirror {
         Ok(made.to_thread_local())
     }
 
+    fn complaints(&self) -> PathBuf {
+        self.directory.join("ssh.err")
+    }
+
+    /// What `ssh` complained of at the last connection, if it was one.
+    fn complained(&self) -> String {
+        use std::io::Read as _;
+        let mut text = Vec::new();
+        if let Ok(file) = std::fs::File::open(self.complaints()) {
+            // What was read before an error is what there is.
+            let _ = file.take(COMPLAINT_BYTES_MAX).read_to_end(&mut text);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The person's own git configuration (rewrites, helpers, hooks) has no say here.
     fn options(&self) -> gix::open::Options {
-        gix::open::Options::isolated().config_overrides([
+        let ssh = self.address.ssh_command(&self.complaints());
+        let ssh =
+            ssh.into_iter().flat_map(|ssh| [format!("core.sshCommand={ssh}"), "ssh.variant=ssh".into()]);
+        let overrides = [
             format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}"),
             format!("gitoxide.userAgent=knotmeter/{}", env!("CARGO_PKG_VERSION")),
-        ])
+        ];
+        gix::open::Options::isolated().config_overrides(overrides.into_iter().chain(ssh))
     }
 
     fn exchange(
@@ -261,24 +282,24 @@ impl Mirror {
         goal: &Goal<'_>,
         stop: &AtomicBool,
     ) -> Result<Answer, Error> {
-        let failed = |error: gix::Error| Error::remote(&self.address, &error);
+        let failed = |error: gix::Error| Error::remote(&self.address, &error, &self.complained());
         let spec = |branch| BString::from(format!("+refs/heads/{branch}:{}", kept_as(branch)));
         let specs = self.branches.iter().map(spec);
         let remote = repository
-            .remote_at_without_url_rewrite(&**self.address.url())
+            .remote_at_without_url_rewrite(self.address.connect_to())
             .map_err(failed)?
             .with_fetch_tags(Tags::None)
             .with_refspecs(specs, Direction::Fetch)
             .map_err(failed)?;
         let started = Instant::now();
         let mut connection = remote.connect(Direction::Fetch).map_err(failed)?;
-        if let Some(account) = self.address.account() {
-            connection.transport_mut().set_identity(account.clone()).map_err(|_| self.plain())?;
+        if let Some(account) = self.address.account()? {
+            connection.transport_mut().set_identity(account).map_err(|_| self.plain())?;
         }
         // Whoever is asked for a password here has been refused: no terminal and no helper is asked.
         connection.set_credentials(|_| Err(gix::Error::from_error(AuthenticationRequired::default())));
-        if !self.address.is_file() {
-            connection.set_transport_options(Box::new(http_options()));
+        if let Some(options) = self.address.http_options()? {
+            connection.set_transport_options(Box::new(options));
         }
         let prepared = connection.prepare_fetch(Discard, Default::default()).map_err(failed)?;
         let mut answer = Answer {
@@ -324,14 +345,4 @@ impl Mirror {
 /// files, and that it means the same branch in the next process.
 fn kept_as(branch: &Arc<str>) -> String {
     format!("refs/knotmeter/{}", Digest::of(branch.as_bytes()).short().replace(':', "-"))
-}
-
-/// No redirect is followed: credentials and requests go to the host that the operator named, and nowhere else.
-/// A read that is silent for 30 seconds ends (the client's own default).
-pub fn http_options() -> http::Options {
-    http::Options {
-        follow_redirects: http::options::FollowRedirects::None,
-        user_agent: Some(concat!("knotmeter/", env!("CARGO_PKG_VERSION")).into()),
-        ..Default::default()
-    }
 }

@@ -21,7 +21,7 @@ pub use address::{Address, public_url};
 pub use error::Error;
 pub use extract::{Dropped, Extracted, FILE_BYTES_MAX, REFERENCES_PER_FILE_MAX, extract};
 pub use poller::Poller;
-pub use watch::{Followed, run};
+pub use watch::{Followed, host_of, run};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct CheckReport {
 /// # Errors
 /// Why it cannot be read, and what to do.
 pub async fn check(config: &config::Git) -> Result<CheckReport, Error> {
-    let address = Address::parse(&config.url)?;
+    let address = Address::parse(config)?;
     let branches = poller::branches(&address, config)?;
     let url = address.url().clone();
     let panicked = Error::Stopped { url: url.clone(), why: "asking for its branches failed inside".into() };

@@ -194,7 +194,7 @@ impl Poller {
         if let Some(worker) = &self.worker {
             return Ok(worker.clone());
         }
-        let address = Address::parse(&self.config.url)?;
+        let address = Address::parse(&self.config)?;
         let branches = branches(&address, &self.config)?;
         let mut paths: Vec<Arc<str>> =
             self.config.paths.iter().map(|path| path.path.as_str().into()).collect();

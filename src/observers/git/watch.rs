@@ -170,8 +170,11 @@ async fn look(gate: Arc<Gate>, begun: Begun<Arc<str>, Poller, GitInterest>) -> E
 }
 
 /// Host and port of an address, for what is one host is one queue. Paths of this machine are one, too.
-fn host_of(url: &str) -> String {
+#[must_use]
+pub fn host_of(url: &str) -> String {
     let url = public_url(url);
-    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    // `git@host:path` is ssh, too.
+    let short = || url.rsplit_once('@').map_or(&*url, |(_, rest)| rest).split(':').next().unwrap_or_default();
+    let rest = url.split_once("://").map_or_else(short, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase()
 }

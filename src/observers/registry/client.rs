@@ -12,15 +12,15 @@ use reqwest::{Method, Response, Url, redirect};
 use tracing::Instrument;
 
 use super::address::{self, Guard, GuardedResolver, Inside, Reach};
-use super::auth::{self, AskTokenService, Auth, TokenRequest};
-use super::credentials::Login;
+use super::auth::{self, Answered, AskTokenService, Auth, TokenRequest};
+use super::credentials::{Keyring, Login};
 use super::error::Problem;
 use super::limits::Limits;
 use crate::config;
 use crate::image::Repository;
 use crate::observation::{Measure, Time};
-use crate::observers::now;
 use crate::observers::schedule::{Gate, PATIENCE, Told, retry_after};
+use crate::observers::{now, tls};
 
 /// Requests in flight to one host. Above this registries answer no sooner, and some answer 429.
 pub const HOST_CONCURRENCY: usize = 8;
@@ -112,12 +112,17 @@ impl Client {
             NamedBy::Operator => (Reach::Anywhere, Guard::AwayFrom(inside.clone())),
             NamedBy::Workload => (Reach::Private, Guard::Away(Reach::Public)),
         };
-        let route = |guard: Guard| {
+        let tls = tls::client(&registry.tls).map_err(Problem::Tls)?;
+        let trusts = config::Tls { certificate_file: None, key_file: None, ..registry.tls.clone() };
+        // Who we are is for the registry itself, as a password is.
+        let elsewhere_tls = tls::client(&trusts).map_err(Problem::Tls)?;
+        let route = |guard: Guard, tls: rustls::ClientConfig| {
             let mut builder = reqwest::Client::builder()
                 .user_agent(concat!("knotmeter/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::none())
                 .connect_timeout(limits.request.min(Duration::from_secs(10)))
                 .timeout(limits.request)
+                .tls_backend_preconfigured(tls)
                 .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())));
             if this_machine {
                 builder = builder.no_proxy();
@@ -126,11 +131,14 @@ impl Client {
             http.map(|http| Route { http, guard })
         };
         Ok(Self {
-            auth: Auth::new(host.clone(), registry.plain_http, registry.docker_config.clone()),
+            auth: Auth::new(
+                registry.plain_http,
+                Keyring::new(host.clone(), registry.plain_http, named_by, registry.docker_config.clone()),
+            ),
             base,
             named_by,
-            own: route(Guard::Home(own, inside))?,
-            elsewhere: route(elsewhere)?,
+            own: route(Guard::Home(own, inside), tls)?,
+            elsewhere: route(elsewhere, elsewhere_tls)?,
             limits,
             gate: Gate::new(HOST_CONCURRENCY, &*host == "docker.io"),
             clock_measured: Mutex::default(),
@@ -166,6 +174,14 @@ impl Client {
         &self.auth
     }
 
+    /// Where the login for a repository is from, if there is one.
+    ///
+    /// # Errors
+    /// There should be one, and it cannot be got.
+    pub async fn login_from(&self, repository: Option<&Repository>) -> Result<Option<&'static str>, Problem> {
+        self.auth.login_from(repository.map_or("", Repository::path), &self.base).await
+    }
+
     /// What holds requests to this registry back.
     #[must_use]
     pub fn gate(&self) -> &Gate {
@@ -197,7 +213,7 @@ impl Client {
     }
 
     async fn ask_in_turn(&self, ask: Ask<'_>) -> Result<Answer, Problem> {
-        let scope = ask.repository.map_or_else(String::new, |r| format!("repository:{}:pull", r.path()));
+        let path = ask.repository.map_or("", Repository::path);
         let mut url = ask.url.clone();
         let mut at_home = true;
         let (mut logged_in, mut redirects, mut throttled) = (false, 0, 0);
@@ -206,7 +222,7 @@ impl Client {
             let _permit = self.gate.turn().await.map_err(Problem::Throttled)?;
             // Once sent elsewhere a request stays without credentials, even if it is sent back.
             at_home &= same_origin(&url, &self.base);
-            let login = if at_home { self.auth.header(self, &self.base, &scope).await? } else { None };
+            let login = if at_home { self.auth.header(self, &self.base, path).await? } else { None };
             let asked = now();
             let response = self.send(&ask, &url, at_home, login.clone()).await?;
             let status = response.status().as_u16();
@@ -239,7 +255,7 @@ impl Client {
                 }
                 401 if at_home && !logged_in => {
                     logged_in = true;
-                    if !self.auth.refused(response.headers(), &scope, login.as_ref()).await? {
+                    if !self.auth.refused(response.headers(), &self.base, path, login.as_ref()).await? {
                         return Err(Problem::Unauthorized { found: found(login.as_ref()) });
                     }
                 }
@@ -340,7 +356,7 @@ impl Client {
 }
 
 impl AskTokenService for Client {
-    async fn ask(&self, request: TokenRequest) -> Result<(u16, Vec<u8>), Problem> {
+    async fn ask(&self, request: TokenRequest) -> Result<Answered, Problem> {
         let same_host = request.url.host_str() == self.base.host_str();
         let route = if same_host { &self.own } else { &self.elsewhere };
         route.guard.reach().check(&request.url)?;
@@ -362,14 +378,15 @@ impl AskTokenService for Client {
         if code == 429 {
             return Err(Problem::Throttled(self.gate.refused(response.headers(), Told::Nothing, now())));
         }
+        let headers = response.headers().clone();
         let body =
             read_up_to(response, ("bytes of token", self.limits.token_bytes), self.limits.request).await?;
-        Ok((code, body.into()))
+        Ok(Answered::new(code, &headers, body.into()))
     }
 }
 
 /// Reads a body piece by piece, after decompression, and stops at the limit. A body in one piece is not copied.
-async fn read_up_to(
+pub(super) async fn read_up_to(
     mut response: Response,
     (what, limit): (&'static str, usize),
     timeout: Duration,

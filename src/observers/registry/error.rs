@@ -56,8 +56,16 @@ pub enum Problem {
     /// The answer, or the whole listing, took too long.
     #[error("no complete answer within {0:?}; the registry is slow or stuck")]
     Timeout(Duration),
-    /// The docker config file is there and cannot be used.
-    #[error("cannot use the credentials file: {0}")]
+    /// The registry's certificate, or ours.
+    #[error(
+        "TLS fails ({0}); name its authority with `registries: [{{host: .., tls: {{ca_file: ..}}}}]`, or check our certificate"
+    )]
+    Certificate(String),
+    /// A file of `tls` cannot be used.
+    #[error("cannot use the files of `registries[].tls`: {0}")]
+    Tls(String),
+    /// A docker config, a helper program or a cloud should give a login and does not.
+    #[error("cannot get a login: {0}")]
     Credentials(String),
     /// An address that nobody named: loopback, link-local, metadata, or private.
     #[error(
@@ -77,7 +85,9 @@ pub enum Problem {
     #[error("counts pulls, and the tenth of its limit that we take is used up; it is asked again later")]
     PullsUsedUp,
     /// 401, after the login that it asked for.
-    #[error("refuses to answer without a login ({found}); put one for this host into the docker config file")]
+    #[error(
+        "refuses to answer without a login ({found}); put one for this host into the docker config file, or see docs/credentials.md"
+    )]
     Unauthorized { found: &'static str },
     /// 403.
     #[error("does not let us read it; give the account pull rights")]
@@ -101,9 +111,12 @@ impl Problem {
     #[must_use]
     pub fn class(&self) -> LookFailure {
         match self {
-            Self::Client(_) | Self::Network(_) | Self::Timeout(_) | Self::Refused { .. } => {
-                LookFailure::Network
-            }
+            Self::Client(_)
+            | Self::Network(_)
+            | Self::Certificate(_)
+            | Self::Tls(_)
+            | Self::Timeout(_)
+            | Self::Refused { .. } => LookFailure::Network,
             Self::Status(_) | Self::Token(_) => LookFailure::Server,
             Self::Throttled(_) | Self::PullsUsedUp => LookFailure::Throttled,
             Self::Unauthorized { .. } | Self::Credentials(_) => LookFailure::Unauthorized,
@@ -127,8 +140,25 @@ impl Problem {
             if let Some(refused) = cause.downcast_ref::<super::address::RefusedAddress>() {
                 return Self::Refused { host: refused.host.clone(), address: refused.address.to_string() };
             }
+            if let Some(tls) = told_by_tls(cause) {
+                return Self::Certificate(tls);
+            }
             deepest = cause;
         }
         Self::Network(deepest.to_string())
+    }
+}
+
+/// What TLS says of certificates. An `io::Error` hides what it wraps from `source`.
+fn told_by_tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = cause;
+    while let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        cause = inner;
+    }
+    match cause.downcast_ref::<rustls::Error>()? {
+        error @ (rustls::Error::InvalidCertificate(_)
+        | rustls::Error::NoCertificatesPresented
+        | rustls::Error::AlertReceived(_)) => Some(error.to_string()),
+        _ => None,
     }
 }

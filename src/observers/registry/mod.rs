@@ -28,26 +28,28 @@ mod resume;
 mod sweep;
 mod watch;
 
+pub use client::NamedBy;
 pub use error::{Error, Problem};
 pub use limits::Limits;
-pub use probe::{CheckReport, ScanReport, check, scan};
+pub use probe::{CheckReport, ScanReport, check, check_as, scan};
 pub use watch::wanted;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, channel as watch_channel};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use self::client::{Client, NamedBy};
+use self::client::Client;
 use self::resume::LastLooks;
 use self::room::Room;
 use self::sweep::Host;
-use super::Reporter;
 use super::schedule::LookNow;
-use crate::config::{self, Seconds};
-use crate::image::Repository;
+use super::{Reporter, tls};
+use crate::config;
+use crate::image::{Digest, Repository};
 use crate::observation::{Basis, Fact, Interests, Interval, LastLook, Measure, Scope};
 
 /// Registries watched at once. A cluster uses a handful; hundreds mean that somebody feeds us image names.
@@ -77,10 +79,78 @@ pub async fn run(
     run_within(configured, last_looks, interests, look_now, reporters, Limits::default()).await;
 }
 
+/// What a reload of the configuration may change.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    listed: BTreeMap<String, Versioned>,
+    /// The logins of those that nobody listed.
+    docker_config: Option<PathBuf>,
+}
+
+/// A registry, and what changes with its settings and the files that it is made with.
+#[derive(Debug, Clone)]
+struct Versioned {
+    registry: config::Registry,
+    version: Digest,
+}
+
+impl Settings {
+    #[must_use]
+    pub fn new(listed: Vec<config::Registry>, docker_config: Option<PathBuf>) -> Self {
+        let listed = listed.iter().map(|registry| {
+            let registry = Versioned::new(normal(registry));
+            (registry.registry.host.clone(), registry)
+        });
+        Self { listed: listed.collect(), docker_config }
+    }
+
+    /// Hosts that are other than before. All that nobody listed are `*`.
+    #[must_use]
+    pub fn changes(&self, before: &Self) -> Vec<String> {
+        let version = |settings: &Self, host: &str| settings.listed.get(host).map(|one| one.version.clone());
+        let hosts: BTreeSet<&String> = self.listed.keys().chain(before.listed.keys()).collect();
+        let changed = hosts.into_iter().filter(|host| version(self, host) != version(before, host));
+        let unlisted = (self.docker_config != before.docker_config).then(|| "*".to_owned());
+        changed.cloned().chain(unlisted).collect()
+    }
+
+    /// How a host is to be watched.
+    fn of(&self, host: &str) -> (Versioned, NamedBy) {
+        match self.listed.get(host) {
+            Some(listed) => (listed.clone(), NamedBy::Operator),
+            None => (Versioned::new(unlisted(host, self.docker_config.clone())), NamedBy::Workload),
+        }
+    }
+}
+
+impl Versioned {
+    fn new(registry: config::Registry) -> Self {
+        let text = format!("{:?} {:?}", serde_json::to_string(&registry), tls::version(&registry.tls));
+        Self { registry, version: Digest::of(text.as_bytes()) }
+    }
+}
+
 /// As [`run`], with other limits.
 pub async fn run_within(
     configured: Vec<config::Registry>,
     last_looks: impl IntoIterator<Item = LastLook>,
+    interests: Receiver<Arc<Interests>>,
+    look_now: LookNow,
+    reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
+    limits: Limits,
+) {
+    let settings = Settings::new(configured, None);
+    // Without a sender the settings would be said to have changed for the last time.
+    let (_keep, settings) = watch_channel(Arc::new(settings));
+    follow(settings, last_looks, async || Vec::new(), interests, look_now, reporters, limits).await;
+}
+
+/// As [`run_within`], with settings that may change. A host that they change ends and begins again as after a
+/// restart, with what `recollect` then says of the last looks; the others go on.
+pub async fn follow(
+    mut settings: Receiver<Arc<Settings>>,
+    last_looks: impl IntoIterator<Item = LastLook>,
+    recollect: impl AsyncFn() -> Vec<LastLook>,
     interests: Receiver<Arc<Interests>>,
     look_now: LookNow,
     reporters: impl Fn(&str) -> Reporter + Send + Sync + 'static,
@@ -100,24 +170,30 @@ pub async fn run_within(
         watch_registry(registry, interests.clone(), last_looks.clone(), look_now.clone(), reporter)
     };
     let started = Instant::now();
-    for registry in &configured {
-        hosts.add(normal(registry), NamedBy::Operator, start);
-    }
     let mut changes = interests.clone();
-    let mut open = true;
+    let (mut open, mut may_change) = (true, true);
+    let mut in_force = settings.borrow_and_update().clone();
     loop {
         let wanted: BTreeSet<String> =
             changes.borrow_and_update().repositories.keys().map(|r| r.host().to_owned()).collect();
         hosts.end_unused(&wanted);
-        for host in wanted {
-            if !hosts.add(unlisted(&host), NamedBy::Workload, start) {
+        for host in in_force.listed.keys().chain(&wanted) {
+            if !hosts.add(host, &in_force, start) {
                 let reason = "too_many_hosts";
-                reporters(&host).measure(Measure::Dropped { source: "registry".into(), reason });
+                reporters(host).measure(Measure::Dropped { source: "registry".into(), reason });
             }
         }
         tokio::select! {
             // Without a sender the interests stay as they are; the hosts go on.
             changed = changes.changed(), if open => open = changed.is_ok(),
+            changed = settings.changed(), if may_change => {
+                may_change = changed.is_ok();
+                in_force = settings.borrow_and_update().clone();
+                let ended = hosts.end_changed(&in_force).await;
+                if !ended.is_empty() {
+                    last_looks.put(recollect().await.into_iter().filter(|look| ended.contains(look.repository.host())));
+                }
+            }
             Some(ended) = hosts.running.join_next_with_id() => hosts.ended(ended, start),
             () = tokio::time::sleep(UNUSED_CHECK_INTERVAL) => {
                 // What nobody wanted so long after the start is not in use any more.
@@ -139,6 +215,7 @@ struct Hosts {
 
 struct HostTask {
     registry: config::Registry,
+    version: Digest,
     named_by: NamedBy,
     task: AbortHandle,
     /// No workload names it since then.
@@ -149,30 +226,51 @@ impl Hosts {
     /// Begins to watch a host that is not watched yet; false where there is no room for it.
     fn add<F>(
         &mut self,
-        registry: config::Registry,
-        named_by: NamedBy,
+        host: &str,
+        settings: &Settings,
         start: impl Fn(&config::Registry, NamedBy) -> F,
     ) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if self.tasks.contains_key(&registry.host) {
+        if self.tasks.contains_key(host) {
             return true;
         }
         if self.tasks.len() >= HOSTS_MAX {
             if !self.full {
                 self.full = true;
                 tracing::warn!(
-                    registry = registry.host,
+                    registry = host,
                     "images name more than {HOSTS_MAX} registries; this one and others are not watched"
                 );
             }
             return false;
         }
+        let (Versioned { registry, version }, named_by) = settings.of(host);
         let task = self.running.spawn(start(&registry, named_by));
-        let host = registry.host.clone();
-        self.tasks.insert(host, HostTask { registry, named_by, task, unused_since: None });
+        self.tasks.insert(host.into(), HostTask { registry, version, named_by, task, unused_since: None });
         true
+    }
+
+    /// Ends what is to be watched in another way, and waits until it has reported its last.
+    async fn end_changed(&mut self, settings: &Settings) -> BTreeSet<String> {
+        let mut ending = BTreeMap::new();
+        self.tasks.retain(|host, task| {
+            let (wanted, named_by) = settings.of(host);
+            let stays = task.version == wanted.version && task.named_by == named_by;
+            if !stays {
+                task.task.abort();
+                ending.insert(task.task.id(), host.clone());
+            }
+            stays
+        });
+        let mut ended = BTreeSet::new();
+        while ended.len() < ending.len() {
+            let Some(one) = self.running.join_next_with_id().await else { break };
+            let id = one.map_or_else(|error| error.id(), |(id, ())| id);
+            ended.extend(ending.get(&id).cloned());
+        }
+        ended
     }
 
     /// Ends what no workload has named for long. What the operator listed stays.
@@ -211,14 +309,8 @@ impl Hosts {
 
 /// The settings of a registry that nobody listed: https, once a minute, whatever the workloads use.
 #[must_use]
-pub fn unlisted(host: &str) -> config::Registry {
-    config::Registry {
-        host: host.into(),
-        plain_http: false,
-        interval: Seconds::registry_interval(),
-        repositories: Vec::new(),
-        docker_config: None,
-    }
+pub fn unlisted(host: &str, docker_config: Option<PathBuf>) -> config::Registry {
+    config::Registry { host: host.into(), docker_config, ..config::Registry::default() }
 }
 
 /// The same registry under the host name that references are normalised to.

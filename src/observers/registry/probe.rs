@@ -35,8 +35,8 @@ pub struct CheckReport {
     pub registry: Arc<str>,
     /// `anonymous`, `basic` or `bearer`: what it asked for.
     pub auth: &'static str,
-    /// The docker config has a login for it.
-    pub has_login: bool,
+    /// Where our login for it is from, if there is one: for the first repository that was asked for.
+    pub login_from: Option<&'static str>,
     /// Its clock minus ours, in seconds.
     pub clock_offset_seconds: Option<f64>,
     /// Each repository that was asked for: how many tags, or what fails.
@@ -49,7 +49,8 @@ pub struct CheckReport {
 /// What cut the listing short, with the repository's name and what to do.
 pub async fn scan(registry: &config::Registry, repository: &Repository) -> Result<ScanReport, Error> {
     let counts = Arc::new(Counts::default());
-    let client = client(registry, &counts).map_err(|problem| Error::new(&registry.host, problem))?;
+    let client = client(registry, NamedBy::Operator, &counts)
+        .map_err(|problem| Error::new(&registry.host, problem))?;
     let listing = tags::list(&client, repository, &[])
         .await
         .map_err(|problem| Error::new(repository.as_str(), problem))?;
@@ -77,9 +78,21 @@ pub async fn scan(registry: &config::Registry, repository: &Repository) -> Resul
 /// # Errors
 /// The registry itself cannot be reached or used. A failing repository is in the report instead.
 pub async fn check(registry: &config::Registry, repositories: &[Repository]) -> Result<CheckReport, Error> {
+    check_as(registry, NamedBy::Operator, repositories).await
+}
+
+/// The same for a registry that may have been named by a workload.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_as(
+    registry: &config::Registry,
+    named_by: NamedBy,
+    repositories: &[Repository],
+) -> Result<CheckReport, Error> {
     let counts = Arc::new(Counts::default());
     let about = |problem| Error::new(&registry.host, problem);
-    let client = client(registry, &counts).map_err(about)?;
+    let client = client(registry, named_by, &counts).map_err(about)?;
     let root = client
         .ask(Ask {
             operation: "check",
@@ -100,7 +113,7 @@ pub async fn check(registry: &config::Registry, repositories: &[Repository]) -> 
     let mut report = CheckReport {
         registry: client.host().clone(),
         auth: "anonymous",
-        has_login: client.auth().has_login().await.map_err(about)?,
+        login_from: client.login_from(repositories.first()).await.map_err(about)?,
         clock_offset_seconds: None,
         repositories: Vec::new(),
     };
@@ -123,7 +136,7 @@ struct Counts {
     clock_offset: Mutex<Option<f64>>,
 }
 
-fn client(registry: &config::Registry, counts: &Arc<Counts>) -> Result<Client, Problem> {
+fn client(registry: &config::Registry, named_by: NamedBy, counts: &Arc<Counts>) -> Result<Client, Problem> {
     let counts = counts.clone();
     let meter: Meter = Arc::new(move |measure| match measure {
         Measure::RegistryRequest { code, .. } => {
@@ -134,5 +147,5 @@ fn client(registry: &config::Registry, counts: &Arc<Counts>) -> Result<Client, P
         }
         _ => {}
     });
-    Client::new(&normal(registry), NamedBy::Operator, Limits::default(), meter)
+    Client::new(&normal(registry), named_by, Limits::default(), meter)
 }

@@ -22,6 +22,12 @@ impl LastLooks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(repository)
     }
 
+    /// More of them, in place of older ones.
+    pub fn put(&self, looks: impl IntoIterator<Item = LastLook>) {
+        let looks = looks.into_iter().map(|look| (look.repository.clone(), look));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(looks);
+    }
+
     /// Forgets those that nobody asked for.
     pub fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = HashMap::new();

@@ -315,3 +315,39 @@ async fn a_kubeconfig_is_found_by_its_path_and_context() {
     assert_eq!(connect(&with("one")).await.unwrap().default_namespace(), "shop");
     assert!(matches!(connect(&with("two")).await, Err(Error::Kubeconfig { .. })));
 }
+
+#[tokio::test]
+async fn a_kubeconfig_that_logs_in_with_a_program_is_used_where_there_is_one() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let program = folder.path().join("plugin");
+    let lab = config::Cluster { kubeconfig: Some(path.clone()), ..config() };
+    let kubeconfig = serde_json::json!({
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+        "current-context": "one",
+        "users": [{"name": "u", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": program, "interactiveMode": "IfAvailable",
+            "installHint": "Install it\nwith the cloud's tools",
+        }}}],
+    });
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    let Err(missing) = connect(&lab).await else { panic!("there is no program") };
+    let told = missing.to_string();
+    assert!(told.contains("which is not here (Install it with the cloud's tools)"), "{told}");
+    assert!(told.contains("tokenFile") && told.contains("create token"), "{told}");
+
+    let write = |script: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    write("echo hunter2; echo hunter2 >&2; exit 1");
+    let Err(failed) = connect(&lab).await else { panic!("the program fails") };
+    assert!(failed.to_string().contains("run it by hand"), "{failed}");
+    assert!(!format!("{failed} {failed:?}").contains("hunter2"), "{failed:?}");
+    write(
+        r#"echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}'"#,
+    );
+    assert_eq!(connect(&lab).await.unwrap().default_namespace(), "shop");
+}

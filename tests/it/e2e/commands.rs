@@ -150,6 +150,10 @@ async fn a_configuration_is_checked_described_and_shown() {
     std::fs::write(&file, "environments:\n  - name: prod\n    namespaces: [prod]\n").unwrap();
     let good = config(&["check", "--config", &path]).await.done();
     assert!(good.starts_with("ok: 1 environments"), "{good}");
+    assert!(
+        good.contains("\nseries: about ") && good.contains("with 20 apps in each of 1 environments"),
+        "{good}"
+    );
     let shown = config(&["show", "--config", &path, "--listen", "127.0.0.1:9000", "-o", "json"]).await.done();
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(

@@ -9,7 +9,9 @@
 
 mod alerting;
 mod browser;
+mod checked;
 mod clients;
+mod clouds;
 mod commands;
 mod demo;
 mod disk;
@@ -21,7 +23,9 @@ pub mod process;
 mod prometheus;
 pub mod real_parts;
 mod receivers;
+mod reload;
 mod restart;
+mod secrets;
 mod settings;
 mod shown;
 mod truth;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use knotmeter::exporters::metrics::{Format, Metrics};
 use knotmeter::exporters::traces::trace_id;
-use knotmeter::http::{Bundles, Hooks, HttpState, Ready, serve};
+use knotmeter::http::{Bundles, Hooks, HttpState, Ready, Reload, serve};
 use knotmeter::tracker::Event;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -142,6 +142,7 @@ async fn prometheus_stores_the_exemplar_and_answers_every_dashboard_query() {
         ready: Ready::default(),
         bundles: Bundles::default(),
         hooks: Hooks::default(),
+        reload: Reload::default(),
     };
     let server = tokio::spawn(serve(listener, state, std::future::pending()));
     let prometheus = Prometheus::start(&program, &target);

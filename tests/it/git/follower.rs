@@ -14,13 +14,7 @@ use tokio::sync::mpsc;
 
 /// A configuration for a repository, everything else as it is by default.
 pub fn config(url: &str) -> Git {
-    Git {
-        url: url.into(),
-        branches: vec!["main".into()],
-        interval: Seconds(30.0),
-        paths: Vec::new(),
-        markers: Vec::new(),
-    }
+    Git { url: url.into(), interval: Seconds(30.0), ..Git::default() }
 }
 
 pub fn paths(paths: &[&str]) -> Vec<GitPath> {

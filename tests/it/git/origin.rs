@@ -111,6 +111,8 @@ struct Shared {
     /// Answered in place of git where it is not zero.
     status: AtomicU16,
     requests: Mutex<Vec<String>>,
+    /// The `Authorization` that is let in; `None` lets everybody in.
+    wanted: Mutex<Option<&'static str>>,
 }
 
 impl HttpServer {
@@ -119,6 +121,7 @@ impl HttpServer {
             root: origin.directory.path().to_owned(),
             status: AtomicU16::new(0),
             requests: Mutex::default(),
+            wanted: Mutex::default(),
         });
         let (address, task) = serve("127.0.0.1:0".parse().unwrap(), shared.clone()).await;
         Self { address, task, shared }
@@ -126,6 +129,15 @@ impl HttpServer {
 
     pub fn url(&self) -> String {
         format!("http://{}/origin.git", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers 401 to who does not send this header.
+    pub fn want(&self, authorization: Option<&'static str>) {
+        *self.shared.wanted.lock().unwrap() = authorization;
     }
 
     /// Answers everything with this status; zero lets git answer again.
@@ -176,6 +188,11 @@ async fn answer(
 ) -> Response<Body> {
     let seen = format!("{method} {uri} {}", String::from_utf8_lossy(&body));
     shared.requests.lock().unwrap().push(seen);
+    let wanted = *shared.wanted.lock().unwrap();
+    if wanted.is_some_and(|wanted| headers.get("authorization").is_none_or(|sent| sent != wanted)) {
+        let response = Response::builder().status(401).header("www-authenticate", "Basic");
+        return response.body(Body::empty()).unwrap();
+    }
     match shared.status.load(Ordering::SeqCst) {
         0 => cgi(&shared, &method, &uri, &headers, &body).await,
         status => {

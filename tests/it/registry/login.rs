@@ -143,7 +143,7 @@ async fn a_token_service_on_the_registrys_host_gets_it() {
     let file = docker_config(&fake.host, "robot", "hunter2");
     let repository = format!("{}/shop/web", fake.host).parse().unwrap();
     let report = check(&with_login(&fake.host, &file), &[repository]).await.unwrap();
-    assert_eq!((report.auth, report.has_login), ("bearer", true));
+    assert_eq!((report.auth, report.login_from), ("bearer", Some("docker config")));
     assert_eq!(*report.repositories[0].1.as_ref().unwrap(), 1);
     // The password goes to the token service, never to the registry itself.
     assert!(fake.asked().iter().all(|one| one.authorization.as_deref() != Some(BASIC)));

@@ -4,7 +4,8 @@ use knotmeter::observation::Time;
 use knotmeter::observers::registry::address::{Guard, Inside, Reach};
 use knotmeter::observers::registry::challenge::{self, Challenge, may_know_password};
 use knotmeter::observers::registry::created::{Claims, Labels};
-use knotmeter::observers::registry::credentials::{self, Login, Secret};
+use knotmeter::observers::registry::credentials::docker::DockerConfig;
+use knotmeter::observers::registry::credentials::{Login, Secret};
 use knotmeter::observers::registry::known::looks_mutable;
 use knotmeter::observers::registry::manifest::{self, Manifest};
 use knotmeter::observers::registry::{link, page};
@@ -170,6 +171,46 @@ fn a_password_is_told_only_to_the_family_of_its_registry() {
     }
 }
 
+fn login(text: &[u8], host: &str, path: &str) -> Result<Option<Login>, String> {
+    Ok(DockerConfig::parse(text)?.login(host, path)?.map(|(_, login)| login))
+}
+
+#[test]
+fn the_longest_key_that_fits_a_repository_counts() {
+    let config = br#"{"auths": {
+        "r.example": {"username": "host", "password": "p"},
+        "r.example/team": {"username": "team", "password": "p"},
+        "https://r.example/v2/team/web/": {"username": "web", "password": "p"},
+        "*.cloud.example": {"username": "star", "password": "p"},
+        "eu.cloud.example/team": {"username": "eu", "password": "p"},
+        "index.docker.io/library": {"username": "library", "password": "p"},
+        "only.example/team": {"username": "only", "password": "p"}
+    }}"#;
+    for (host, path, user) in [
+        ("r.example", "", Some("host")),
+        ("r.example", "other/web", Some("host")),
+        ("r.example", "team/api", Some("team")),
+        ("r.example", "team/web", Some("web")),
+        ("r.example", "team/web/debug", Some("web")),
+        ("r.example", "teamwork/web", Some("host")),
+        ("eu.cloud.example", "other/web", Some("star")),
+        ("eu.cloud.example", "team/web", Some("eu")),
+        ("a.eu.cloud.example", "team/web", None),
+        ("cloud.example", "team/web", None),
+        ("docker.io", "library/nginx", Some("library")),
+        ("docker.io", "team/nginx", None),
+        ("only.example", "team/web", Some("only")),
+        ("only.example", "other/web", None),
+        ("r.example:5000", "team/web", None),
+    ] {
+        let found = login(config, host, path).unwrap().map(|login| match login {
+            Login::Password { user, .. } => user,
+            Login::Identity(_) => panic!("no such login"),
+        });
+        assert_eq!(found.as_deref(), user, "{host}/{path}");
+    }
+}
+
 #[test]
 fn logins_are_found_under_every_spelling_of_their_host_and_no_other() {
     let config = br#"{"auths": {
@@ -192,10 +233,11 @@ fn logins_are_found_under_every_spelling_of_their_host_and_no_other() {
         ("empty.example", Ok(None)),
         ("broken.example", Err("`auth` of broken.example is not the base64 of user:password".into())),
     ] {
-        assert_eq!(credentials::parse(config, host), expected, "{host}");
+        assert_eq!(login(config, host, ""), expected, "{host}");
     }
-    assert!(!format!("{:?}", credentials::parse(config, "docker.io")).contains("p:q"));
-    assert!(!credentials::parse(br#"{"auths": "hunter2"}"#, "a").unwrap_err().contains("hunter2"));
+    assert!(!format!("{:?}", login(config, "docker.io", "")).contains("p:q"));
+    assert!(!format!("{:?}", DockerConfig::parse(config).unwrap()).contains("p:q"));
+    assert!(!login(br#"{"auths": "hunter2"}"#, "a", "").unwrap_err().contains("hunter2"));
 }
 
 #[test]

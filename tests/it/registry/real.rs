@@ -260,7 +260,7 @@ async fn a_registry_with_passwords_is_read_with_the_docker_config() {
     };
     let repository: Arc<str> = format!("{}/shop/web", real.host).into();
     let report = check(&known, &[repository.parse().unwrap()]).await.unwrap();
-    assert_eq!((report.auth, report.has_login), ("basic", true));
+    assert_eq!((report.auth, report.login_from.is_some()), ("basic", true));
     assert!(report.clock_offset_seconds.unwrap().abs() < 5.0, "one machine, one clock");
     let report = scan(&known, &repository.parse().unwrap()).await.unwrap();
     assert_eq!((report.tags.len(), report.requests), (1, [(200, 1), (401, 1)].into()));
