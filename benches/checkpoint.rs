@@ -13,6 +13,8 @@ use super::Bench;
 
 const WORKLOADS: usize = 1_000;
 const PODS_PER_WORKLOAD: usize = 50;
+/// All of them.
+pub const PODS: usize = WORKLOADS * PODS_PER_WORKLOAD;
 /// Each container is a destination, and each has one journey under way: 2,000.
 const CONTAINERS: [&str; 2] = ["main", "proxy"];
 const TAGS_PER_REPOSITORY: usize = 20;
@@ -56,9 +58,22 @@ fn text(bytes: &[u8]) -> Arc<str> {
     String::from_utf8_lossy(bytes).into()
 }
 
-/// 1,000 Deployments of 50 pods and two containers, 40,000 tags, 2,000 journeys under way.
 fn tracker() -> Tracker {
-    let mut world = World { tracker: Tracker::default(), seq: 0, now: START };
+    tracker_of(&observations())
+}
+
+/// A tracker that has seen these.
+pub fn tracker_of(observations: &[Observation]) -> Tracker {
+    let mut tracker = Tracker::default();
+    for observation in observations {
+        tracker.observe(observation);
+    }
+    tracker
+}
+
+/// 1,000 Deployments of 50 pods and two containers, 40,000 tags, 2,000 journeys under way.
+pub fn observations() -> Vec<Observation> {
+    let mut world = World { said: Vec::new(), now: START };
     world.say(SourceKind::Cluster, Fact::ClusterNamed { name: "lab".into() });
     for workload in 0..WORKLOADS {
         for container in CONTAINERS {
@@ -77,31 +92,28 @@ fn tracker() -> Tracker {
     for workload in 0..WORKLOADS {
         world.say(SourceKind::Cluster, Fact::WorkloadIs(Box::new(deployment(workload, 2))));
     }
-    world.tracker
+    world.said
 }
 
 struct World {
-    tracker: Tracker,
-    seq: u64,
+    said: Vec<Observation>,
     now: Time,
 }
 
 impl World {
     fn say(&mut self, kind: SourceKind, fact: Fact) {
-        self.seq += 1;
         self.now = self.now + 1;
-        let observation = Observation {
+        self.said.push(Observation {
             schema: SCHEMA,
             source: SourceId::new(kind, "source"),
             source_epoch: 1,
-            seq: self.seq,
+            seq: self.said.len() as u64 + 1,
             cluster: (kind == SourceKind::Cluster).then(|| "cluster-uid".into()),
             observed_at: self.now,
             happened: Interval::until(self.now),
             basis: Basis::Watch,
             fact,
-        };
-        self.tracker.observe(&observation);
+        });
     }
 
     fn look(&mut self, kind: SourceKind, scope: Scope) {

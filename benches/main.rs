@@ -18,6 +18,7 @@ mod policy;
 mod process;
 mod reference;
 mod registry;
+mod restart;
 mod scrape;
 mod tags;
 mod tracker;
@@ -70,7 +71,7 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 11] = [
+    let figures: [Figure; 12] = [
         ("tracker_observe", tracker::figure),
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
@@ -85,6 +86,7 @@ fn main() {
         ("simulated_day", day::figure),
         ("idle", |name| idle::figure(name, false)),
         ("idle_with_sources", |name| idle::figure(name, true)),
+        ("restart", restart::figure),
         ("cluster_sync_paged", large::paged),
         ("cluster_sync_streaming", large::streaming),
         ("cluster_storm", large::storm),

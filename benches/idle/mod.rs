@@ -4,7 +4,7 @@
 //! are (`world`). The floor is the same program waiting for an answer that does not come: the binary, its runtime and
 //! a TLS client, and nothing of ours. `KNOTMETER_BENCH_SECONDS` makes each of the samples longer or shorter.
 
-mod world;
+pub mod world;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 /// Samples. An odd number, so that the median is one that happened.
 const SAMPLES: usize = 7;
 const SAMPLE_SECONDS: u64 = 5;
+const PODS: usize = 2000;
 /// The kernel counts in these, whatever its own clock does.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// First looks, and what was used for them is given back.
@@ -30,7 +31,7 @@ pub fn figure(name: &str, sources: bool) -> Value {
     let floor = Program::start(&["status", "--server", &server], folder.path());
     sleep(Duration::from_secs(2));
     let floor = Status::of(&floor);
-    let world = sources.then(|| world::World::start(folder.path()));
+    let world = sources.then(|| world::World::start(folder.path(), PODS));
     let mut arguments = vec!["run", "--listen", "127.0.0.1:0"];
     let config = world.as_ref().map(|world| world.config.to_str().expect("a path").to_owned());
     arguments.extend(config.as_deref().into_iter().flat_map(|file| ["--config", file]));
@@ -74,10 +75,10 @@ fn sleep(time: Duration) {
 }
 
 /// Ends with its value.
-struct Program(Child);
+pub struct Program(Child);
 
 impl Program {
-    fn start(arguments: &[&str], folder: &std::path::Path) -> Self {
+    pub fn start(arguments: &[&str], folder: &std::path::Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_knotmeter"));
         command.args(arguments).env_clear().env("HOME", folder).env("TMPDIR", folder);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -86,7 +87,7 @@ impl Program {
     }
 
     /// Where it serves, by its own record. What it logs later is read and forgotten.
-    fn address(&mut self) -> String {
+    pub fn address(&mut self) -> String {
         let mut records = BufReader::new(self.0.stderr.take().expect("its standard error")).lines();
         let address = records.by_ref().find_map(|record| {
             let record = record.ok()?;
@@ -95,6 +96,13 @@ impl Program {
         });
         std::thread::spawn(move || records.for_each(drop));
         address.expect("it tells its address")
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end_in_order(mut self) {
+        let id = self.0.id().to_string();
+        let asked = Command::new("kill").args(["-s", "TERM", &id]).status().expect("a shell's kill");
+        assert!(asked.success() && self.0.wait().expect("it ends").success(), "it did not end in order");
     }
 
     fn share_of_a_core(&self) -> f64 {

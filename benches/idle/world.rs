@@ -18,7 +18,6 @@ use tokio::runtime::Runtime;
 
 const REPOSITORIES: usize = 350;
 const TAGS: usize = 115;
-const PODS: usize = 2000;
 const PODS_PER_WORKLOAD: usize = 4;
 /// As an API server sends them.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -35,11 +34,12 @@ pub struct World {
 type Objects = HashMap<&'static str, Vec<Value>>;
 
 impl World {
-    pub fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path, pods: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let registry = serve(&runtime, Router::new().fallback(tags));
-        let cluster = Router::new().fallback(resource).with_state(Arc::new(objects(&registry.to_string())));
+        let cluster =
+            Router::new().fallback(resource).with_state(Arc::new(objects(&registry.to_string(), pods)));
         let cluster = serve(&runtime, cluster);
         let kubeconfig = folder.join("kubeconfig");
         let entry = json!({
@@ -146,9 +146,9 @@ async fn resource(
     Body::from_stream(first.chain(later).map(Ok::<_, std::convert::Infallible>)).into_response()
 }
 
-fn objects(registry: &str) -> Objects {
+fn objects(registry: &str, count: usize) -> Objects {
     let (mut deployments, mut replicasets, mut pods) = (Vec::new(), Vec::new(), Vec::new());
-    for at in 0..PODS / PODS_PER_WORKLOAD {
+    for at in 0..count / PODS_PER_WORKLOAD {
         let name = format!("service-{at}");
         let image = format!("{registry}/{}:v1.{}.0-{:012x}", repository(at % REPOSITORIES), 7, 7 * 7919);
         let labels = json!({"app.kubernetes.io/name": name, "pod-template-hash": "7d4b9c6f5"});
