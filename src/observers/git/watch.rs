@@ -110,7 +110,7 @@ async fn watch_host(
         let urgent = interests.borrow_and_update().git.clone();
         want(&mut looks, &followed, &urgent, &cache);
         loop {
-            if let Some(schedule::State { due, late, throttled }) = looks.state(Instant::now()) {
+            if let Some(schedule::State { due, late, throttled }) = looks.state() {
                 meter.measure(Measure::Looks { source: source.clone(), due, late, throttled });
             }
             tokio::select! {

@@ -77,7 +77,7 @@ pub async fn watch_host(
 
 /// Says from time to time how the looks keep up.
 fn tell(looks: &mut Looks, host: &Host) {
-    let Some(schedule::State { due, late, throttled }) = looks.state(Instant::now()) else { return };
+    let Some(schedule::State { due, late, throttled }) = looks.state() else { return };
     host.client.measure(Measure::Looks { source: host.client.source(), due, late, throttled });
     let requests = host.client.gate().requests_left();
     let sweep = looks.plan.sweep_projected(looks.places(), requests.map(|(_, per_second)| per_second));

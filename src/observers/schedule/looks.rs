@@ -32,6 +32,7 @@ pub struct Looks<K, M, I> {
     /// Looks that a refusal cut short since the last state.
     throttled: u64,
     told: Option<Instant>,
+    state: Option<State>,
 }
 
 /// How the looks keep up.
@@ -80,7 +81,16 @@ where
     /// `places` looks at once, and two more for what is hurried.
     #[must_use]
     pub fn new(plan: Plan<K, M, I>, desk: Arc<Desk<K>>, places: usize) -> Self {
-        Self { plan, desk, places, tasks: JoinSet::new(), keys: HashMap::new(), throttled: 0, told: None }
+        Self {
+            plan,
+            desk,
+            places,
+            tasks: JoinSet::new(),
+            keys: HashMap::new(),
+            throttled: 0,
+            told: None,
+            state: None,
+        }
     }
 
     /// Starts what is due and waits until a look ends, another is due, or somebody asks for one. May be dropped
@@ -122,13 +132,8 @@ where
 
     /// How the looks keep up, about every quarter of a minute.
     #[must_use]
-    pub fn state(&mut self, now: Instant) -> Option<State> {
-        if self.told.is_some_and(|told| now < told + SLEEP_MAX) {
-            return None;
-        }
-        self.told = Some(now);
-        let (due, late) = self.plan.waiting(now, self.plan.interval() / LATE_PART, usize::MAX);
-        Some(State { due, late, throttled: std::mem::take(&mut self.throttled) })
+    pub fn state(&mut self) -> Option<State> {
+        self.state.take()
     }
 
     /// How many looks may be under way, hurried ones aside.
@@ -145,6 +150,7 @@ where
         let now = Instant::now();
         let latest = now + SLEEP_MAX;
         if let Some(until) = paused.filter(|until| *until > now) {
+            self.note_state(now);
             return until.min(latest);
         }
         while self.tasks.len() < self.places + HURRIED_PLACES {
@@ -156,11 +162,21 @@ where
             let task = self.tasks.spawn(hurrying(hurried, look(begun)));
             self.keys.insert(task.id(), key);
         }
+        self.note_state(now);
         // What is overdue and found no place waits for the end of a look.
         let next = match self.tasks.len() < self.places {
             true => self.plan.next_due(),
             false => self.plan.next_hurried(),
         };
         next.filter(|due| *due > now).unwrap_or(latest).min(latest)
+    }
+
+    /// Only once what was due and found a place waits no more.
+    fn note_state(&mut self, now: Instant) {
+        if self.told.is_none_or(|told| now >= told + SLEEP_MAX) {
+            self.told = Some(now);
+            let (due, late) = self.plan.waiting(now, self.plan.interval() / LATE_PART, usize::MAX);
+            self.state = Some(State { due, late, throttled: std::mem::take(&mut self.throttled) });
+        }
     }
 }
