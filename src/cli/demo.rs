@@ -50,7 +50,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         tokio::runtime::Handle::current(),
     )?;
     let options = Options {
-        autopush: args.push_every.0 > 0.0,
+        autopush: false,
         push_every: args.push_every.duration(),
         faults: args.fault.clone(),
         seed: args.seed,
@@ -62,9 +62,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     };
     let outcome = match world {
         None => Ok(Exit::Done),
-        Some(world) => {
+        Some(mut world) => {
             let cache = world.addresses().kubeconfig.with_file_name("knotmeter-cache");
-            let outcome = show(&args, &world, &cache, stop).await;
+            let outcome = show(&args, &mut world, &cache, stop).await;
             world.stop().await;
             outcome
         }
@@ -75,11 +75,12 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
 
 async fn show(
     args: &DemoArgs,
-    world: &World,
+    world: &mut World,
     cache: &Path,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<Exit> {
-    let addresses = world.addresses();
+    let addresses = world.addresses().clone();
+    let addresses = &addresses;
     let config = config(args, addresses)?;
     let running = app::start(config, cache.to_path_buf()).await?;
     introduce(addresses, &running);
@@ -100,6 +101,9 @@ async fn show(
             "kubeconfig": addresses.kubeconfig,
         });
         write_whole(file, &serde_json::to_string_pretty(&info)?)?;
+    }
+    if args.push_every.0 > 0.0 {
+        world.begin_pushing();
     }
     let exit = follow(args, &running, stop).await;
     running.stop().await;

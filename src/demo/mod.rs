@@ -139,6 +139,9 @@ pub struct World {
     truth: Truth,
     client: reqwest::Client,
     developer: Developer,
+    push_every: Duration,
+    /// Index of the app that is pushed first.
+    first_app: usize,
     /// The work tree for commits by hand, one at a time.
     hand: tokio::sync::Mutex<Git>,
     // The tasks end before the folder in which they work.
@@ -194,10 +197,20 @@ impl World {
             faults: faults.clone(),
         };
         let hand = Git::new(folder.sub("hand")?, "demo-person");
-        let mut world =
-            Self { addresses, faults, truth, client, developer, hand: hand.into(), tasks, folder };
+        let mut world = Self {
+            addresses,
+            faults,
+            truth,
+            client,
+            developer,
+            push_every: options.push_every,
+            first_app,
+            hand: hand.into(),
+            tasks,
+            folder,
+        };
         world.lay_the_ground(&options).await?;
-        world.bring_in_the_actors(&options, first_app, &cluster).await?;
+        world.bring_in_the_actors(&options, &cluster).await?;
         Ok(world)
     }
 
@@ -231,6 +244,13 @@ impl World {
         self.faults.clear(fault);
     }
 
+    /// From now on images are pushed in turn, as with [`Options::autopush`]: for who wants to see the world before
+    /// anything happens in it. To be called once.
+    pub fn begin_pushing(&mut self) {
+        let developer = self.developer.clone();
+        self.tasks.spawn(developer.run(self.push_every, self.first_app, FIRST_NUMBER + 1));
+    }
+
     /// Ends everything and waits until it has ended.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
@@ -258,12 +278,7 @@ impl World {
         hand.commit_and_push("run the first version of everything").await.map(drop)
     }
 
-    async fn bring_in_the_actors(
-        &mut self,
-        options: &Options,
-        first_app: usize,
-        cluster: &Cluster,
-    ) -> Result<(), Error> {
+    async fn bring_in_the_actors(&mut self, options: &Options, cluster: &Cluster) -> Result<(), Error> {
         let (updaters, appliers) = (
             Git::new(self.folder.sub("updater")?, "demo-updater"),
             Git::new(self.folder.sub("applier")?, "demo-applier"),
@@ -287,8 +302,7 @@ impl World {
         let updater = Updater::new(self.client.clone(), registry, updaters, self.faults.clone());
         self.tasks.spawn(updater.run(options.updater_every));
         if options.autopush {
-            let developer = self.developer.clone();
-            self.tasks.spawn(developer.run(options.push_every, first_app, FIRST_NUMBER + 1));
+            self.begin_pushing();
         }
         Ok(())
     }
