@@ -33,6 +33,7 @@ async fn serve(app: Router) -> SocketAddr {
 
 /// The demo's API server, which does not let us see pods.
 async fn without_pods(kubeconfig: &Path, folder: &Path) -> std::path::PathBuf {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let text = std::fs::read_to_string(kubeconfig).unwrap();
     let server = text.lines().find_map(|line| line.split("server:").nth(1)).unwrap();
     let server = server.trim().trim_matches(['"', ',', '}', ' ']).to_owned();

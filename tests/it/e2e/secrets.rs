@@ -97,6 +97,7 @@ fn configuration(folder: &Path, parrot: std::net::SocketAddr, front: &TlsFront) 
 
 #[tokio::test]
 async fn no_secret_is_in_any_log_line_error_metric_answer_or_page() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let parrot = parrot().await;
     let hosts = [
