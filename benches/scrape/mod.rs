@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{self, Bundles, Hooks, HttpState, Ready};
+use knotmeter::http::{self, HttpState};
 use knotmeter::observation::{Observation, Time};
 use knotmeter::observers::now;
 use knotmeter::tracker::Tracker;
@@ -140,15 +140,7 @@ impl World {
         }
         follower.publish();
         let (events, _) = broadcast::channel(http::EVENTS_KEPT);
-        let state = HttpState {
-            snapshots,
-            metrics,
-            events,
-            ready: Ready::default(),
-            bundles: Bundles::default(),
-            hooks: Hooks::default(),
-            reload: http::Reload::default(),
-        };
+        let state = HttpState::new(snapshots, metrics, events);
         let listener =
             runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -84,6 +84,27 @@ pub struct HttpState {
     pub reload: Reload,
 }
 
+impl HttpState {
+    /// What is read, and nothing behind the rest: not ready, no journal to make bundles of, no webhooks, nothing to
+    /// read again.
+    #[must_use]
+    pub fn new(
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        metrics: Arc<Metrics>,
+        events: broadcast::Sender<EventRecord>,
+    ) -> Self {
+        Self {
+            snapshots,
+            metrics,
+            events,
+            ready: Ready::default(),
+            bundles: Bundles::default(),
+            hooks: Hooks::default(),
+            reload: Reload::default(),
+        }
+    }
+}
+
 /// Whether the journal is open and answers are true. Starts as not ready.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {

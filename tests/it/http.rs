@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{
-    Bundles, EventRecord, Hooks, HttpState, OPENAPI, ROUTES, Ready, Reload, serve, serve_with, why,
-};
+use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, serve_with, why};
 use knotmeter::tracker::{Event, Outcome, Stage};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -36,13 +34,8 @@ async fn start(snapshot: Arc<Snapshot>) -> Server {
     let (events, _) = broadcast::channel(2);
     let ready = Ready::default();
     let state = HttpState {
-        snapshots,
-        metrics: Arc::new(Metrics::new()),
-        events: events.clone(),
         ready: ready.clone(),
-        bundles: Bundles::default(),
-        hooks: Hooks::default(),
-        reload: Reload::default(),
+        ..HttpState::new(snapshots, Arc::new(Metrics::new()), events.clone())
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(serve(listener, state, async move {
@@ -235,15 +228,7 @@ async fn readers_that_do_not_read_are_let_go_and_stop_nobody() {
     let address = listener.local_addr().unwrap();
     let (_snapshots, snapshots) = watch::channel(Snapshot::empty(fleet::now()));
     let (metrics, events) = (Arc::new(Metrics::new()), broadcast::channel(2).0);
-    let state = HttpState {
-        snapshots,
-        metrics,
-        events,
-        ready: Ready::default(),
-        bundles: Bundles::default(),
-        hooks: Hooks::default(),
-        reload: Reload::default(),
-    };
+    let state = HttpState::new(snapshots, metrics, events);
     let patience = Duration::from_secs(1);
     let server = tokio::spawn(serve_with(patience, listener, state, std::future::pending()));
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use knotmeter::exporters::metrics::{Format, Metrics};
 use knotmeter::exporters::traces::trace_id;
-use knotmeter::http::{Bundles, Hooks, HttpState, Ready, Reload, serve};
+use knotmeter::http::{HttpState, serve};
 use knotmeter::tracker::Event;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -135,15 +135,7 @@ async fn prometheus_stores_the_exemplar_and_answers_every_dashboard_query() {
     let target = listener.local_addr().unwrap().to_string();
     let (_keep, snapshots) = watch::channel(fleet::shop());
     let (events, _) = broadcast::channel(1);
-    let state = HttpState {
-        snapshots,
-        metrics,
-        events,
-        ready: Ready::default(),
-        bundles: Bundles::default(),
-        hooks: Hooks::default(),
-        reload: Reload::default(),
-    };
+    let state = HttpState::new(snapshots, metrics, events);
     let server = tokio::spawn(serve(listener, state, std::future::pending()));
     let prometheus = Prometheus::start(&program, &target);
 

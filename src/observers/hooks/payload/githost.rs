@@ -9,24 +9,33 @@ use super::{Payload, header, json, stamp, stamp_seconds, trigger};
 use crate::observation::Interval;
 use crate::observers::hooks::trigger::{GitName, Moved, Trigger};
 
+/// What GitHub writes, and Gitea and Forgejo after it.
+#[derive(Deserialize)]
+struct Push {
+    #[serde(rename = "ref")]
+    reference: String,
+    #[serde(default)]
+    before: String,
+    after: String,
+    repository: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    full_name: String,
+    /// A number in a push of GitHub, a text elsewhere.
+    #[serde(default)]
+    pushed_at: Option<serde_json::Value>,
+}
+
+impl Push {
+    fn trigger(&self, stamped: Option<Interval>) -> Option<Trigger> {
+        branch(&self.repository.full_name, &self.reference, (&self.before, &self.after), stamped)
+    }
+}
+
 /// GitHub's event `push`. `pushed_at` is the host's own time of the push, in Unix seconds.
 pub fn github(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
-    #[derive(Deserialize)]
-    struct Push {
-        #[serde(rename = "ref")]
-        reference: String,
-        #[serde(default)]
-        before: String,
-        after: String,
-        repository: Named,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        full_name: String,
-        /// A number in a push, a text elsewhere.
-        #[serde(default)]
-        pushed_at: Option<serde_json::Value>,
-    }
     let mut payload =
         Payload { id: header(headers, "x-github-delivery").map(str::to_owned), ..Payload::default() };
     if header(headers, "x-github-event") != Some("push") {
@@ -35,12 +44,7 @@ pub fn github(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
     let push: Push = json(body)?;
     let stamped = push.repository.pushed_at.as_ref().and_then(serde_json::Value::as_i64);
     let stamped = stamped.and_then(stamp_seconds);
-    payload.triggers.extend(branch(
-        &push.repository.full_name,
-        &push.reference,
-        (&push.before, &push.after),
-        stamped,
-    ));
+    payload.triggers.extend(push.trigger(stamped));
     Ok(payload)
 }
 
@@ -80,19 +84,6 @@ pub fn gitlab(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
 
 /// Gitea's and Forgejo's event `push`.
 pub fn gitea(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
-    #[derive(Deserialize)]
-    struct Push {
-        #[serde(rename = "ref")]
-        reference: String,
-        #[serde(default)]
-        before: String,
-        after: String,
-        repository: Named,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        full_name: String,
-    }
     let either = |forgejo, gitea| header(headers, forgejo).or(header(headers, gitea));
     let id = either("x-forgejo-delivery", "x-gitea-delivery");
     let mut payload = Payload { id: id.map(str::to_owned), ..Payload::default() };
@@ -100,12 +91,7 @@ pub fn gitea(headers: &HeaderMap, body: &[u8]) -> Result<Payload, String> {
         return Ok(payload);
     }
     let push: Push = json(body)?;
-    payload.triggers.extend(branch(
-        &push.repository.full_name,
-        &push.reference,
-        (&push.before, &push.after),
-        None,
-    ));
+    payload.triggers.extend(push.trigger(None));
     Ok(payload)
 }
 
