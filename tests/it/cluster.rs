@@ -3,6 +3,7 @@
 mod config_maps;
 mod decisions;
 mod fake;
+mod faults;
 mod large;
 mod odd;
 mod real;

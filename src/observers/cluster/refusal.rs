@@ -15,6 +15,8 @@ pub struct Refusal {
     pub retry_after_seconds: Option<u64>,
     /// It came as an event inside a 200, not as the answer.
     pub in_stream: bool,
+    /// The server has not reached the version that was asked for: it was restored from a backup.
+    pub version_too_large: bool,
 }
 
 /// What was asked for.
@@ -64,6 +66,8 @@ impl Refusal {
     pub fn verdict(&self, step: Step) -> Verdict {
         match (self.code, step) {
             (410, _) => Verdict::Relist,
+            // Asked again it would say the same until it has made as many versions as before, and skip them all.
+            (504, Step::Watch) if self.version_too_large => Verdict::Relist,
             (401, _) => Verdict::Rest(LookFailure::Unauthorized),
             (403, _) => Verdict::Rest(LookFailure::Forbidden),
             (404, _) => Verdict::Rest(LookFailure::Missing),
@@ -96,8 +100,19 @@ struct Status {
 #[serde(rename_all = "camelCase", default)]
 struct Details {
     retry_after_seconds: Option<u64>,
+    #[serde(deserialize_with = "or_default")]
+    causes: Vec<Cause>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    #[serde(deserialize_with = "or_default")]
+    reason: String,
+}
+
+/// `k8s.io/apiserver/pkg/storage`: `NewTooLargeResourceVersionError`.
+const VERSION_TOO_LARGE: &str = "ResourceVersionTooLarge";
 /// A message is shown and logged: a hostile one must not flood either.
 const MESSAGE_LENGTH_MAX: usize = 300;
 
@@ -108,6 +123,7 @@ impl From<Status> for Refusal {
             message: status.message.chars().take(MESSAGE_LENGTH_MAX).collect(),
             retry_after_seconds: status.details.retry_after_seconds,
             in_stream: false,
+            version_too_large: status.details.causes.iter().any(|cause| cause.reason == VERSION_TOO_LARGE),
         }
     }
 }

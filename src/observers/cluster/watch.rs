@@ -42,6 +42,8 @@ enum End {
     Closed {
         lasted: Duration,
     },
+    /// The watch never said anything, although bookmarks were due.
+    Mute,
     /// The streaming list did not end: the server does not know the option.
     Unlisted,
     Failed {
@@ -108,6 +110,13 @@ impl Watcher {
             // Only a watch that holds ends a row of failures: lists succeed even where every watch fails.
             End::Closed { lasted } if lasted >= self.pace.good_after => self.backoff.reset(),
             End::Closed { .. } => sleep(self.backoff.next()).await,
+            // A server that was restored from a backup leaves out everything up to the version we had, and its
+            // bookmarks with it. A dead connection looks the same, and a look does no harm there.
+            End::Mute => {
+                tracing::info!(resource = %self.resource, "looking again: the watch said nothing");
+                self.stream.forget_version();
+                sleep(self.backoff.next()).await;
+            }
             End::Listed => {}
             End::Unlisted => self.fall_back("it did not end its list"),
             End::Failed { step, failure } => self.failed(step, failure).await,
@@ -209,7 +218,7 @@ impl Watcher {
         }
         let ends = opened + Duration::from_secs_f64(seconds) + WATCH_END_GRACE;
         let mut lines = Lines::default();
-        let (mut heard_at, mut heard_any) = (opened, false);
+        let (mut heard_at, mut heard_any, mut mute) = (opened, false, true);
         // The time spent on what came is no silence of the server, and what comes meanwhile waits.
         let (mut busy, mut behind) = (Duration::ZERO, Duration::ZERO);
         let mut step = step;
@@ -233,10 +242,11 @@ impl Watcher {
                     self.report(said).await;
                     continue;
                 }
+                Err(_) if mute && self.resource.has_bookmarks() => return End::Mute,
                 // Closed, broken or silent: all three are resumed from the last version.
                 Ok(_) | Err(_) => return End::Closed { lasted: opened.elapsed() },
             };
-            heard_any = true;
+            (heard_any, mute) = (true, false);
             let came_at = Instant::now();
             behind = behind.saturating_sub(came_at - heard_at);
             self.stream.behind(behind.as_millis() as i64);

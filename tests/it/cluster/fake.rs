@@ -16,6 +16,15 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+/// What this server does with a watch from a version that it has not reached: it was restored from a backup.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Future {
+    /// 504, with a cause that names it.
+    Refused,
+    /// Accepted, and silent until the version is reached.
+    Silent,
+}
+
 /// What this server does about `sendInitialEvents`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum StreamingLists {
@@ -33,6 +42,9 @@ pub struct Fake(Arc<Mutex<Cluster>>);
 
 pub struct Cluster {
     pub streaming_lists: StreamingLists,
+    pub future: Future,
+    /// So many watches that resume are refused with 410, in turns as the answer and as an event.
+    pub storm: usize,
     /// Resources that answer 403.
     pub forbidden: BTreeSet<&'static str>,
     /// Resources that answer 404.
@@ -51,13 +63,16 @@ pub struct Cluster {
     compacted: u64,
     objects: BTreeMap<(String, String), Value>,
     history: Vec<(u64, String, String)>,
-    watches: Vec<(String, UnboundedSender<String>)>,
+    /// What is watched, since which version, and by whom.
+    watches: Vec<(String, u64, UnboundedSender<String>)>,
 }
 
 impl Fake {
     pub fn new(streaming_lists: StreamingLists) -> Self {
         Self(Arc::new(Mutex::new(Cluster {
             streaming_lists,
+            future: Future::Refused,
+            storm: 0,
             forbidden: BTreeSet::new(),
             missing: BTreeSet::new(),
             page_items: usize::MAX,
@@ -123,12 +138,25 @@ impl Cluster {
     pub fn garble(&mut self) {
         self.version += 1;
         self.history.push((self.version, "deployments".into(), "{}\n".into()));
-        self.watches.retain(|(of, to)| of != "deployments" || to.unbounded_send("{}\n".into()).is_ok());
+        self.watches.retain(|(of, _, to)| of != "deployments" || to.unbounded_send("{}\n".into()).is_ok());
     }
 
     /// Ends every open watch, as a restart does.
     pub fn close_watches(&mut self) {
         self.watches.clear();
+    }
+
+    /// The server ends, and comes back with what a backup held: these objects, and an older version.
+    pub fn restore(&mut self, version: u64, deployments: &[(&str, &str)]) {
+        self.watches.clear();
+        self.history.clear();
+        self.objects.retain(|(of, _), _| of != "deployments");
+        self.version = version;
+        for (name, image) in deployments {
+            self.deploy(name, image);
+        }
+        // What a backup holds is no event.
+        self.history.clear();
     }
 
     /// Forgets the history: older versions answer 410.
@@ -141,7 +169,10 @@ impl Cluster {
     fn write(&mut self, kind: &str, resource: &str, object: &Value) {
         let line = json!({"type": kind, "object": object}).to_string() + "\n";
         self.history.push((self.version, resource.to_owned(), line.clone()));
-        self.watches.retain(|(of, to)| of != resource || to.unbounded_send(line.clone()).is_ok());
+        let version = self.version;
+        self.watches.retain(|(of, since, to)| {
+            of != resource || version <= *since || to.unbounded_send(line.clone()).is_ok()
+        });
     }
 
     fn list(&mut self, resource: &str, query: &HashMap<String, String>) -> Response {
@@ -186,6 +217,21 @@ impl Cluster {
                     say(&(json!({"type": "BOOKMARK", "object": {"metadata": metadata}}).to_string() + "\n"));
                 }
             }
+            (false, Some(_), _) if self.storm > 0 => {
+                self.storm -= 1;
+                let status = json!({"kind": "Status", "code": 410, "message": "too old resource version"});
+                return match self.storm % 2 {
+                    0 => refuse(410, "too old resource version"),
+                    _ => format!("{}\n", json!({"type": "ERROR", "object": status})).into_response(),
+                };
+            }
+            (false, Some(since), _) if since > self.version && self.future == Future::Refused => {
+                let status = json!({"kind": "Status", "code": 504, "reason": "Timeout",
+                    "message": format!("Timeout: Too large resource version: {since}, current: {}", self.version),
+                    "details": {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                        "retryAfterSeconds": 1}});
+                return (StatusCode::GATEWAY_TIMEOUT, status.to_string()).into_response();
+            }
             (false, Some(since), _) if since < self.compacted => {
                 let status = json!({"kind": "Status", "code": 410, "message": "too old resource version"});
                 return format!("{}\n", json!({"type": "ERROR", "object": status})).into_response();
@@ -198,7 +244,7 @@ impl Cluster {
                 later.for_each(|(_, _, line)| say(line));
             }
         }
-        self.watches.push((resource.to_owned(), to));
+        self.watches.push((resource.to_owned(), since.unwrap_or_default(), to));
         let cut = if resource == "deployments" { self.cuts.pop() } else { None };
         let taken = self.pieces_taken.clone();
         let counted = cut_after(cut.unwrap_or(usize::MAX), from).inspect(move |_| {

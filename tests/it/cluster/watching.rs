@@ -74,16 +74,16 @@ impl Observer {
         .await
     }
 
-    async fn deployed(&mut self, image: &str) -> Observation {
+    pub async fn deployed(&mut self, image: &str) -> Observation {
         self.wait(image, |observation| image_of(observation) == Some(image)).await
     }
 }
 
-fn is(scope: &Scope, resource: Resource) -> bool {
+pub fn is(scope: &Scope, resource: Resource) -> bool {
     matches!(scope, Scope::Resource { resource: of, .. } if **of == *resource.plural())
 }
 
-fn image_of(observation: &Observation) -> Option<&str> {
+pub fn image_of(observation: &Observation) -> Option<&str> {
     match &observation.fact {
         Fact::WorkloadIs(workload) => workload.containers.first().map(|container| &*container.image),
         _ => None,
