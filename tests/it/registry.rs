@@ -1,5 +1,6 @@
 //! The registry observer against answers made by hand, hostile ones among them, and against a real registry.
 
+mod broken;
 mod clouds;
 mod credentials;
 mod fake;

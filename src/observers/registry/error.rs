@@ -1,6 +1,7 @@
 //! What can go wrong between us and a registry, and what a person can do about it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +132,8 @@ impl Problem {
         if error.is_timeout() {
             return Self::Timeout(timeout);
         }
-        if error.is_decode() || error.is_body() && error.status().is_some() {
+        // What is read of a body fails as "decode", whether it was cut off on the way or is wrong in itself.
+        if (error.is_decode() || error.is_body()) && !was_cut_off(&error) {
             return Self::Malformed("the body breaks its encoding".into());
         }
         let error = error.without_url();
@@ -161,4 +163,24 @@ fn told_by_tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         | rustls::Error::AlertReceived(_)) => Some(error.to_string()),
         _ => None,
     }
+}
+
+/// The connection ended in the middle of an answer.
+fn was_cut_off(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut of_the_connection = false;
+    while let Some(cause) = next {
+        of_the_connection |= cause.is::<hyper::Error>();
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
+        {
+            return false;
+        }
+        // An `io::Error` passes over what it wraps.
+        next = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
+    }
+    of_the_connection
 }
