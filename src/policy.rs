@@ -19,6 +19,10 @@ use crate::observation::{FilterTags, Order, Policy};
 
 /// Compiled size of one filter pattern: outside text must not cost more than a megabyte.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Written length of one, because reading it takes far more memory than it compiles to. Real ones have a hundred.
+const PATTERN_TEXT_BYTES_MAX: usize = 512;
+/// Groups and repetitions inside each other, for the same reason.
+const PATTERN_NESTING_MAX: u32 = 20;
 
 /// A policy that cannot be used, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +52,15 @@ impl Selector {
     pub fn new(filter: Option<&FilterTags>, policy: &Policy) -> Result<Self, Error> {
         let filter = match filter {
             None => None,
+            Some(filter) if filter.pattern.len() > PATTERN_TEXT_BYTES_MAX => {
+                return Err(Error(format!(
+                    "filter_tags.pattern has more than the {PATTERN_TEXT_BYTES_MAX} bytes that are read"
+                )));
+            }
             Some(filter) => {
                 let regex = RegexBuilder::new(&filter.pattern)
                     .size_limit(PATTERN_BYTES_MAX)
+                    .nest_limit(PATTERN_NESTING_MAX)
                     .build()
                     .map_err(|error| Error(format!("filter_tags.pattern {:?}: {error}", filter.pattern)))?;
                 let extract = filter.extract.as_deref().filter(|template| !template.is_empty());

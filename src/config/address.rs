@@ -8,7 +8,14 @@ use std::sync::Arc;
 /// last `@` is taken for credentials, because a message must rather lose a path than show a password.
 #[must_use]
 pub fn public_url(configured: &str) -> Arc<str> {
-    let Some((scheme, rest)) = configured.split_once("://") else { return configured.into() };
+    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let Some((scheme, rest)) = configured.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        // `git@host:path` has a user and no password; `https//bot:secret@host` was meant to be an address.
+        return match configured.rsplit_once('@') {
+            Some((before, rest)) if before.contains(':') => rest.into(),
+            _ => configured.into(),
+        };
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = &rest[..end];
     let at = match authority.rfind('@') {
@@ -16,7 +23,9 @@ pub fn public_url(configured: &str) -> Arc<str> {
         // The text after the colon is no port, so it is the beginning of a password.
         None => authority
             .rsplit_once(':')
-            .filter(|(_, port)| !authority.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit()))
+            .filter(|(_, port)| {
+                !authority.ends_with(']') && (port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()))
+            })
             .and_then(|_| rest.rfind('@')),
     };
     match at {

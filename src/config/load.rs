@@ -17,6 +17,9 @@ const REPEATED_EVENTS_MAX: usize = 256;
 /// 64 MiB.
 const TEXT_BYTES_MAX: usize = 256 << 10;
 
+/// Characters of one complaint.
+const COMPLAINT_LENGTH_MAX: usize = 1000;
+
 /// Why a configuration was refused. Always names the file, and the line where one is to blame.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -85,6 +88,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Error> {
     let config: Config = serde_saphyr::from_str_with_options(text, yaml_options())
         .map_err(|error| Error::Refused { file: file.into(), message: one_line(&error) })?;
     check(&config).map_err(|(key, message)| {
+        let message = short(&message);
         let place = super::locate::locate(text, &key)
             .map_or_else(String::new, |at| format!("line {} column {}: ", at.line(), at.column()));
         Error::Contradiction { file: file.into(), place, key, message }
@@ -121,7 +125,15 @@ fn one_line(error: &serde_saphyr::Error) -> String {
     let message = message.split("; use from_str").next().unwrap_or(message);
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
     let message = message.replace("expected mapping start", "expected keys and values (`key: value`)");
-    place + &message.split_whitespace().collect::<Vec<_>>().join(" ")
+    place + &short(&message.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// A complaint quotes what it is about, however long that is.
+fn short(message: &str) -> String {
+    match message.char_indices().nth(COMPLAINT_LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
 }
 
 /// The JSON Schema of the file, for editors.

@@ -6,6 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Compiled size of one pattern. A typed mistake must not cost hundreds of megabytes.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Written length of one pattern. The limit above is looked at when a pattern was read already, and reading takes
+/// hundreds of bytes of memory for each of these.
+const TEXT_BYTES_MAX: usize = 512;
+/// Groups and repetitions inside each other. A hundred stars in a row compile to nothing and take 64 MiB on the way.
+const NESTING_MAX: u32 = 20;
 
 /// A repository path with `*` (inside a component) and `**` (over components).
 #[derive(Debug, Clone)]
@@ -20,6 +25,7 @@ impl Glob {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
+        short(text)?;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/*-".contains(c);
         if text.is_empty() || !text.chars().all(fits) {
             return Err(format!(
@@ -75,6 +81,7 @@ impl Marker {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, String> {
+        short(text)?;
         limited(text).map(Self).map_err(|error| format!("{text:?} is not a regular expression: {error}"))
     }
 
@@ -86,8 +93,16 @@ impl Marker {
     }
 }
 
+fn short(text: &str) -> Result<(), String> {
+    let length = text.len();
+    if length <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("a pattern of {length} bytes is too long; {TEXT_BYTES_MAX} are the most that are read"))
+}
+
 fn limited(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build()
+    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).nest_limit(NESTING_MAX).build()
 }
 
 impl Serialize for Glob {

@@ -7,6 +7,9 @@ use std::cmp::Ordering;
 
 use semver::{BuildMetadata, Prerelease, Version};
 
+/// Written length of a range: room for some twenty alternatives.
+const TEXT_BYTES_MAX: usize = 512;
+
 /// A version range: alternatives joined by `||`, comparators by spaces or commas, `1.x`, `1.2 - 2.0`.
 #[derive(Debug, Clone)]
 pub struct Range {
@@ -19,6 +22,9 @@ impl Range {
     /// # Errors
     /// A sentence that names the range.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(format!("a range of more than the {TEXT_BYTES_MAX} bytes that are read"));
+        }
         text.split("||").map(alternative).collect::<Option<_>>().map(|alternatives| Self { alternatives }).ok_or_else(
             || format!("{text:?} is not a version range; write for example '>=1.0.0 <2.0.0', '1.x' or '1.2 - 2.0'"),
         )
