@@ -1,5 +1,6 @@
 //! Webhooks: who is believed, what is read, and that nothing else happens.
 
+mod delivered;
 mod payloads;
 mod proof;
 mod stamps;
