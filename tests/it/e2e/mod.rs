@@ -15,6 +15,7 @@ mod clouds;
 mod commands;
 mod demo;
 mod disk;
+mod faults;
 mod hooks;
 mod images;
 mod keep;

@@ -56,12 +56,22 @@ async fn holds(watched: &Watched, live_min: usize, checked_min: usize) {
         (settled.len() >= SETTLED).then_some(settled)
     })
     .await;
-    let truth = watched.world.truth();
+    let (checked, lies) = lies(&watched.world.truth(), &settled);
+    assert!(lies.is_empty(), "{} of {checked} are wrong:\n{}", lies.len(), lies.join("\n"));
+    let live = |trigger| {
+        move |journey: &&Journey| journey.outcome == Some(Outcome::Live) && journey.trigger == trigger
+    };
+    assert!(settled.iter().filter(live(Trigger::Push)).count() >= live_min, "{settled:?}");
+    assert!(checked >= checked_min, "only {checked} stages had a true time");
+}
+
+/// Holds every time of these journeys against the truth: how many had a true time, and what is wrong.
+pub fn lies(truth: &[Entry], settled: &[Journey]) -> (usize, Vec<String>) {
     let mut lies = Vec::new();
     let mut checked = 0;
-    for journey in &settled {
+    for journey in settled {
         for stage in Stage::ALL {
-            let Some(times) = true_times(&truth, journey, stage) else { continue };
+            let Some(times) = true_times(truth, journey, stage) else { continue };
             let Some(evidence) = journey.stages.evidence(stage) else { continue };
             if evidence.basis == Basis::Backfill {
                 continue;
@@ -82,15 +92,10 @@ async fn holds(watched: &Watched, live_min: usize, checked_min: usize) {
                 ));
             }
         }
-        lies.extend(wrong_duration(&truth, journey));
-        lies.extend(live_all_the_same(&truth, journey));
+        lies.extend(wrong_duration(truth, journey));
+        lies.extend(live_all_the_same(truth, journey));
     }
-    assert!(lies.is_empty(), "{} of {checked} are wrong:\n{}", lies.len(), lies.join("\n"));
-    let live = |trigger| {
-        move |journey: &&Journey| journey.outcome == Some(Outcome::Live) && journey.trigger == trigger
-    };
-    assert!(settled.iter().filter(live(Trigger::Push)).count() >= live_min, "{settled:?}");
-    assert!(checked >= checked_min, "only {checked} stages had a true time");
+    (checked, lies)
 }
 
 /// When it truly happened, in milliseconds: more than once for an image that came back. Nothing for a stage of
