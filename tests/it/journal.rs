@@ -2,7 +2,7 @@
 
 mod compaction;
 mod damage;
-mod facts;
+pub mod facts;
 pub mod slow_disk;
 mod store;
 mod writer;

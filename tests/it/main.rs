@@ -14,6 +14,7 @@ mod form;
 mod front;
 mod git;
 mod hooks;
+mod hostile;
 mod http;
 mod image;
 mod journal;
