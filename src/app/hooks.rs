@@ -1,16 +1,21 @@
 //! Webhooks between HTTP and the pollers: what was said to have moved is looked at now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 
 use crate::config;
 use crate::exporters::metrics::Metrics;
 use crate::http::{HookHead, TakeHook};
+use crate::image::{Repository, Tag};
 use crate::observation::Measure;
 use crate::observers::hooks::{BODY_BYTES_MAX, Head, Hooks, Moved, Refused, Stamps, Trigger};
 use crate::observers::now;
-use crate::observers::schedule::LookNow;
+use crate::observers::schedule::{Asked, LookNow};
+
+/// A registry may tell of a tag before it can be listed: distribution sends its notification, then links the tag.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Takes deliveries. Nothing in it waits: a look is asked for, and a time is noted.
 #[derive(Debug)]
@@ -32,13 +37,28 @@ impl Taker {
         // The time first: the look may be over before the next line.
         self.stamps.note(trigger);
         let asked = match &trigger.moved {
-            Moved::Tag { repository, tag, .. } => self.look_now.repository(repository, tag.as_ref()),
+            Moved::Tag { repository, tag, .. } => {
+                let asked = self.look_now.repository(repository, tag.as_ref());
+                if asked == Asked::Noted {
+                    self.look_again(repository.clone(), tag.clone());
+                }
+                asked
+            }
             Moved::Branch { repository, branch, .. } => {
                 self.look_now.branches(|url| repository.fits(url), branch.as_deref())
             }
             Moved::AnyBranch { branch } => self.look_now.branches(|_| true, branch.as_deref()),
         };
         tracing::debug!(?trigger.moved, ?asked, "a webhook asks for a look");
+    }
+
+    /// One look for each that was noted: what is coalesced has one coming.
+    fn look_again(&self, repository: Repository, tag: Option<Tag>) {
+        let look_now = self.look_now.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            look_now.repository(&repository, tag.as_ref());
+        });
     }
 
     fn count(&self, hook: &str, result: &'static str) {

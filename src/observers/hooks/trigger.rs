@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::image::{Digest, Repository, Tag};
 use crate::observation::{Interval, Time};
 
-/// How long after a change its sender may have stamped it: a registry stamps when the upload has been answered, a git
+/// How long after a change its sender may have stamped it: a registry stamps when the upload is stored, a git
 /// hook when the branch has moved. Milliseconds.
 pub const STAMPED_WITHIN_MILLIS: i64 = 50;
 
@@ -100,8 +100,13 @@ impl Trigger {
         if stamped.not_before > self.received || stamped.not_after < seen.not_before {
             return None;
         }
-        // The end is ours: a clock that is behind must not put the change before it happened.
-        let told = Interval::new(stamped.not_before - STAMPED_WITHIN_MILLIS, self.received);
+        let latest = match self.moved {
+            // A registry may tell before it links the tag (distribution does): only the look that found it is sure.
+            Moved::Tag { .. } => seen.not_after,
+            // The end is ours: a clock that is behind must not put the change before it happened.
+            Moved::Branch { .. } | Moved::AnyBranch { .. } => self.received,
+        };
+        let told = Interval::new(stamped.not_before - STAMPED_WITHIN_MILLIS, latest);
         seen.intersect(told).filter(|narrow| *narrow != seen)
     }
 }

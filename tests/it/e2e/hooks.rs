@@ -125,9 +125,12 @@ async fn webhooks_narrow_what_polling_finds_as_well() {
             let stages = journey["stages"].as_array().unwrap();
             stages.iter().find(|one| one["stage"] == stage).unwrap()["basis"].clone()
         };
-        assert_eq!((basis(&told), basis(&polled)), ("webhook".into(), "poll".into()), "{told}");
+        assert_eq!(basis(&polled), "poll", "{polled}");
+        // A registry tells before it links the tag: a look that was quicker finds it at the next one, a moment later.
+        let late = stage == "pushed" && basis(&told) == "poll";
+        assert!(late || basis(&told) == "webhook", "{told}");
         println!("{stage}: {:.3} s told, {:.3} s polled", width(&told, stage), width(&polled, stage));
-        assert!(width(&told, stage) < width(&polled, stage), "{told}\n{polled}");
+        assert!(late || width(&told, stage) < width(&polled, stage), "{told}\n{polled}");
     }
 
     // Layers are pushed, too, and nobody asks for a look because of them.
