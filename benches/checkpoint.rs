@@ -59,7 +59,7 @@ fn text(bytes: &[u8]) -> Arc<str> {
 }
 
 fn tracker() -> Tracker {
-    tracker_of(&observations())
+    tracker_of(&observations(START))
 }
 
 /// A tracker that has seen these.
@@ -71,9 +71,10 @@ pub fn tracker_of(observations: &[Observation]) -> Tracker {
     tracker
 }
 
-/// 1,000 Deployments of 50 pods and two containers, 40,000 tags, 2,000 journeys under way.
-pub fn observations() -> Vec<Observation> {
-    let mut world = World { said: Vec::new(), now: START };
+/// 1,000 Deployments of 50 pods and two containers, 40,000 tags, 2,000 journeys under way, told within
+/// two minutes from `start`.
+pub fn observations(start: Time) -> Vec<Observation> {
+    let mut world = World { said: Vec::new(), now: start };
     world.say(SourceKind::Cluster, Fact::ClusterNamed { name: "lab".into() });
     for workload in 0..WORKLOADS {
         for container in CONTAINERS {
