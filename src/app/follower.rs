@@ -114,7 +114,8 @@ impl Follower {
                 }
             }
             let news = !only_looks || !events.is_empty();
-            let next = if news { publish_at } else { publish_at.max(looks_at) };
+            // A look is told of a moment before what it found: published at once, it would hold that up.
+            let next = if news { publish_at } else { looks_at.max(Instant::now() + PUBLISH_EVERY) };
             let at = due.map_or(next, |due| due.min(next));
             due = Some(at);
             if Instant::now() >= at {
