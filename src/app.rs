@@ -148,6 +148,7 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
     let in_force = Fact::ConfigInForce(Box::new(rules(&config)));
     let rules_reporter = reporters.reporter(SourceKind::Config, "rules");
     rules_reporter.fact(Interval::at(now()), Basis::Watch, in_force).await;
+    let hooks_reporter = reporters.reporter(SourceKind::Hook, "hints");
     let look_now = {
         let metrics = metrics.clone();
         LookNow::new(move |measure| metrics.measure(&measure))
@@ -182,7 +183,7 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
     let hooks = match &hooks[..] {
         [] => Hooks::default(),
         hooks => {
-            let taker = hooks::Taker::new(hooks, stamps, look_now.clone(), metrics.clone());
+            let taker = hooks::Taker::new(hooks, look_now.clone(), hooks_reporter, metrics.clone());
             Hooks::new(Arc::new(taker))
         }
     };

@@ -9,10 +9,10 @@ use crate::config;
 use crate::exporters::metrics::Metrics;
 use crate::http::{HookHead, TakeHook};
 use crate::image::{Repository, Tag};
-use crate::observation::Measure;
+use crate::observation::{Basis, Fact, Interval, Measure};
 use crate::observers::hooks::{BODY_BYTES_MAX, Head, Hooks, Moved, Refused, Stamps, Trigger};
-use crate::observers::now;
 use crate::observers::schedule::{Asked, LookNow};
+use crate::observers::{Reporter, now};
 
 /// A registry may tell of a tag before it can be listed: distribution sends its notification, then links the tag.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -23,17 +23,20 @@ pub struct Taker {
     hooks: Hooks,
     stamps: Stamps,
     look_now: LookNow,
+    /// For what senders may expect.
+    reporter: Reporter,
     metrics: Arc<Metrics>,
 }
 
 impl Taker {
     /// One for the configured webhooks.
     #[must_use]
-    pub fn new(hooks: &[config::Hook], stamps: Stamps, look_now: LookNow, metrics: Arc<Metrics>) -> Self {
-        Self { hooks: Hooks::new(hooks), stamps, look_now, metrics }
+    pub fn new(hooks: &[config::Hook], look_now: LookNow, reporter: Reporter, metrics: Arc<Metrics>) -> Self {
+        let stamps = reporter.stamps().clone();
+        Self { hooks: Hooks::new(hooks), stamps, look_now, reporter, metrics }
     }
 
-    fn look(&self, trigger: &Trigger) {
+    fn look(&self, trigger: &Trigger) -> Asked {
         // The time first: the look may be over before the next line.
         self.stamps.note(trigger);
         let asked = match &trigger.moved {
@@ -50,6 +53,7 @@ impl Taker {
             Moved::AnyBranch { branch } => self.look_now.branches(|_| true, branch.as_deref()),
         };
         tracing::debug!(?trigger.moved, ?asked, "a webhook asks for a look");
+        asked
     }
 
     /// One look for each that was noted: what is coalesced has one coming.
@@ -72,6 +76,7 @@ impl Taker {
             Refused::Unproven => (StatusCode::UNAUTHORIZED, "unproven"),
             Refused::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Refused::Repeated => (StatusCode::ACCEPTED, "repeated"),
+            Refused::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Refused::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "no_secret"),
         };
         // A name that somebody made up is no label.
@@ -90,16 +95,35 @@ impl TakeHook for Taker {
     }
 
     fn take(&self, head: HookHead<'_>, body: &[u8]) -> Result<(), (StatusCode, String)> {
+        // Who may expect something is heard whole, or asked to come again.
+        let mut room = self.reporter.room();
+        if room.is_none() && self.hooks.may_expect(head.name) {
+            return Err(self.refuse(head, Refused::Busy));
+        }
         let triggers =
             self.hooks.take(known(head), body, now()).map_err(|refused| self.refuse(head, refused))?;
         self.count(head.name, "taken");
-        triggers.iter().for_each(|trigger| self.look(trigger));
+        for trigger in &triggers {
+            // Of what nobody looks at nothing is expected.
+            if self.look(trigger) != Asked::Unknown
+                && let Some(fact) = expected(trigger)
+                && let Some(room) = room.take()
+            {
+                room.fact(Interval::at(trigger.received), Basis::Hint, fact);
+            }
+        }
         Ok(())
     }
 
     fn unread(&self, head: HookHead<'_>) {
         self.count(head.name, "unread");
     }
+}
+
+fn expected(trigger: &Trigger) -> Option<Fact> {
+    let Moved::Tag { repository, tag: Some(tag), .. } = &trigger.moved else { return None };
+    let (repository, tag, environment) = (repository.clone(), tag.clone(), trigger.expected_in.clone()?);
+    Some(Fact::Expected { repository, tag, environment })
 }
 
 fn known(head: HookHead<'_>) -> Head<'_> {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A webhook: `POST /hooks/NAME`. It makes a look at something that is known already due at once, and is believed
-/// in nothing else.
+/// in nothing else; a hint may also say what is to go live, where `expect_in` allows it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
@@ -19,6 +19,9 @@ pub struct Hook {
     /// Registry host as image references name it, for senders that do not name it themselves.
     #[serde(default)]
     pub registry: Option<String>,
+    /// Environments in which a hint may expect an image (kind `hint`): `{"image": .., "environment": ..}` opens a journey. None: hints only hurry looks.
+    #[serde(default)]
+    pub expect_in: Vec<String>,
 }
 
 /// Who sends a webhook, and with that how it is signed and what it says.
@@ -51,6 +54,6 @@ pub enum HookKind {
     GenericHmac,
     /// CDEvents `artifact.published`; signed in `X-Signature`, or `Authorization: Bearer` with the secret.
     Cdevents,
-    /// A job of yours: `{"image": "host/repository:tag"}` or `{"git": "https://..", "branch": "main"}`, with `"time"` if it knows it; signed in `X-Signature`, or `Authorization: Bearer` with the secret.
+    /// A job of yours: `{"image": "host/repository:tag"}`, with `"environment"` if it is to go live there (see `expect_in`), or `{"git": "https://..", "branch": "main"}`, with `"time"` if it knows it; signed in `X-Signature`, or `Authorization: Bearer` with the secret.
     Hint,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Git, LiveWhen, Policy, Tls, public_url};
+use super::{Config, Git, HookKind, LiveWhen, Policy, Tls, public_url};
 use crate::image::Repository;
 
 /// A configuration is a page or two; anything far above is a wrong file.
@@ -191,7 +191,7 @@ fn check(config: &Config) -> Result<(), (String, String)> {
             }
         }
     }
-    check_hooks(config)?;
+    check_hooks(config, &known, &unknown)?;
     check_expect(config, &known, &unknown)?;
     if let LiveWhen::Share(share) = config.live_when
         && !(share > 0.0 && share <= 1.0)
@@ -261,7 +261,11 @@ fn check_expect(
     Ok(())
 }
 
-fn check_hooks(config: &Config) -> Result<(), (String, String)> {
+fn check_hooks(
+    config: &Config,
+    known: &dyn Fn(&str) -> bool,
+    unknown: &dyn Fn(&str) -> String,
+) -> Result<(), (String, String)> {
     unique("hooks", "name", config.hooks.iter().map(|hook| hook.name.as_str()))?;
     for (at, hook) in config.hooks.iter().enumerate() {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -274,6 +278,13 @@ fn check_hooks(config: &Config) -> Result<(), (String, String)> {
         {
             let message = format!("{host:?} is not a host; write it as images name it, without scheme");
             return Err((format!("hooks[{at}].registry"), message));
+        }
+        if hook.kind != HookKind::Hint && !hook.expect_in.is_empty() {
+            let message = "only hooks of the kind `hint` can say what is to go live".into();
+            return Err((format!("hooks[{at}].expect_in"), message));
+        }
+        if let Some((e, name)) = hook.expect_in.iter().enumerate().find(|(_, name)| !known(name)) {
+            return Err((format!("hooks[{at}].expect_in[{e}]"), unknown(name)));
         }
     }
     Ok(())

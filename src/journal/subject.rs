@@ -43,6 +43,9 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
         Fact::ClusterNamed { .. } => ("cluster", cluster).hash(to),
         Fact::TagPointsTo { repository, tag, .. } => ("tag", repository, tag).hash(to),
         Fact::TagsListed { repository, .. } => ("tags", repository).hash(to),
+        Fact::Expected { repository, tag, environment } => {
+            ("expected", repository, tag, environment).hash(to);
+        }
         Fact::ImageDescribed(image) => ("image", &image.repository, &image.digest).hash(to),
         Fact::TreeNames(tree) => ("tree", &tree.url, &tree.branch, &tree.path).hash(to),
         Fact::WorkloadIs(workload) => ("workload", cluster, &workload.key, &workload.uid).hash(to),

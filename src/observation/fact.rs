@@ -28,6 +28,12 @@ pub enum Fact {
         repository: Repository,
         tags: Vec<Tag>,
     },
+    /// Somebody who may say so says that this tag is to go live in an environment: what it means when that is said.
+    Expected {
+        repository: Repository,
+        tag: Tag,
+        environment: Arc<str>,
+    },
     ImageDescribed(Box<ImageDescribed>),
     TreeNames(Box<TreeNames>),
     WorkloadIs(Box<Workload>),

@@ -67,6 +67,8 @@ pub enum SourceKind {
     Registry,
     Git,
     Cluster,
+    /// Senders of webhooks that may say what they expect.
+    Hook,
 }
 
 /// A source: its kind and its configured or discovered name (registry host, git url, cluster name).
@@ -90,6 +92,7 @@ impl fmt::Display for SourceId {
             SourceKind::Registry => "registry",
             SourceKind::Git => "git",
             SourceKind::Cluster => "cluster",
+            SourceKind::Hook => "hook",
         };
         write!(f, "{kind}/{}", self.name)
     }

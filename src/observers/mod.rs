@@ -77,6 +77,10 @@ impl Reporter {
     /// Reports a fact learned now. Waits while the queue is full; a closed queue means the program is ending.
     pub async fn fact(&self, happened: Interval, basis: Basis, fact: Fact) {
         let Ok(permit) = self.to.reserve().await else { return };
+        self.send(permit, happened, basis, fact);
+    }
+
+    fn send(&self, permit: mpsc::Permit<'_, Report>, happened: Interval, basis: Basis, fact: Fact) {
         // Numbered and sent under one lock: the order in the queue is the order of the numbers.
         let mut seq = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
         *seq += 1;
@@ -93,9 +97,29 @@ impl Reporter {
         })));
     }
 
+    /// Room for one fact, for who must not wait. None while the queue is full: let it be said again.
+    #[must_use]
+    pub fn room(&self) -> Option<Room<'_>> {
+        Some(Room { reporter: self, permit: self.to.try_reserve().ok()? })
+    }
+
     /// Reports a number about work. Never waits: where the queue is full the number is lost, a journey is not.
     pub fn measure(&self, measure: Measure) {
         let _ = self.to.try_send(Report::Measure(measure));
+    }
+}
+
+/// See [`Reporter::room`].
+#[derive(Debug)]
+pub struct Room<'a> {
+    reporter: &'a Reporter,
+    permit: mpsc::Permit<'a, Report>,
+}
+
+impl Room<'_> {
+    /// Reports a fact learned now.
+    pub fn fact(self, happened: Interval, basis: Basis, fact: Fact) {
+        self.reporter.send(self.permit, happened, basis, fact);
     }
 }
 

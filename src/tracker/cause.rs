@@ -10,13 +10,13 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::destination::DestinationKey;
+use super::expect::Selection;
 use super::git::{Change, Slot};
 use super::journey::{CommitRef, JourneyId};
 use super::ledger::Ledger;
 use super::leg::Leg;
 use super::legs::Inputs;
 use super::maps::Map;
-use super::registry::Selection;
 use crate::image::ImageRef;
 use crate::observation::TemplateHash;
 

@@ -20,7 +20,7 @@ use crate::image::{Digest, ImageRef};
 use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
 
 /// A commit or a template change this long after the push still counts as its consequence (`fresh_push`).
-const FRESH_PUSH_SECONDS: f64 = 3600.0;
+pub(super) const FRESH_PUSH_SECONDS: f64 = 3600.0;
 
 /// When each destination first desired an image, and when it was live there.
 pub type Seen = Map<ImageKey, BTreeMap<DestinationKey, SeenAt>>;

@@ -119,6 +119,8 @@ impl Tracker {
         // Registries are found by the images of workloads, so new ones come for ever; the others are configured.
         let heard: HashSet<_> = self.sources.iter().map(|(_, status)| &status.source).collect();
         self.said.retain(|source, _| source.kind != SourceKind::Registry || heard.contains(source));
+        let users = &self.users;
+        self.registries.forget_hints(|repository| users.contains_key(repository));
         self.registries.forget_repositories(&unseen)
     }
 

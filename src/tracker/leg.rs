@@ -1,9 +1,10 @@
 //! One desire of a destination, and what its rollouts made of it.
 
+use super::expect::Selection;
 use super::git::Change;
 use super::journey::Outcome;
 use super::legs::Inputs;
-use super::registry::{Confirm, Registries, Selection};
+use super::registry::{Confirm, Registries};
 use super::stage::Evidence;
 use super::workload::{Complete, First, Firsts, Version};
 use crate::image::{Digest, ImageRef};

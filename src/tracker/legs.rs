@@ -5,11 +5,12 @@
 //! names what a template already took is its cause, not a new desire.
 
 use super::config_map::ConfigMaps;
+use super::expect::Selection;
 use super::git::Change;
 use super::history::History;
 use super::journey::Outcome;
 use super::leg::{Leg, same_image};
-use super::registry::{Registries, Selection};
+use super::registry::Registries;
 use super::workload::{Version, WorkloadState};
 use crate::image::{Digest, ImageRef};
 use crate::observation::{Interval, Time};
@@ -308,7 +309,8 @@ impl<'a> Desires<'a> {
     /// unchanged word never outranks a commit. Unknown for what was there at the first look.
     #[must_use]
     pub fn overridden_since(&self, inputs: &Inputs<'_>) -> Option<Time> {
-        let last = inputs.selections.iter().max_by_key(|selection| selection.at.interval.not_after)?;
+        let policies = inputs.selections.iter().filter(|selection| !selection.hinted);
+        let last = policies.max_by_key(|selection| selection.at.interval.not_after)?;
         let leg = self.current.map(|at| &self.legs[at]).filter(|leg| !leg.baseline)?;
         let agrees = match (leg.digest, &last.digest) {
             (Some(desired), Some(selected)) => desired == selected || *leg.image == last.image,

@@ -20,6 +20,7 @@ mod destination;
 mod entry;
 mod event;
 mod evidence;
+mod expect;
 mod forget;
 mod git;
 mod history;

@@ -48,6 +48,10 @@ impl Tracker {
                 let (at, _) = self.place(observation, || Scope::Repository(repository.clone()));
                 self.registries.list(repository, tags, at);
             }
+            Fact::Expected { repository, tag, environment } => {
+                self.registries.expect(repository, tag, environment, observation.happened);
+                self.touch_users(repository);
+            }
             Fact::ImageDescribed(image) => self.describe(image),
             Fact::TreeNames(names) => self.names(observation, names),
             Fact::WorkloadIs(_)

@@ -144,9 +144,15 @@ impl Tracker {
                 interest.digests.extend(running);
             }
         }
-        for rule in &self.registries.rules {
-            let interest = interests.repositories.entry(rule.rule.image.clone()).or_default();
-            interest.tags.extend(rule.selections.last().and_then(|selection| selection.image.tag.clone()));
+        for (repository, tag) in self.registries.selected_tags() {
+            let interest = interests.repositories.entry(repository.clone()).or_default();
+            interest.tags.extend(tag.cloned());
+        }
+        for (repository, tag) in self.registries.hinted_tags() {
+            // A hint is no reason to look where nobody has to do with the repository.
+            if let Some(interest) = interests.repositories.get_mut(repository) {
+                interest.tags.insert(tag.clone());
+            }
         }
         interests
     }

@@ -1,15 +1,16 @@
-//! What registries said: what a tag pointed to and when, which image a digest belongs to, what a rule selects.
+//! What registries said: what a tag pointed to and when, and which image a digest belongs to. What is selected of it is in
+//! `expect.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::expect::{HintedBy, RuleState};
 use super::maps::{self, Map};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ExpectRule, ImageDescribed, Interests, Interval, KnownTag, LastLook, Time};
-use crate::policy::Selector;
+use crate::observation::{ImageDescribed, Interests, Interval, KnownTag, LastLook, Time};
 
 /// Moves of one tag that are remembered. A tag moved more often between two deploys has no use for the oldest.
 const MOVES_PER_TAG_MAX: usize = 16;
@@ -17,8 +18,6 @@ const MOVES_PER_TAG_MAX: usize = 16;
 const GONE_TAGS_MAX: usize = 64;
 /// Images whose nodes and claims are known: about 40 MB. Beyond it those go that nothing runs or desires.
 const IMAGES_MAX: usize = 100_000;
-/// Selections of one rule that are remembered.
-const SELECTIONS_MAX: usize = 64;
 
 /// From when on a tag pointed to a digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,14 +28,14 @@ pub struct TagPoint {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct RepositoryState {
+pub(super) struct RepositoryState {
     /// Something changed since rules last selected from it.
-    news: bool,
+    pub(super) news: bool,
     /// A tag of it pointed to several digests.
     moved: bool,
-    tags: BTreeMap<Tag, Vec<TagPoint>>,
+    pub(super) tags: BTreeMap<Tag, Vec<TagPoint>>,
     /// Tags that were seen to go.
-    gone: BTreeSet<Tag>,
+    pub(super) gone: BTreeSet<Tag>,
     /// Tags whose first moves fell out of memory.
     pruned: BTreeSet<Tag>,
     /// First evidence of each digest under any tag.
@@ -79,28 +78,6 @@ pub struct Claims {
     pub nodes: Vec<Digest>,
 }
 
-/// A tag that a rule began to select.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Selection {
-    pub image: ImageRef,
-    pub digest: Option<Digest>,
-    pub at: Evidence,
-    /// It was selected at the first look: opens nothing.
-    pub backfill: bool,
-}
-
-/// One `expect` rule and what it selected so far.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RuleState {
-    pub rule: ExpectRule,
-    /// Made of the rule.
-    #[serde(skip)]
-    selector: Option<Selector>,
-    /// Since when it is in force: what was pushed before is selected only from then on.
-    in_force: Time,
-    pub selections: Vec<Selection>,
-}
-
 /// Whether a running digest is an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
@@ -114,7 +91,7 @@ pub enum Confirm {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Registries {
     #[serde(serialize_with = "maps::sorted")]
-    repositories: Map<Repository, RepositoryState>,
+    pub(super) repositories: Map<Repository, RepositoryState>,
     #[serde(serialize_with = "maps::sorted")]
     claims: Map<Digest, Claims>,
     /// From a platform manifest or config to the roots it belongs to.
@@ -123,63 +100,15 @@ pub struct Registries {
     pub rules: Vec<RuleState>,
     /// The rules of each repository, by their place in the list.
     #[serde(skip)]
-    rules_of: Map<Repository, Vec<usize>>,
+    pub(super) rules_of: Map<Repository, Vec<usize>>,
+    pub(super) hinted: HintedBy,
 }
 
 impl Registries {
-    /// Takes new rules; what the unchanged ones selected is kept.
-    pub fn configure(&mut self, rules: &[ExpectRule], now: Time) {
-        let mut old = std::mem::take(&mut self.rules);
-        for rule in rules {
-            let kept = old.iter().position(|state| state.rule == *rule).map(|at| old.swap_remove(at));
-            self.rules.push(kept.unwrap_or_else(|| RuleState {
-                selector: selector(rule),
-                rule: rule.clone(),
-                in_force: now,
-                selections: Vec::new(),
-            }));
-        }
-        self.index();
-        self.repositories.values_mut().for_each(|state| state.news = true);
-    }
-
-    /// Makes what is derived of the rules, after a restart.
-    pub fn ready(&mut self) {
-        self.index();
-        self.rules.iter_mut().for_each(|state| state.selector = selector(&state.rule));
-    }
-
-    /// Where each repository's rules are.
-    fn index(&mut self) {
-        self.rules_of.clear();
-        for (at, state) in self.rules.iter().enumerate() {
-            self.rules_of.entry(state.rule.image.clone()).or_default().push(at);
-        }
-    }
-
-    /// Whether a rule selects from a repository.
-    #[must_use]
-    pub fn has_rule(&self, repository: &Repository) -> bool {
-        self.rules_of.contains_key(repository)
-    }
-
     /// Whether a tag of a repository ever pointed to several digests.
     #[must_use]
     pub fn has_moved(&self, repository: &Repository) -> bool {
         self.repositories.get(repository).is_some_and(|state| state.moved)
-    }
-
-    /// What the rules of an environment selected from some repositories, in the order of the rules.
-    #[must_use]
-    pub fn selections(&self, repositories: &[&Repository], environment: &str) -> Vec<&Selection> {
-        let rules = repositories.iter().filter_map(|repository| self.rules_of.get(*repository)).flatten();
-        let rules: BTreeSet<usize> = rules.copied().collect();
-        rules
-            .into_iter()
-            .map(|at| &self.rules[at])
-            .filter(|state| *state.rule.environment == *environment)
-            .flat_map(|state| &state.selections)
-            .collect()
     }
 
     /// A tag points to a digest. False if that was known.
@@ -253,44 +182,6 @@ impl Registries {
             self.roots.entry(node.digest.clone()).or_default().insert(image.digest.clone());
         }
         true
-    }
-
-    /// After a complete look at a repository: which rules select another tag now. True if any does.
-    pub fn select(&mut self, repository: &Repository, first_look: bool, look: Evidence) -> bool {
-        let Some(state) = self.repositories.get_mut(repository) else { return false };
-        // What was selected from the same tags is selected again.
-        if !std::mem::take(&mut state.news) && !first_look {
-            return false;
-        }
-        let mut changed = false;
-        for at in self.rules_of.get(repository).into_iter().flatten() {
-            let rule = &mut self.rules[*at];
-            let Some(selector) = &rule.selector else { continue };
-            let present = state.tags.keys().filter(|tag| !state.gone.contains(*tag));
-            let Some(tag) = selector.select(present) else { continue };
-            let Some(point) = state.tags.get(tag).and_then(|points| points.last()) else { continue };
-            let image = ImageRef { repository: repository.clone(), tag: Some(tag.clone()), digest: None };
-            if let Some(last) = rule.selections.last_mut()
-                && last.image == image
-                && (last.digest == point.digest || last.digest.is_none() || point.digest.is_none())
-            {
-                if last.digest.is_none() {
-                    last.digest.clone_from(&point.digest);
-                }
-                continue;
-            }
-            let seen_before = rule.selections.iter().any(|s| s.image == image && s.digest == point.digest);
-            // A tag that came newly is selected from its push on; one that was there, since this look's change.
-            let before_rule = point.since.interval.not_after < rule.in_force;
-            let old = seen_before || before_rule || point.since.basis == Basis::Backfill;
-            let at = if old { look } else { point.since };
-            rule.selections.push(Selection { image, digest: point.digest.clone(), at, backfill: first_look });
-            if rule.selections.len() > SELECTIONS_MAX {
-                rule.selections.remove(0);
-            }
-            changed = true;
-        }
-        changed
     }
 
     /// The digests that a reference can have meant at a time, oldest first; several where the tag moved then.
@@ -417,10 +308,8 @@ impl Registries {
         mut loose: BTreeSet<Digest>,
     ) {
         for (repository, state) in &mut self.repositories {
-            let selected: BTreeSet<&Tag> = (self.rules_of.get(repository).into_iter().flatten())
-                .flat_map(|at| &self.rules[*at].selections)
-                .filter_map(|selection| selection.image.tag.as_ref())
-                .collect();
+            let rules = self.rules_of.get(repository).into_iter().flatten().map(|at| &self.rules[*at]);
+            let selected: BTreeSet<&Tag> = Self::named_tags(rules, &self.hinted, repository).collect();
             let kept =
                 |tag: &Tag, digest: Option<&Digest>| selected.contains(tag) || named(repository, tag, digest);
             for digest in state.forget(&kept).into_iter().filter(|digest| !needed(digest)) {
@@ -471,9 +360,4 @@ impl Registries {
     fn is_node_of(&self, node: &Digest, root: &Digest) -> bool {
         self.roots.get(node).is_some_and(|roots| roots.contains(root))
     }
-}
-
-/// A rule that cannot be used selects nothing; the configuration's own check says so.
-fn selector(rule: &ExpectRule) -> Option<Selector> {
-    Selector::new(rule.filter.as_ref(), &rule.policy).ok()
 }

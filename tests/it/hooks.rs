@@ -21,7 +21,8 @@ pub fn hook(kind: HookKind) -> (Hooks, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let secret_file = folder.path().join("secret");
     std::fs::write(&secret_file, format!("{SECRET}\n{OLD_SECRET}\n")).unwrap();
-    let hook = Hook { name: "here".into(), kind, secret_file, registry: None };
+    let hook =
+        Hook { name: "here".into(), kind, secret_file, registry: None, expect_in: vec!["prod".into()] };
     (Hooks::new(&[hook]), folder)
 }
 

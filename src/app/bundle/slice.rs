@@ -146,9 +146,9 @@ impl Slice {
                 true
             }
             Fact::ClusterNamed { .. } => true,
-            Fact::TagPointsTo { repository, .. } | Fact::TagsListed { repository, .. } => {
-                *repository == self.repository
-            }
+            Fact::TagPointsTo { repository, .. }
+            | Fact::TagsListed { repository, .. }
+            | Fact::Expected { repository, .. } => *repository == self.repository,
             Fact::ImageDescribed(image) => image.repository == self.repository,
             Fact::TreeNames(tree) => self.concerns_tree(tree),
             Fact::WorkloadIs(workload) => {

@@ -65,6 +65,8 @@ pub enum Refused {
     /// Nothing is wrong with it: it was taken before.
     #[error("taken before")]
     Repeated,
+    #[error("too much is said at the moment: send it again")]
+    Busy,
     #[error("the secret of this webhook cannot be read at the moment")]
     NoSecret,
 }
@@ -91,6 +93,12 @@ impl Hooks {
         let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
         let secrets = hook.secrets.read().ok_or(Refused::NoSecret)?;
         if Proof::of(hook.config.kind).may_hold(head, &secrets) { Ok(()) } else { Err(Refused::Unproven) }
+    }
+
+    /// Whether its sender may say what is to go live.
+    #[must_use]
+    pub fn may_expect(&self, hook: &str) -> bool {
+        self.hooks.get(hook).is_some_and(|hook| !hook.config.expect_in.is_empty())
     }
 
     /// Reads a whole delivery: what may have moved. Nothing, where it is about something else.

@@ -20,6 +20,8 @@ pub struct Trigger {
     pub stamped: Option<Interval>,
     /// When the delivery was here, by our clock.
     pub received: Time,
+    /// The environment in which the tag is to go live, where the sender may say so.
+    pub expected_in: Option<Arc<str>>,
 }
 
 /// What moved.

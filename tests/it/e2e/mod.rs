@@ -16,6 +16,7 @@ mod commands;
 mod demo;
 mod disk;
 mod faults;
+mod hints;
 mod hooks;
 mod images;
 mod keep;

@@ -252,7 +252,15 @@ fn a_hint_names_an_image_or_a_branch() {
     assert_eq!((image.moved, image.stamped), (tag("r.example/team/web", "1.4.0", None), None));
     let git = one(HookKind::Hint, &[], r#"{"git": "git@git.example:shop/fleet.git", "branch": "main"}"#);
     assert_eq!(git.moved, branch("shop/fleet", "main", None));
+    let expects = one(HookKind::Hint, &[], r#"{"image": "r.example/team/web:1.4.0", "environment": "prod"}"#);
+    assert_eq!(
+        (expects.moved, expects.expected_in),
+        (tag("r.example/team/web", "1.4.0", None), Some("prod".into()))
+    );
     for (wrong, word) in [
+        (r#"{"image": "r.example/team/web:1", "environment": "staging"}"#, "`expect_in`"),
+        (&format!(r#"{{"image": "r.example/team/web@{DIGEST}", "environment": "prod"}}"#), "which tag"),
+        (r#"{"git": "https://x/y", "environment": "prod"}"#, "it goes with `image`"),
         (r#"{"image": "r.example/team/web:1", "git": "https://x/y"}"#, "either"),
         (r#"{"image": "R.example/TEAM"}"#, "image:"),
         (r#"{"image": "r.example/team/web:1", "time": "yesterday"}"#, "RFC 3339"),

@@ -115,6 +115,7 @@ fn a_secret_can_be_missing_short_or_changed() {
         let hook = knotmeter::config::Hook {
             name: "here".into(),
             kind: HookKind::Hint,
+            expect_in: Vec::new(),
             secret_file: file,
             registry: None,
         };

@@ -159,6 +159,7 @@ impl<'a> World<'a> {
         match first.as_str() {
             "push" | "copy" => self.registries.push(rest)?,
             "untag" => self.registries.untag(rest.first().ok_or("untag what?")?)?,
+            "hint" => self.hint(now, rest)?,
             "registry" => self.registries.set_down(is_down(rest)?),
             "git" => self.git.set_down(is_down(rest)?),
             "commit" => images = self.git.commit(now, rest)?,
@@ -172,6 +173,22 @@ impl<'a> World<'a> {
         }
         images.iter().for_each(|image| self.registries.want(image));
         Ok(None)
+    }
+
+    /// `hint IMAGE in ENVIRONMENT`: a CI job says that this tag is to go live there.
+    fn hint(&mut self, now: i64, words: &[String]) -> Read<()> {
+        let [named, word, environment] = words else {
+            return Err("write `hint IMAGE in ENVIRONMENT`".into());
+        };
+        let image = image(named)?;
+        let tag =
+            image.tag.clone().filter(|_| word == "in").ok_or("write `hint IMAGE:TAG in ENVIRONMENT`")?;
+        self.registries.want(&image);
+        let fact =
+            Fact::Expected { repository: image.repository, tag, environment: environment.as_str().into() };
+        let who = Speaker::new(SourceKind::Hook, "ci");
+        self.to.say(&who, now, Interval::at(START + now), Basis::Hint, fact);
+        Ok(())
     }
 
     fn happens_in_cluster(&mut self, now: i64, line: &Line) -> Read<Option<Roll>> {
@@ -211,10 +228,11 @@ impl<'a> World<'a> {
     }
 }
 
-const NOT_A_CLUSTER: [&str; 12] = [
+const NOT_A_CLUSTER: [&str; 13] = [
     "push",
     "copy",
     "untag",
+    "hint",
     "registry",
     "git",
     "commit",

@@ -44,7 +44,7 @@ pub fn read(hook: &Hook, headers: &HeaderMap, body: &[u8]) -> Result<Payload, St
         HookKind::Gitea => githost::gitea(headers, body),
         HookKind::Bitbucket => githost::bitbucket(headers, body),
         HookKind::Generic | HookKind::GenericHmac => flux::event(body),
-        HookKind::Hint => hint::hint(body),
+        HookKind::Hint => hint::hint(body, &hook.expect_in),
     }
 }
 
@@ -59,7 +59,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// A trigger whose receipt is filled in by whoever took the delivery.
 fn trigger(moved: Moved, stamped: Option<Interval>) -> Trigger {
-    Trigger { moved, stamped, received: Time::MIN }
+    Trigger { moved, stamped, received: Time::MIN, expected_in: None }
 }
 
 /// `HOST/PATH`, where the configuration's host wins over the sender's.

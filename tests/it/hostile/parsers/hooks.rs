@@ -117,7 +117,13 @@ pub fn all() -> Vec<Parser> {
         let folder = tempfile::tempdir().unwrap();
         let secret_file = folder.path().join("secret");
         std::fs::write(&secret_file, SECRET).unwrap();
-        let hook = Hook { name: "here".into(), kind, secret_file, registry: Some("r.example".into()) };
+        let hook = Hook {
+            name: "here".into(),
+            kind,
+            secret_file,
+            registry: Some("r.example".into()),
+            expect_in: vec!["prod".into()],
+        };
         let hooks = Hooks::new(&[hook]);
         Parser::new(name, BODY_BYTES_MAX, [body], move |body| {
             // It is read again when its secret is asked for, so it has to stay.
