@@ -255,13 +255,16 @@ pub fn rules(config: &Config) -> Rules {
             })
         })
     });
+    let default = Budgets::default();
     Rules {
         environments: environments.collect(),
         expect: config.expect.iter().filter_map(expect_rule).collect(),
         paths: paths.collect(),
         budgets: Budgets {
-            committed: config.budgets.committed.0,
-            applied: config.budgets.applied.0,
+            committed: config.budgets.committed.map_or(default.committed, |written| written.0),
+            applied: config.budgets.applied.map_or(default.applied, |written| written.0),
+            committed_by_interval: config.budgets.committed.is_none(),
+            applied_by_interval: config.budgets.applied.is_none(),
             live: config.budgets.live.0,
         },
         live_when: match config.live_when {

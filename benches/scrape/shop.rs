@@ -229,6 +229,8 @@ pub fn settled(destination: &Destination, number: u64) -> Event {
         settled: true,
         held: None,
         held_seconds: 0.0,
+        held_before_seconds: 0.0,
+        who: None,
         conflicts: 0,
         stuck: None,
         blind: None,

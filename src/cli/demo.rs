@@ -158,7 +158,11 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
             kubeconfig: Some(addresses.kubeconfig.clone()),
             context: Some(addresses.cluster.clone()),
         }],
-        budgets: Budgets { committed: Seconds(20.0), applied: Seconds(20.0), live: Seconds(20.0) },
+        budgets: Budgets {
+            committed: Some(Seconds(20.0)),
+            applied: Some(Seconds(20.0)),
+            live: Seconds(20.0),
+        },
         settle: Settle { min: Seconds(2.0), max: Seconds(5.0), ..Settle::default() },
         traces: Traces { endpoint: args.traces_endpoint.clone() },
         ..Config::default()

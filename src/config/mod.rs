@@ -280,17 +280,17 @@ pub enum Order {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budgets {
-    /// From pushed to committed.
-    pub committed: Seconds,
-    /// From committed to applied.
-    pub applied: Seconds,
+    /// From pushed to committed. Where it is not written and an engine tells its intervals: twice those of its scan and its updater; else 5m.
+    pub committed: Option<Seconds>,
+    /// From committed to applied. Where it is not written and an engine tells its intervals: twice that of its source; else 5m.
+    pub applied: Option<Seconds>,
     /// From applied to live.
     pub live: Seconds,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { committed: Seconds(300.0), applied: Seconds(300.0), live: Seconds(600.0) }
+        Self { committed: None, applied: None, live: Seconds(600.0) }
     }
 }
 

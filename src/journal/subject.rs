@@ -30,7 +30,8 @@ pub fn is_over(observation: &Observation) -> bool {
             | Subject::Revision { .. }
             | Subject::Pod { .. }
             | Subject::Job { .. }
-            | Subject::ConfigMap { .. } => true,
+            | Subject::ConfigMap { .. }
+            | Subject::Engine { .. } => true,
         },
         _ => false,
     }
@@ -53,6 +54,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
         Fact::PodIs(pod) => ("pod", cluster, &pod.uid).hash(to),
         Fact::JobIs(job) => ("job", cluster, &job.uid).hash(to),
         Fact::ConfigMapIs(map) => ("configmap", cluster, &map.uid).hash(to),
+        Fact::EngineIs(object) => ("engine", cluster, &object.uid).hash(to),
         Fact::Absent { subject } => match subject {
             Subject::Tag { repository, tag } => ("tag", repository, tag).hash(to),
             Subject::Branch { url, branch } => ("branch", url, branch).hash(to),
@@ -61,6 +63,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
             Subject::Pod { uid } => ("pod", cluster, uid).hash(to),
             Subject::Job { uid } => ("job", cluster, uid).hash(to),
             Subject::ConfigMap { uid } => ("configmap", cluster, uid).hash(to),
+            Subject::Engine { uid } => ("engine", cluster, uid).hash(to),
         },
         Fact::LookCompleted { scope, .. } => ("look", cluster, scope).hash(to),
         Fact::LookFailed { scope, .. } => ("failed", cluster, scope).hash(to),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigMap, ImageDescribed, Job, ObjectKey, Pod, Revision, Rules, Time, TreeNames, Workload};
+use super::{
+    ConfigMap, EngineObject, ImageDescribed, Job, ObjectKey, Pod, Revision, Rules, Time, TreeNames, Workload,
+};
 use crate::image::{Digest, Repository, Tag};
 
 /// What is true now, said by a source. A reader skips a variant it does not know.
@@ -41,6 +43,7 @@ pub enum Fact {
     PodIs(Box<Pod>),
     JobIs(Box<Job>),
     ConfigMapIs(Box<ConfigMap>),
+    EngineIs(Box<EngineObject>),
     /// The subject is gone: deleted under a watch, or missed by two complete looks (a tag: and a 404).
     Absent {
         subject: Subject,
@@ -91,6 +94,9 @@ pub enum Subject {
         uid: Arc<str>,
     },
     ConfigMap {
+        uid: Arc<str>,
+    },
+    Engine {
         uid: Arc<str>,
     },
 }

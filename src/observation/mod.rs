@@ -4,6 +4,7 @@
 //! `LookCompleted` per look. Nothing here decides or does I/O. A new thing to watch is a new variant in
 //! `fact.rs`; numbers about our own work that no journey needs are a [`Measure`].
 
+mod engine;
 mod fact;
 mod git;
 mod interests;
@@ -14,6 +15,10 @@ mod rules;
 mod time;
 mod workload;
 
+pub use engine::{
+    ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, EngineRevision, PolicyRole, Role,
+    Scan, ScanRole, SourceRole, UpdaterRole,
+};
 pub use fact::{Fact, LookFailure, Scope, Subject};
 pub use git::{Commit, GitConfigMap, GitReference, TreeNames};
 pub use interests::{Interests, RepositoryInterest};

@@ -96,11 +96,20 @@ pub struct Budgets {
     pub applied: f64,
     /// From applied to live.
     pub live: f64,
+    /// Nobody wrote the first one: where an engine tells its intervals, it follows from these. Likewise the second.
+    pub committed_by_interval: bool,
+    pub applied_by_interval: bool,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { committed: 300.0, applied: 300.0, live: 600.0 }
+        Self {
+            committed: 300.0,
+            applied: 300.0,
+            live: 600.0,
+            committed_by_interval: false,
+            applied_by_interval: false,
+        }
     }
 }
 

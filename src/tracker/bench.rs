@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::engine::Engines;
 use super::source::{ScopeId, Sources};
 use super::workload::WorkloadState;
 use crate::observation::{Rules, Time};
@@ -13,6 +14,8 @@ pub struct Bench<'a> {
     pub rules: &'a Rules,
     pub sources: &'a Sources,
     pub workload: Option<&'a WorkloadState>,
+    /// Of its cluster.
+    pub engines: Option<&'a Engines>,
     pub needs: &'a Needs,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::config_map::ConfigMaps;
+use super::engine::Engines;
 use super::maps::Map;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
@@ -52,6 +53,7 @@ pub struct ClusterState {
     pub(super) awaited: BTreeMap<Arc<str>, Arc<str>>,
     pub(super) pods: Map<Arc<str>, ObjectKey>,
     pub config_maps: ConfigMaps,
+    pub engines: Engines,
 }
 
 impl ClusterState {

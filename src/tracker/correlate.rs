@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::cause::{CauseHasher, Causes, Numbered, Used, Word, words};
 use super::destination::{DestinationKey, promotion_rank};
-use super::evidence::narrow;
+use super::evidence::{merge, narrow};
 use super::journey::{Destination, Journey, Outcome, Subject, Trigger};
 use super::ledger::Ledger;
 use super::leg::{Leg, committed};
@@ -55,6 +56,8 @@ pub struct Draft {
     pub versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub by_config_map: bool,
+    /// The policy that is named on the field that names it.
+    pub marker: Option<Arc<str>>,
 }
 
 /// See [`ImageKey`].
@@ -99,12 +102,19 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 || causes.texts.iter().any(|text| unnumbered.contains(text.as_str()))
         };
         if settled {
-            drafts.push(Draft { journey: None, previous, versions, by_config_map: false, causes });
+            drafts.push(Draft {
+                journey: None,
+                previous,
+                versions,
+                by_config_map: false,
+                marker: None,
+                causes,
+            });
             continue;
         }
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
-        let intent = intent(leg, inputs);
+        let intent = intent(leg, inputs).map(|intent| told(intent, leg, &stages));
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
         let claims = leg.digest.and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
@@ -113,6 +123,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
             previous,
             versions,
             by_config_map: false,
+            marker: leg.commit.and_then(|change| change.marker.clone()),
             journey: Some(Box::new(Journey {
                 id,
                 aliases,
@@ -140,7 +151,9 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 settled: false,
                 held: None,
                 held_seconds: 0.0,
+                held_before_seconds: 0.0,
                 stuck: None,
+                who: None,
                 blind: None,
                 opened: leg.opened,
                 conflicts,
@@ -196,6 +209,7 @@ pub fn add_revisions(
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             by_config_map: leg.config_only,
+            marker: None,
             journey: (!causes.settled).then(|| {
                 Box::new(Journey {
                     id: causes.ids().0,
@@ -216,7 +230,9 @@ pub fn add_revisions(
                     settled: false,
                     held: None,
                     held_seconds: 0.0,
+                    held_before_seconds: 0.0,
                     stuck: None,
+                    who: None,
                     blind: None,
                     opened: leg.change.at.interval,
                     conflicts,
@@ -259,7 +275,15 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
             pushed.is_some_and(|pushed| built.interval.not_before <= pushed.interval.not_after)
         }),
     );
-    know(Stage::Committed, committed(leg));
+    let chain = inputs.chain(&leg.image.repository, leg.commit.and_then(|change| change.marker.as_deref()));
+    let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
+    let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed);
+    know(Stage::Detected, passed.detected);
+    know(
+        Stage::Committed,
+        committed(leg).map(|seen| passed.committed.map_or(seen, |told| merge(told, seen).0)),
+    );
+    know(Stage::Fetched, passed.fetched);
     know(Stage::Applied, leg.version.map(|version| inputs.workload.versions[version].changed));
     know(Stage::Started, leg.first_start(inputs));
     let live = leg.live(inputs);
@@ -269,9 +293,11 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
     } else {
         know(Stage::Ready, leg.first_ready(inputs));
     }
-    stages.set(Stage::Fetched, StageState::Skipped);
+    if chain.source.is_none() {
+        stages.set(Stage::Fetched, StageState::Skipped);
+    }
     let path_known = rules.paths.iter().any(|path| path.environment == destination.environment);
-    if leg.commit.is_none() && !path_known {
+    if leg.commit.is_none() && !path_known && !chain.is_known() {
         stages.set(Stage::Committed, StageState::Skipped);
         stages.set(Stage::Detected, StageState::Skipped);
     }
@@ -314,6 +340,13 @@ fn intent(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Interval> {
         (None, version) => version.map(|version| version.changed.interval),
         (Some(_), _) => intent_on_our_clock(leg, inputs),
     }
+}
+
+/// Who pushed the commit told the second.
+fn told(intent: Interval, leg: &Leg<'_>, stages: &Stages) -> Interval {
+    let committed = stages.evidence(Stage::Committed).filter(|_| leg.commit.is_some());
+    let told = committed.filter(|committed| committed.basis == Basis::StatusField);
+    told.and_then(|told| told.interval.intersect(intent)).unwrap_or(intent)
 }
 
 /// The same where it is compared with other sources.
@@ -370,7 +403,7 @@ fn trigger(
         return Trigger::Promotion;
     }
     let fresh = stages.evidence(Stage::Pushed).is_some_and(|pushed| pushed.interval.is_bounded());
-    let marked = leg.commit.is_some_and(|change| change.marker) && fresh;
+    let marked = leg.commit.is_some_and(|change| change.marker.is_some()) && fresh;
     // An image that comes back here was not pushed for this.
     let first_time = leg.previous.is_none_or(|previous| leg.rank > previous);
     match (leg.selection, leg.commit) {

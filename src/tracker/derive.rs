@@ -76,7 +76,12 @@ impl Tracker {
         first: Option<&Arc<str>>,
         cluster_name: &Arc<str>,
     ) -> Derived {
-        let destination = describe(key, cluster_name, &workload.now, &self.rules);
+        let engines = self.clusters.get(&key.cluster).map(|cluster| &cluster.engines);
+        let applier = engines.and_then(|engines| engines.chain(workload, None, None).applier);
+        let mut destination = describe(key, cluster_name, &workload.now, &self.rules);
+        if let Some(applier) = applier {
+            destination.engine = applier.now.key.kind.engine();
+        }
         let ledger = self.ledgers.get(key);
         let inputs = self.inputs(workload, key, &destination);
         let desires = legs::fold(&inputs);
@@ -149,9 +154,15 @@ impl Tracker {
             ledger.restarts.entry(generation).or_insert(Some(self.now + settle));
         }
         let needs = ledger.needs.clone();
-        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-        let bench =
-            Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+        let cluster = self.clusters.get(&key.cluster);
+        let bench = Bench {
+            now: self.now,
+            rules: &self.rules,
+            sources: &self.sources,
+            workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
+            engines: cluster.map(|cluster| &cluster.engines),
+            needs: &needs,
+        };
         ledger.take(drafts, &bench);
         self.judge(&key, events);
     }
@@ -195,6 +206,7 @@ impl Tracker {
             selections,
             alone,
             config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
+            engines: self.clusters.get(&key.cluster).map(|cluster| &cluster.engines),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::cause::Causes;
 use super::correlate::Draft;
-use super::journey::{Destination, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
 use super::source::ScopeId;
 use super::stage::Stage;
@@ -31,6 +31,8 @@ pub struct Entry {
     pub(super) versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub(super) by_config_map: bool,
+    /// The policy that is named on the field that names its image.
+    pub(super) marker: Option<Arc<str>>,
     /// Since when it waits at its stage, predecessors included.
     pub(super) waits: Option<Waits>,
     /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
@@ -105,6 +107,7 @@ impl Entry {
             born: None,
             versions: draft.versions,
             by_config_map: draft.by_config_map,
+            marker: draft.marker,
             waits: None,
             last_reason: None,
             paused_seconds: 0.0,
@@ -170,19 +173,38 @@ impl Entry {
     ) {
         let Some(workload) = bench.workload else {
             let journey = Arc::make_mut(&mut self.journey);
-            (journey.stuck, journey.held) = (None, None);
+            (journey.stuck, journey.held, journey.who) = (None, None, None);
             return;
         };
         let applied = self.applied(bench);
         let journey = Arc::make_mut(&mut self.journey);
+        let mut waits =
+            judge::waits(journey, applied, &bench.rules.budgets, workload.now.budget_live_seconds);
+        let repository = Some(&journey.image.repository);
+        let hands = bench.engines.map(|engines| engines.chain(workload, repository, self.marker.as_deref()));
+        let hands = hands.unwrap_or_default();
+        let verdict = hands.verdict(phase(waits.stage), &journey.image, &journey.stages, bench.now);
+        let by_interval = match phase(waits.stage) {
+            Phase::Commit => bench.rules.budgets.committed_by_interval,
+            Phase::Apply => bench.rules.budgets.applied_by_interval,
+            Phase::Roll => false,
+        };
+        if let Some(seconds) = verdict.budget_seconds.filter(|_| by_interval) {
+            waits.budget_seconds = seconds;
+        }
+        let windows = judge::hold_spans(hands.suspended(), bench.now);
+        let learned = journey.stages.evidence(Stage::Applied).map_or(bench.now, |at| at.interval.not_after);
+        let intent = journey.intent.map_or(learned, |intent| intent.not_after);
+        journey.held_before_seconds = judge::covered(&windows, journey.opened.not_after, intent);
         let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
+        let mut held_seconds = judge::covered(&windows, intent, learned);
         if let (Some(_), Some(applied)) = (self.versions, applied) {
             let ended = journey.ended.map(|ended| workload.on_our_clock(ended));
             let until = ended.map_or(bench.now, |ended| ended.not_before.max(applied));
-            journey.held_seconds = judge::covered(&holds, applied, until);
+            held_seconds += judge::covered(&holds, applied, until);
         }
-        let mut waits =
-            judge::waits(journey, applied, &bench.rules.budgets, workload.now.budget_live_seconds);
+        journey.held_seconds = held_seconds;
+
         let before = self.previous.and_then(|previous| chain.get(&previous));
         let inherited_reason = before.and_then(|before| before.reason);
         if let Some(before) = before
@@ -192,7 +214,7 @@ impl Entry {
         }
         self.waits = Some(waits);
         if !journey.is_open() {
-            (journey.stuck, journey.held, journey.blind) = (None, None, None);
+            (journey.stuck, journey.held, journey.blind, journey.who) = (None, None, None, None);
             return;
         }
         let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
@@ -210,13 +232,18 @@ impl Entry {
             return;
         }
         journey.held = if applied.is_some() { judge::held(workload, applied, bench.now) } else { None };
+        journey.who = None;
+        if let Some((hold, since, who)) = verdict.held {
+            (journey.held, journey.who) = (Some(Held { hold, since, until: None }), Some(who));
+        }
         if journey.held.is_some() {
             journey.stuck = None;
             return;
         }
         let gaps = judge::gaps(bench.sources, &needs);
         let after_gap = judge::covered(&gaps, waits.since, bench.now) > 0.0;
-        let spans: Vec<(Time, Time)> = gaps.into_iter().chain(holds).collect();
+        let engines = judge::hold_spans(&verdict.spans, bench.now);
+        let spans: Vec<(Time, Time)> = gaps.into_iter().chain(holds).chain(engines).collect();
         let paused = judge::covered(&spans, waits.since, bench.now);
         self.paused_seconds = paused;
         let over = judge::over(&waits, waits.since, paused);
@@ -236,6 +263,9 @@ impl Entry {
             since: known.map_or(since, |known| known.since),
             ..judge::stuck(&waits, since, workload, &destination.container)
         });
+        if let (Some(stuck), Some((reason, who))) = (&mut journey.stuck, verdict.reason) {
+            (stuck.reason, journey.who) = (reason, Some(who));
+        }
         let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
         if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)
             && stuck.reason == Reason::NoPods

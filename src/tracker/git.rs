@@ -117,7 +117,8 @@ pub struct Change {
     pub slot: Slot,
     pub before: Option<ImageRef>,
     pub after: Option<ImageRef>,
-    pub marker: bool,
+    /// The rule that is named on the line.
+    pub marker: Option<Arc<str>>,
     /// The manifest's pod template, or a ConfigMap, changed, and no image did.
     pub revision: bool,
     /// False for a commit that was already overtaken when we looked: evidence, but no desire.
@@ -128,7 +129,7 @@ pub struct Change {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tree {
     pub(super) references: BTreeMap<Slot, BTreeSet<ImageRef>>,
-    pub(super) markers: BTreeSet<(Slot, ImageRef)>,
+    pub(super) markers: BTreeMap<(Slot, ImageRef), Arc<str>>,
     pub(super) templates: BTreeMap<Slot, u64>,
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
     config_maps: BTreeMap<Slot, BTreeSet<u64>>,
@@ -374,7 +375,7 @@ impl Tree {
                         slot,
                         before: None,
                         after: Some(reference.image.clone()),
-                        marker: reference.marker.is_some(),
+                        marker: reference.marker.clone(),
                         revision: false,
                         at_tip: false,
                     });
@@ -434,7 +435,7 @@ impl Tree {
         // The oldest that brought it: a later one may have touched the same manifest otherwise.
         let commit = names.commits.iter().rev().find(brought);
         let marker =
-            after.as_ref().is_some_and(|after| self.markers.contains(&(slot.clone(), after.clone())));
+            after.as_ref().and_then(|after| self.markers.get(&(slot.clone(), after.clone())).cloned());
         Change {
             at,
             commit: commit.or(names.commits.first()).map_or_else(

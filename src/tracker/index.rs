@@ -147,6 +147,7 @@ impl Tracker {
         self.registries.ready();
         self.trees.index(&self.rules.paths);
         for (uid, cluster) in &mut self.clusters {
+            cluster.engines.index();
             for (key, state) in &mut cluster.workloads {
                 state.versions.iter_mut().for_each(super::workload::Version::read_images);
                 let place = (uid.clone(), key.clone());
@@ -162,9 +163,15 @@ impl Tracker {
             let Some(ledger) = self.ledgers.get_mut(&key) else { continue };
             ledger.needs = needs.clone();
             ledger.marks = Marks::default();
-            let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-            let bench =
-                Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+            let cluster = self.clusters.get(&key.cluster);
+            let bench = Bench {
+                now: self.now,
+                rules: &self.rules,
+                sources: &self.sources,
+                workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
+                engines: cluster.map(|cluster| &cluster.engines),
+                needs: &needs,
+            };
             if self.active.contains(&key) {
                 self.index.plan(&key, ledger, &bench);
             }

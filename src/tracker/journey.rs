@@ -193,6 +193,32 @@ pub enum Reason {
     NotCommitted,
     /// Committed, but the template does not carry it.
     NotApplied,
+    /// The updater's scan of the registry does not come.
+    ScanLate,
+    /// The updater cannot list the tags, or read the digest of one.
+    ScanFailing,
+    /// The updater scanned after the push and did not see the tag.
+    ListTruncated,
+    /// The updater cannot write to git, or does not run.
+    AutomationFailing,
+    /// The updater's pushes are refused, because others push in between.
+    AutomationRace,
+    /// The git host does not let the engine in.
+    GitAuth,
+    /// The engine cannot fetch what it is to apply.
+    SourceFailing,
+    /// What was fetched cannot be built into manifests.
+    BuildFailed,
+    /// The API server refuses a manifest.
+    InvalidManifest,
+    /// Another manager owns a field that the engine would write.
+    ApplyConflict,
+    /// An admission policy or webhook refuses a manifest.
+    AdmissionDenied,
+    /// A quota forbids it.
+    Quota,
+    /// What must be ready first is not.
+    DependencyNotReady,
     /// The template carries it, but no pod of it was made: quota, admission, a stopped controller.
     NoPods,
     /// The image cannot be pulled.
@@ -213,9 +239,22 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 23] = [
         Self::NotCommitted,
         Self::NotApplied,
+        Self::ScanLate,
+        Self::ScanFailing,
+        Self::ListTruncated,
+        Self::AutomationFailing,
+        Self::AutomationRace,
+        Self::GitAuth,
+        Self::SourceFailing,
+        Self::BuildFailed,
+        Self::InvalidManifest,
+        Self::ApplyConflict,
+        Self::AdmissionDenied,
+        Self::Quota,
+        Self::DependencyNotReady,
         Self::NoPods,
         Self::ImagePull,
         Self::CrashLoop,
@@ -232,6 +271,19 @@ impl Reason {
         match self {
             Self::NotCommitted => "not_committed",
             Self::NotApplied => "not_applied",
+            Self::ScanLate => "scan_late",
+            Self::ScanFailing => "scan_failing",
+            Self::ListTruncated => "list_truncated",
+            Self::AutomationFailing => "automation_failing",
+            Self::AutomationRace => "automation_race",
+            Self::GitAuth => "git_auth",
+            Self::SourceFailing => "source_failing",
+            Self::BuildFailed => "build_failed",
+            Self::InvalidManifest => "invalid_manifest",
+            Self::ApplyConflict => "apply_conflict",
+            Self::AdmissionDenied => "admission_denied",
+            Self::Quota => "quota",
+            Self::DependencyNotReady => "dependency_not_ready",
             Self::NoPods => "no_pods",
             Self::ImagePull => "image_pull",
             Self::CrashLoop => "crash_loop",
@@ -253,6 +305,31 @@ impl Reason {
             Self::NotApplied => {
                 "it is committed, but the workload's template does not carry it: look at the applier"
             }
+            Self::ScanLate => "the updater's scan of the registry is late: look at its controller",
+            Self::ScanFailing => {
+                "the updater cannot list the registry's tags: look at its credentials and its network"
+            }
+            Self::ListTruncated => {
+                "the updater scanned after the push and did not see the tag: look at its exclusions, and at the registry's list"
+            }
+            Self::AutomationFailing => {
+                "the updater cannot write the tag to git: look at its last run and its marker"
+            }
+            Self::AutomationRace => {
+                "the updater's pushes lose against others: look at who else pushes to its branch"
+            }
+            Self::GitAuth => "the git host refuses the engine's credentials: look at its secret",
+            Self::SourceFailing => "the engine cannot fetch the commit: look at its source and its network",
+            Self::BuildFailed => "the manifests cannot be built: look at the last commit under its path",
+            Self::InvalidManifest => {
+                "the API server refuses a manifest: look at the last commit under its path"
+            }
+            Self::ApplyConflict => {
+                "another manager owns a field that is to be applied: look at who else writes the object"
+            }
+            Self::AdmissionDenied => "an admission policy refuses it: look at the policy that it names",
+            Self::Quota => "a quota forbids it: look at the quota of its namespace",
+            Self::DependencyNotReady => "what it depends on is not ready: look there first",
             Self::NoPods => {
                 "the template carries it, but no pod was made: look at quota, admission and the events of its ReplicaSet"
             }
@@ -285,6 +362,15 @@ pub struct Stuck {
     /// The stage that it waits for.
     pub stage: Stage,
     pub reason: Reason,
+}
+
+/// The object that a journey waits for, and what that says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// As kubectl takes it: `kustomization/web -n flux-system`.
+    pub object: Arc<str>,
+    /// Its own words, or what is seen of it.
+    pub says: Arc<str>,
 }
 
 /// A time of waiting that somebody chose.
@@ -335,7 +421,11 @@ pub struct Journey {
     pub held: Option<Held>,
     /// Held time so far, in seconds. It is no part of the durations.
     pub held_seconds: f64,
+    /// Held time before the intent: by who was to choose or commit it. It is no part of `image_to_live` alone.
+    pub held_before_seconds: f64,
     pub stuck: Option<Stuck>,
+    /// Who holds it, or keeps it stuck, where an object says so.
+    pub who: Option<Who>,
     /// The source that must be fresh before anything can be said.
     pub blind: Option<Arc<str>>,
     pub opened: Interval,
@@ -353,21 +443,21 @@ impl Journey {
     /// From the push to live, without held time; only where the rules for the clock's start allow it.
     #[must_use]
     pub fn image_to_live(&self) -> Option<Sample> {
-        self.to_live(self.clock_start?)
+        self.to_live(self.clock_start?, self.held_seconds + self.held_before_seconds)
     }
 
     /// From the intent to live, without held time.
     #[must_use]
     pub fn change_to_live(&self) -> Option<Sample> {
-        self.to_live(self.intent?)
+        self.to_live(self.intent?, self.held_seconds)
     }
 
-    fn to_live(&self, from: Interval) -> Option<Sample> {
+    fn to_live(&self, from: Interval, held_seconds: f64) -> Option<Sample> {
         if self.outcome != Some(Outcome::Live) {
             return None;
         }
         let live = self.stages.evidence(Stage::Live)?;
-        Some(Sample::between(from, live.interval)?.without(self.held_seconds))
+        Some(Sample::between(from, live.interval)?.without(held_seconds))
     }
 
     /// From the stage directly before to this one; `None` unless both are known and bounded. The wait since the

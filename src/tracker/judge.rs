@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::journey::{Held, Hold, Journey, Reason, Stuck};
 use super::pods::in_order;
 use super::source::{ScopeId, ScopeStatus, Sources};
-use super::stage::Stage;
+use super::stage::{Stage, StageState};
 use super::workload::{HoldSpan, WorkloadState};
 use crate::observation::{Budgets, Interval, Time, Waiting, WorkloadKind};
 
@@ -29,7 +29,9 @@ pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets, live_b
         return Waits { stage, since, budget_seconds: live_budget.unwrap_or(budgets.live) };
     }
     if let Some(since) = known(Stage::Committed) {
-        return Waits { stage: Stage::Applied, since, budget_seconds: budgets.applied };
+        let fetched = journey.stages.state(Stage::Fetched) != StageState::Unknown;
+        let stage = if fetched { Stage::Applied } else { Stage::Fetched };
+        return Waits { stage, since, budget_seconds: budgets.applied };
     }
     Waits { stage: Stage::Committed, since: journey.opened.not_after, budget_seconds: budgets.committed }
 }

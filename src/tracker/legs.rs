@@ -5,6 +5,7 @@
 //! names what a template already took is its cause, not a new desire.
 
 use super::config_map::ConfigMaps;
+use super::engine::{Chain, Engines};
 use super::expect::Selection;
 use super::git::Change;
 use super::history::History;
@@ -12,7 +13,7 @@ use super::journey::Outcome;
 use super::leg::{Leg, same_image};
 use super::registry::Registries;
 use super::workload::{Version, WorkloadState};
-use crate::image::{Digest, ImageRef};
+use crate::image::{Digest, ImageRef, Repository};
 use crate::observation::{Interval, Time};
 
 /// What the fold needs to know of the destination.
@@ -30,6 +31,17 @@ pub struct Inputs<'a> {
     pub alone: bool,
     /// Of its cluster.
     pub config_maps: Option<&'a ConfigMaps>,
+    /// Of its cluster.
+    pub engines: Option<&'a Engines>,
+}
+
+impl<'a> Inputs<'a> {
+    /// The hands through which an image of a repository comes here.
+    #[must_use]
+    pub fn chain(&self, repository: &Repository, marker: Option<&str>) -> Chain<'a> {
+        let chain = |engines: &'a Engines| engines.chain(self.workload, Some(repository), marker);
+        self.engines.map(chain).unwrap_or_default()
+    }
 }
 
 /// The fold's result.

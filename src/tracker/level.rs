@@ -60,8 +60,8 @@ impl Tree {
     }
 
     fn add(&mut self, slot: Slot, reference: &GitReference) {
-        if reference.marker.is_some() {
-            self.markers.insert((slot.clone(), reference.image.clone()));
+        if let Some(marker) = &reference.marker {
+            self.markers.insert((slot.clone(), reference.image.clone()), marker.clone());
         }
         if let Some(template) = reference.template {
             self.templates.insert(slot.clone(), template);
@@ -79,6 +79,6 @@ impl Line {
             (Some(kind), Some(name)) => hasher.hash_one((1, kind, name, namespace, container)),
             _ => hasher.hash_one((2, &image.repository, marker)),
         };
-        Self { slot, whole: hasher.hash_one((slot, image, marker.is_some(), template)) }
+        Self { slot, whole: hasher.hash_one((slot, image, marker, template)) }
     }
 }

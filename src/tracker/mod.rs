@@ -17,6 +17,7 @@ mod config_map;
 mod correlate;
 mod derive;
 mod destination;
+mod engine;
 mod entry;
 mod event;
 mod evidence;
@@ -55,7 +56,7 @@ pub use checkpoint::RestoreError;
 pub use event::{Deadline, Event, Wait};
 pub use forget::Sizes;
 pub use journey::{
-    CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger,
+    CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger, Who,
 };
 pub use query::DestinationStatus;
 pub use sample::Sample;
@@ -208,9 +209,15 @@ impl Tracker {
     fn judge(&mut self, key: &DestinationKey, events: &mut Vec<Event>) {
         let Some(ledger) = self.ledgers.get_mut(key) else { return };
         let needs = ledger.needs.clone();
-        let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
-        let bench =
-            Bench { now: self.now, rules: &self.rules, sources: &self.sources, workload, needs: &needs };
+        let cluster = self.clusters.get(&key.cluster);
+        let bench = Bench {
+            now: self.now,
+            rules: &self.rules,
+            sources: &self.sources,
+            workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
+            engines: cluster.map(|cluster| &cluster.engines),
+            needs: &needs,
+        };
         ledger.judge(&bench, events);
         self.index.plan(key, ledger, &bench);
         if ledger.is_active() {

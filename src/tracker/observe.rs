@@ -6,8 +6,8 @@ use super::Tracker;
 use super::source::Look;
 use super::stage::Evidence;
 use crate::observation::{
-    Basis, Fact, ImageDescribed, Interval, ObjectKey, Observation, Scope, SourceKind, Subject, Time,
-    TreeNames,
+    Basis, EngineObject, Fact, ImageDescribed, Interval, ObjectKey, Observation, Scope, SourceKind, Subject,
+    Time, TreeNames,
 };
 
 impl Tracker {
@@ -61,6 +61,7 @@ impl Tracker {
             | Fact::ConfigMapIs(_) => {
                 self.cluster_fact(observation);
             }
+            Fact::EngineIs(object) => self.engine_fact(observation, object),
             Fact::Absent { subject } => self.absent(observation, subject),
             Fact::LookCompleted { scope, started, finished, interval_seconds } => {
                 self.look(observation, scope, *started, *finished, *interval_seconds);
@@ -130,8 +131,10 @@ impl Tracker {
                 let uid: Arc<str> = observation.cluster.clone().unwrap_or_else(|| cluster.clone());
                 let gone = Evidence { interval: look.interval, basis: Basis::Relist };
                 if let Some(state) = self.clusters.get_mut(&uid) {
+                    let engines = state.engines.sweep(resource, epoch);
                     let touched = state.sweep(resource, epoch, gone);
                     self.dirty.extend(touched.into_iter().map(|key| (uid.clone(), key)));
+                    engines.into_iter().for_each(|touched| self.touch_engine(&uid, touched));
                 }
             }
             Scope::Resource { .. } | Scope::Branch { .. } => {}
@@ -150,6 +153,17 @@ impl Tracker {
         for slot in self.trees.names(names, at, backfill, &self.rules.paths) {
             self.touch_slot(&slot);
         }
+    }
+
+    fn engine_fact(&mut self, observation: &Observation, object: &EngineObject) {
+        let Some(uid) = observation.cluster.clone() else { return };
+        let resource = object.key.kind.plural();
+        let scope = || Scope::Resource { cluster: uid.clone(), resource: resource.into() };
+        let (at, backfill) = self.place(observation, scope);
+        let cluster = self.clusters.entry(uid.clone()).or_default();
+        let (epoch, learned) = (observation.source_epoch, observation.observed_at);
+        let touched = cluster.engines.take(object, at, backfill, epoch, learned);
+        self.touch_engine(&uid, touched);
     }
 
     fn cluster_fact(&mut self, observation: &Observation) {
@@ -207,6 +221,11 @@ impl Tracker {
             return;
         }
         let Some(uid) = observation.cluster.clone() else { return };
+        if let Subject::Engine { uid: object } = subject {
+            let touched = self.clusters.get_mut(&uid).map(|cluster| cluster.engines.gone(object));
+            touched.into_iter().for_each(|touched| self.touch_engine(&uid, touched));
+            return;
+        }
         let gone = Evidence { interval: observation.happened, basis: observation.basis };
         let cluster = self.clusters.entry(uid.clone()).or_default();
         let touched = match subject {
@@ -218,7 +237,7 @@ impl Tracker {
                 cluster.config_maps.gone(uid);
                 None
             }
-            Subject::Tag { .. } | Subject::Branch { .. } => None,
+            Subject::Tag { .. } | Subject::Branch { .. } | Subject::Engine { .. } => None,
         };
         if let Some(key) = touched {
             self.touch_workload(uid, key);

@@ -113,6 +113,23 @@ impl Tracker {
         }
     }
 
+    /// An object of an engine did something, or says something else.
+    pub(super) fn touch_engine(&mut self, uid: &ClusterUid, touched: super::engine::Touched) {
+        let of_repository = touched.repository.and_then(|repository| self.users.get(&repository));
+        let of_repository =
+            of_repository.into_iter().flatten().filter(|(cluster, _)| cluster == uid).cloned();
+        let places = of_repository.chain(touched.workloads.into_iter().map(|key| (uid.clone(), key)));
+        if touched.done {
+            self.dirty.extend(places);
+            return;
+        }
+        for (uid, key) in places {
+            let of_it = self.active.range(start_of(&uid, &key)..);
+            let of_it = of_it.take_while(|open| open.cluster == uid && open.workload == key);
+            self.index.waiting.extend(of_it.cloned());
+        }
+    }
+
     /// Open journeys that need a scope, or one of whose looks it is.
     pub(super) fn touch_waiting(&mut self, scope: ScopeId) {
         let needs =

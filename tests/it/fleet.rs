@@ -58,6 +58,8 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         settled: false,
         held: None,
         held_seconds: 0.0,
+        held_before_seconds: 0.0,
+        who: None,
         conflicts: 0,
         stuck: None,
         blind: None,

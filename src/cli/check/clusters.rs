@@ -44,6 +44,8 @@ fn found(name: String, report: &CheckReport) -> Source {
         match access {
             Access::Allowed => continue,
             Access::Forbidden(said) => source.part(resource.plural(), State::Forbidden, said),
+            // No engine is missing where none is used.
+            Access::Missing if matches!(resource, Resource::Engine(_)) => continue,
             Access::Missing => {
                 source.part(resource.plural(), State::Absent, "the cluster has none");
                 continue;
@@ -73,6 +75,7 @@ fn cost(resource: Resource) -> String {
             "without pods started, ready and live are unknown, and why a rollout is stuck".into()
         }
         Resource::ConfigMaps => "without configmaps config_not_rolled is never seen".into(),
+        Resource::Engine(kind) => format!("without {resource} nothing that {} does is known", kind.engine()),
         Resource::Events => "without events the time of image pulls, and why one fails, are unknown".into(),
     }
 }

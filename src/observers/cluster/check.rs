@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::api::{Api, Failure};
 use super::connect::{Error, connect, identity};
 use super::resource::{Resource, WHOLE};
+use super::served;
 use crate::config::Cluster;
 use crate::image::{ImageRef, Repository};
 use crate::observation::{ClusterUid, LookFailure};
@@ -63,7 +64,7 @@ pub async fn check_with(config: &Cluster, client: kube::Client) -> Result<CheckR
     let uid = identity(&api).await.map_err(ask)?;
     let mut resources = Vec::new();
     let mut images = BTreeSet::new();
-    for resource in Resource::ALL {
+    for resource in Resource::all() {
         let access = access(&api, resource).await;
         if access == Access::Allowed && resource.workload_kind().is_some() {
             images.extend(used(&api, resource).await);
@@ -97,7 +98,11 @@ async fn used(api: &Api, resource: Resource) -> BTreeSet<Repository> {
 }
 
 async fn access(api: &Api, resource: Resource) -> Access {
-    let path = resource.path();
+    let path = match served::path(api, resource).await {
+        Ok(Some(path)) => path,
+        Ok(None) => return Access::Missing,
+        Err(failure) => return Access::Failed(failure.to_string()),
+    };
     let listed = api.get(&format!("{path}?limit=1"), resource.accept()).await.map(drop);
     let watch = format!("{path}?watch=1&timeoutSeconds=1&resourceVersion=0");
     let watched = match listed {
@@ -123,7 +128,7 @@ pub(super) fn rbac_line(resource: Resource) -> String {
 #[must_use]
 pub fn rbac() -> String {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for resource in Resource::ALL {
+    for resource in Resource::all() {
         groups.entry(resource.group()).or_default().push(resource.plural());
     }
     let rules: String =

@@ -12,6 +12,7 @@ mod connect;
 mod cursor;
 mod envelope;
 mod events;
+mod flux;
 mod jobs;
 mod lines;
 mod memory;
@@ -23,6 +24,7 @@ mod refusal;
 mod replay;
 mod resource;
 mod revisions;
+mod served;
 mod stream;
 mod template;
 mod template_hash;
@@ -79,7 +81,7 @@ pub async fn run_at(pace: Pace, config: Cluster, client: kube::Client, reporter:
     let mut tasks = JoinSet::new();
     let mut resources: HashMap<Id, Resource> = HashMap::new();
     let mut backoff = Backoff::new(pace);
-    for resource in Resource::ALL {
+    for resource in Resource::all() {
         resources.insert(tasks.spawn(watcher(resource).run()).id(), resource);
     }
     loop {

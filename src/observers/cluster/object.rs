@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use super::cursor::{Cursor, Text, Value};
 use super::events::ImageEvent;
 use super::resource::Resource;
-use super::{config_maps, events, jobs, pods, revisions, workloads};
-use crate::observation::{ConfigMap, Job, Revision, Time, Workload, WorkloadKind};
+use super::{config_maps, events, flux, jobs, pods, revisions, workloads};
+use crate::observation::{ConfigMap, EngineObject, Job, Revision, Time, Workload, WorkloadKind};
 
 /// Reads `null` as the default: a bookmark has `containers: null`, and Go writes nil lists that way.
 pub(super) fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
@@ -244,6 +244,7 @@ pub(super) enum Decoded<'a> {
     Pod(pods::Seen<'a>),
     ConfigMap(Box<ConfigMap>),
     ImageEvent(ImageEvent),
+    Engine(Box<EngineObject>),
     /// Of a watched resource, and of no interest: a bare ReplicaSet, an event about something else.
     Nothing,
 }
@@ -267,6 +268,7 @@ pub(super) fn decode<'a>(
         Resource::Jobs => Ok(Decoded::Job(Box::new(jobs::decode(object)?))),
         Resource::Pods => Ok(Decoded::Pod(pods::Seen::new(object)?)),
         Resource::ConfigMaps => Ok(Decoded::ConfigMap(Box::new(config_maps::decode(object)?))),
+        Resource::Engine(kind) => Ok(Decoded::Engine(Box::new(flux::decode(kind, object)?))),
         Resource::Events => Ok(events::decode(text)?.map_or(Decoded::Nothing, Decoded::ImageEvent)),
     }
 }

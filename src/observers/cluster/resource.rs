@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::observation::WorkloadKind;
+use crate::observation::{EngineKind, WorkloadKind};
 
 /// One watched resource of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,10 +19,12 @@ pub enum Resource {
     ConfigMaps,
     /// Core v1 events, of which only the kubelet's words about images are read.
     Events,
+    /// A kind of an engine that delivers, where it is installed.
+    Engine(EngineKind),
 }
 
 impl Resource {
-    /// Every resource, owners before what they own.
+    /// Every resource that each cluster has, owners before what they own.
     pub const ALL: [Self; 10] = [
         Self::Deployments,
         Self::StatefulSets,
@@ -35,6 +37,11 @@ impl Resource {
         Self::ConfigMaps,
         Self::Events,
     ];
+
+    /// All of them, with those that only some clusters have.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain(EngineKind::ALL.into_iter().map(Self::Engine))
+    }
 
     /// As the API's paths and roles name it.
     #[must_use]
@@ -50,20 +57,28 @@ impl Resource {
             Self::Pods => "pods",
             Self::ConfigMaps => "configmaps",
             Self::Events => "events",
+            Self::Engine(kind) => kind.plural(),
         }
     }
 
     /// The resource with this plural name; `None` for one that is not watched.
     #[must_use]
     pub fn from_plural(plural: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|resource| resource.plural() == plural)
+        Self::all().find(|resource| resource.plural() == plural)
     }
 
     /// One object of it, as metrics name it.
     #[must_use]
     pub fn kind(self) -> &'static str {
         let plural = self.plural();
-        plural.strip_suffix('s').unwrap_or(plural)
+        match self {
+            Self::Engine(EngineKind::ImagePolicy) => "imagepolicy",
+            Self::Engine(EngineKind::ImageRepository) => "imagerepository",
+            Self::Engine(EngineKind::GitRepository) => "gitrepository",
+            Self::Engine(EngineKind::OCIRepository) => "ocirepository",
+            Self::Engine(EngineKind::HelmRepository) => "helmrepository",
+            _ => plural.strip_suffix('s').unwrap_or(plural),
+        }
     }
 
     /// The kind of workload that its objects are, if they are workloads.
@@ -79,7 +94,8 @@ impl Resource {
             | Self::Jobs
             | Self::Pods
             | Self::ConfigMaps
-            | Self::Events => None,
+            | Self::Events
+            | Self::Engine(_) => None,
         }
     }
 
@@ -94,15 +110,40 @@ impl Resource {
             | Self::DaemonSets
             | Self::ReplicaSets
             | Self::ControllerRevisions => "apps",
+            Self::Engine(kind) => match kind {
+                EngineKind::ImageRepository | EngineKind::ImagePolicy | EngineKind::ImageUpdateAutomation => {
+                    "image.toolkit.fluxcd.io"
+                }
+                EngineKind::GitRepository
+                | EngineKind::OCIRepository
+                | EngineKind::Bucket
+                | EngineKind::HelmRepository
+                | EngineKind::HelmChart
+                | EngineKind::ExternalArtifact => "source.toolkit.fluxcd.io",
+                EngineKind::Kustomization => "kustomize.toolkit.fluxcd.io",
+                EngineKind::HelmRelease => "helm.toolkit.fluxcd.io",
+                EngineKind::Receiver => "notification.toolkit.fluxcd.io",
+            },
         }
     }
 
-    /// Where all of it is listed, over all namespaces.
+    /// The versions whose objects are understood, the best first. All have the fields that are read in one place, or
+    /// do not have them.
+    #[must_use]
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Engine(EngineKind::HelmRelease) => &["v2", "v2beta2", "v2beta1"],
+            Self::Engine(_) => &["v1", "v1beta2", "v1beta1"],
+            _ => &["v1"],
+        }
+    }
+
+    /// Where all of it is listed, over all namespaces, in its best version.
     #[must_use]
     pub fn path(self) -> String {
         match self.group() {
             "" => format!("/api/v1/{}", self.plural()),
-            group => format!("/apis/{group}/v1/{}", self.plural()),
+            group => format!("/apis/{group}/{}/{}", self.versions()[0], self.plural()),
         }
     }
 

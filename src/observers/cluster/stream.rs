@@ -314,6 +314,7 @@ impl Stream {
                 is_news.then(|| Fact::PodIs(Box::new(seen.pod(&mut self.words))))
             }
             Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
+            Decoded::Engine(object) => news(Fact::EngineIs(object), &mut self.memory),
             Decoded::ImageEvent(event) => {
                 self.image_event(&uid, event, basis, said);
                 None

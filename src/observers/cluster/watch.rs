@@ -16,6 +16,7 @@ use super::lines::{Line, Lines};
 use super::pace::{Backoff, Pace, chance};
 use super::refusal::{Step, Verdict};
 use super::resource::Resource;
+use super::served;
 use super::stream::{DecodeError, Place, Said, Stream};
 use crate::observation::{Basis, Fact, Interval, LookFailure, Time};
 use crate::observers::{Reporter, now};
@@ -56,6 +57,8 @@ enum End {
 pub(super) struct Watcher {
     api: Api,
     resource: Resource,
+    /// Where its objects are; unknown until the cluster has said which version it serves.
+    path: Option<String>,
     stream: Stream,
     reporter: Reporter,
     /// Learned per cluster: one refusal is enough for all its resources.
@@ -79,6 +82,7 @@ impl Watcher {
         Self {
             api,
             resource,
+            path: None,
             stream: Stream::new(resource, place),
             reporter,
             streaming_lists,
@@ -92,6 +96,9 @@ impl Watcher {
 
     pub(super) async fn run(mut self) -> Infallible {
         loop {
+            if self.path.is_none() && !self.find().await {
+                continue;
+            }
             let end = if self.stream.resume_from().is_some() {
                 self.follow(Step::Watch).await
             } else if self.streaming_lists.load(Ordering::Relaxed) {
@@ -102,6 +109,26 @@ impl Watcher {
             self.stream.cut(now());
             self.settle(end).await;
         }
+    }
+
+    /// Learns where the objects are. False where it must be asked again, after a wait.
+    async fn find(&mut self) -> bool {
+        match served::path(&self.api, self.resource).await {
+            Ok(path) => self.path = path,
+            Err(failure) => {
+                self.failed(Step::PagedList, failure).await;
+                return false;
+            }
+        }
+        if self.path.is_none() {
+            // Nothing is blind where there is nothing to see. It may be installed later.
+            sleep(self.pace.rest.mul_f64(1.0 + chance() / 4.0)).await;
+        }
+        self.path.is_some()
+    }
+
+    fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_default()
     }
 
     /// Does what the end of a connection asks for, and waits as long as it should.
@@ -158,6 +185,8 @@ impl Watcher {
                 sleep(self.backoff.next()).await;
             }
             Verdict::Rest(class) => {
+                // Another version may be served by now.
+                self.path = None;
                 self.say_failure(class, &failure).await;
                 sleep(self.pace.rest.mul_f64(1.0 + chance() / 4.0)).await;
             }
@@ -324,7 +353,7 @@ impl Watcher {
     }
 
     fn list_path(&self, token: Option<&str>) -> String {
-        let mut path = format!("{}?limit={}", self.resource.path(), self.page_items);
+        let mut path = format!("{}?limit={}", self.path(), self.page_items);
         self.select(&mut path);
         if let Some(token) = token {
             path.push_str("&continue=");
@@ -334,7 +363,7 @@ impl Watcher {
     }
 
     fn watch_path(&self, step: Step, seconds: f64) -> String {
-        let base = self.resource.path();
+        let base = self.path();
         let mut path = format!("{base}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}");
         self.select(&mut path);
         match self.stream.resume_from() {

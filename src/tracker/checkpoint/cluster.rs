@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::observation::ObjectKey;
 use crate::tracker::cluster::{ClusterState, Waiting};
 use crate::tracker::config_map::ConfigMaps;
+use crate::tracker::engine::Engines;
 use crate::tracker::maps::Map;
 use crate::tracker::workload::WorkloadState;
 
@@ -19,6 +20,7 @@ struct ClusterOut<'a> {
     orphans: &'a BTreeMap<Arc<str>, Waiting>,
     awaited: &'a BTreeMap<Arc<str>, Arc<str>>,
     config_maps: &'a ConfigMaps,
+    engines: &'a Engines,
     owners: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
     pods: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
 }
@@ -31,6 +33,7 @@ struct ClusterIn {
     orphans: BTreeMap<Arc<str>, Waiting>,
     awaited: BTreeMap<Arc<str>, Arc<str>>,
     config_maps: ConfigMaps,
+    engines: Engines,
     owners: BTreeMap<Arc<str>, ObjectKey>,
     pods: BTreeMap<Arc<str>, ObjectKey>,
 }
@@ -43,6 +46,7 @@ impl Serialize for ClusterState {
             orphans: &self.orphans,
             awaited: &self.awaited,
             config_maps: &self.config_maps,
+            engines: &self.engines,
             owners: surplus(&self.owners, owners(&self.workloads)),
             pods: surplus(&self.pods, pods(&self.workloads)),
         };
@@ -58,12 +62,13 @@ impl<'de> Deserialize<'de> for ClusterState {
             orphans,
             awaited,
             config_maps,
+            engines,
             owners: more_owners,
             pods: more_pods,
         } = ClusterIn::deserialize(from)?;
         let owners = index(owners(&workloads), more_owners);
         let pods = index(pods(&workloads), more_pods);
-        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps })
+        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps, engines })
     }
 }
 

@@ -160,7 +160,7 @@ async fn a_configuration_is_checked_described_and_shown() {
         (&shown["listen"], &shown["environments"][0]["name"]),
         (&"127.0.0.1:9000".into(), &"prod".into())
     );
-    assert_eq!(shown["budgets"]["committed"], "5m", "defaults are shown too: {shown}");
+    assert_eq!(shown["budgets"]["live"], "10m", "defaults are shown too: {shown}");
     let schema: Value = serde_json::from_str(&config(&["schema"]).await.done()).unwrap();
     assert!(schema["properties"]["registries"].is_object(), "{schema}");
     // What is shown can be read again.

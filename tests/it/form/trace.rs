@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 /// A text that every word of ours takes: a tag, a repository, an engine.
 const TEXT: &str = "plain";
 /// More variants than any enum has; each round takes the next one.
-const VARIANTS_MAX: usize = 20;
+const VARIANTS_MAX: usize = 32;
 
 /// One line per named type: its fields or variants and their types.
 pub fn types_of<T: DeserializeOwned>() -> Vec<String> {

@@ -177,6 +177,9 @@ impl Config {
             "follow:" => rest.iter().for_each(|branch| self.follow(branch, "")),
             "expect:" => self.rules.expect.push(expect_rule(rest)?),
             "budgets:" => {
+                let by_interval = rest.iter().any(|word| word == "by-interval");
+                let budgets = &mut self.rules.budgets;
+                (budgets.committed_by_interval, budgets.applied_by_interval) = (by_interval, by_interval);
                 for (stage, time) in rest.iter().filter_map(|word| pair(word)) {
                     let seconds = millis(time)? as f64 / 1000.0;
                     match stage {

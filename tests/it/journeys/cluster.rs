@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    Basis, ConfigMap, Fact, Interval, LookFailure, ObjectKey, Scope, SourceKind, Subject, Time,
+    Basis, ConfigMap, EngineKey, EngineObject, Fact, Interval, LookFailure, ObjectKey, Scope, SourceKind,
+    Subject, Time,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -12,7 +13,7 @@ use super::text::{Read, START};
 use super::workload::Running;
 
 /// What is watched, by plural name.
-const RESOURCES: [&str; 9] = [
+const RESOURCES: [&str; 14] = [
     "deployments",
     "replicasets",
     "pods",
@@ -22,6 +23,11 @@ const RESOURCES: [&str; 9] = [
     "cronjobs",
     "jobs",
     "configmaps",
+    "imagerepositories",
+    "imagepolicies",
+    "imageupdateautomations",
+    "gitrepositories",
+    "kustomizations",
 ];
 /// What was there at `0s` is an hour old.
 const BEFORE: i64 = -3_600_000;
@@ -36,6 +42,7 @@ pub struct Cluster {
     pub workloads: BTreeMap<ObjectKey, Running>,
     /// By namespace and name.
     pub config_maps: BTreeMap<(Arc<str>, Arc<str>), ConfigMap>,
+    pub engines: BTreeMap<EngineKey, EngineObject>,
     /// Milliseconds that its own clock is ahead of ours.
     pub clock: i64,
     up: bool,
@@ -55,6 +62,7 @@ enum Object {
     Job(Arc<str>),
     Pod(Arc<str>),
     ConfigMap(Arc<str>),
+    Engine(Arc<str>),
 }
 
 impl Cluster {
@@ -64,6 +72,7 @@ impl Cluster {
             uid: uid.into(),
             workloads: BTreeMap::new(),
             config_maps: BTreeMap::new(),
+            engines: BTreeMap::new(),
             clock: 0,
             up: true,
             failing: false,
@@ -180,6 +189,7 @@ impl Cluster {
                 Object::Job(uid) => Subject::Job { uid },
                 Object::Pod(uid) => Subject::Pod { uid },
                 Object::ConfigMap(uid) => Subject::ConfigMap { uid },
+                Object::Engine(uid) => Subject::Engine { uid },
             };
             self.last_message = now;
             to.say(&who, now, how.0, how.1, Fact::Absent { subject });
@@ -191,6 +201,9 @@ impl Cluster {
         let mut levels = BTreeMap::new();
         for known in self.config_maps.values() {
             levels.insert(Object::ConfigMap(known.uid.clone()), Fact::ConfigMapIs(Box::new(known.clone())));
+        }
+        for object in self.engines.values() {
+            levels.insert(Object::Engine(object.uid.clone()), Fact::EngineIs(Box::new(object.clone())));
         }
         for running in self.workloads.values() {
             let is = &running.is;

@@ -10,6 +10,7 @@
 pub mod case;
 mod check;
 pub mod cluster;
+mod flux;
 mod git;
 pub mod promises;
 pub mod random;

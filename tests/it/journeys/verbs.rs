@@ -7,6 +7,7 @@ use knotmeter::observation::{
 };
 
 use super::cluster::Cluster;
+use super::flux::flux;
 use super::record::Recorder;
 use super::text::{Read, digest, image_text, object_key, pair};
 use super::workload::{Running, schedule, waiting};
@@ -33,6 +34,11 @@ pub fn act(
 ) -> Read<Option<Roll>> {
     let [key, rest @ ..] = words else { return Err(format!("`{verb}` of what?")) };
     let clock = cluster.clock(now);
+    if verb == "flux" {
+        flux(cluster, now, words)?;
+        cluster.tell(now, to);
+        return Ok(None);
+    }
     if verb == "configmap" {
         let (namespace, name) = key.split_once('/').ok_or("write `configmap NAMESPACE/NAME`")?;
         let place = (namespace.into(), name.into());

@@ -70,7 +70,7 @@ impl Recording {
         self.said.retain(|observation| !is_rules(observation));
         let start = self.said[0].observed_at;
         let rules = Rules {
-            budgets: Budgets { committed: 60.0, applied: 60.0, live: seconds },
+            budgets: Budgets { committed: 60.0, applied: 60.0, live: seconds, ..Budgets::default() },
             settle: SettleRule { min: 1.0, max: SETTLE_SECONDS_MAX, forget_after: 86400.0 },
             ..Rules::default()
         };
