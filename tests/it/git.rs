@@ -14,6 +14,7 @@ mod origin;
 mod restart;
 mod revision;
 mod running;
+mod throttled;
 
 use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};
 use knotmeter::observers::git::{Error, check, public_url};

@@ -4,8 +4,10 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use gix::protocol::transport::client::AuthenticationRequired;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::Address;
+use super::http::Refused;
 use crate::observation::LookFailure;
 use crate::observers::program;
 
@@ -39,9 +41,9 @@ pub enum Error {
         "git repository {url}: there is no repository, or it is hidden without credentials; correct `git[].url`"
     )]
     Missing { url: Arc<str> },
-    /// 429.
+    /// 429, or 503 with `Retry-After`; with the headers that say when to come again.
     #[error("git repository {url}: the server asks for fewer requests; raise `git[].interval`")]
-    Throttled { url: Arc<str> },
+    Throttled { url: Arc<str>, headers: Box<HeaderMap> },
     /// 5xx.
     #[error("git repository {url}: the server failed with HTTP status {status}; its log tells why")]
     Server { url: Arc<str>, status: u16 },
@@ -101,6 +103,15 @@ impl Error {
         }
     }
 
+    /// What the host says of when it may be asked again, where it throttles us.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Throttled { headers, .. } => Some(headers),
+            _ => None,
+        }
+    }
+
     /// What talking to the server gave.
     pub(super) fn remote(address: &Address, error: &gix::Error, said_by_ssh: &str) -> Self {
         let url = address.url().clone();
@@ -114,13 +125,15 @@ impl Error {
         if causes.unauthorized {
             return Self::Unauthorized { url };
         }
-        match causes.status {
-            Some(401) => return Self::Unauthorized { url },
-            Some(403) => return Self::Forbidden { url },
-            Some(404 | 410) => return Self::Missing { url },
-            Some(429) => return Self::Throttled { url },
-            Some(status @ 500..) => return Self::Server { url, status },
-            Some(_) | None => {}
+        if let Some((status, headers)) = causes.refused {
+            match status {
+                403 => return Self::Forbidden { url },
+                404 | 410 => return Self::Missing { url },
+                429 => return Self::Throttled { url, headers },
+                503 if headers.contains_key(RETRY_AFTER) => return Self::Throttled { url, headers },
+                500.. => return Self::Server { url, status },
+                _ => {}
+            }
         }
         let why = cut(&causes.last);
         if let Some(why) = causes.tls {
@@ -167,7 +180,7 @@ fn cut(text: &str) -> String {
 /// What the causes of an error tell, together.
 #[derive(Default)]
 struct Causes {
-    status: Option<u16>,
+    refused: Option<(u16, Box<HeaderMap>)>,
     unauthorized: bool,
     network: bool,
     tls: Option<String>,
@@ -186,8 +199,10 @@ impl Causes {
             self.tls = Some(tls.to_string());
         }
         self.unauthorized |= cause.is::<AuthenticationRequired>();
+        if let Some(Refused { status, headers }) = cause.downcast_ref() {
+            self.refused = Some((*status, Box::new(headers.clone())));
+        }
         if let Some(http) = cause.downcast_ref::<reqwest::Error>() {
-            self.status = self.status.or(http.status().map(|status| status.as_u16()));
             self.network |= http.is_connect() || http.is_timeout() || http.is_body() || http.is_request();
         }
         if let Some(inner) = cause.downcast_ref::<gix::Error>() {
