@@ -14,6 +14,7 @@ mod origin;
 mod restart;
 mod revision;
 mod running;
+mod ssh;
 mod throttled;
 
 use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};

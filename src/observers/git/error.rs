@@ -53,11 +53,16 @@ pub enum Error {
     /// The token file or the certificates cannot be used.
     #[error("git repository {url}: cannot log in: {why}")]
     Credentials { url: Arc<str>, why: String },
-    /// ssh does not know the host, or knows another key for it.
+    /// ssh does not know the host.
     #[error(
         "git repository {url}: ssh does not trust this host; put the line of `ssh-keyscan` that its owner confirms into a file and name it in `git[].known_hosts_file`"
     )]
     HostUnknown { url: Arc<str> },
+    /// ssh knows another key for the host.
+    #[error(
+        "git repository {url}: the host shows another key than the one in `git[].known_hosts_file`: it was changed, or somebody stands in between; ask its owner, and only then replace the line"
+    )]
+    HostChanged { url: Arc<str> },
     /// The server's certificate is not trusted.
     #[error(
         "git repository {url}: TLS fails ({why}); name the authority in `git[].tls.ca_file`, or check our certificate"
@@ -86,9 +91,10 @@ impl Error {
     #[must_use]
     pub fn failure(&self) -> LookFailure {
         match self {
-            Self::Unauthorized { .. } | Self::Credentials { .. } | Self::HostUnknown { .. } => {
-                LookFailure::Unauthorized
-            }
+            Self::Unauthorized { .. }
+            | Self::Credentials { .. }
+            | Self::HostUnknown { .. }
+            | Self::HostChanged { .. } => LookFailure::Unauthorized,
             Self::Forbidden { .. } => LookFailure::Forbidden,
             Self::Missing { .. } | Self::BranchMissing { .. } => LookFailure::Missing,
             Self::Throttled { .. } => LookFailure::Throttled,
@@ -156,8 +162,16 @@ impl Error {
         let why =
             cut(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("ssh ended without a word"));
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        if says(&["Host key verification failed", "host key is known", "HOST IDENTIFICATION HAS CHANGED"]) {
+        if says(&["HOST IDENTIFICATION HAS CHANGED"]) {
+            Self::HostChanged { url }
+        } else if says(&["Host key verification failed", "host key is known"]) {
             Self::HostUnknown { url }
+        } else if says(&["UNPROTECTED PRIVATE KEY FILE", "bad permissions"]) {
+            let why = "others may read the file in `git[].ssh_key_file`, so ssh does not use it; set its mode to 0400 (`defaultMode` of a volume)";
+            Self::Credentials { url, why: why.into() }
+        } else if says(&["Load key "]) {
+            let why = "the file in `git[].ssh_key_file` holds no private key that ssh can read; it ends with a newline and has no passphrase";
+            Self::Credentials { url, why: why.into() }
         } else if says(&["Permission denied", "Too many authentication failures"]) {
             Self::Unauthorized { url }
         } else if says(&["not found", "does not exist", "not appear to be a git repository"]) {
