@@ -78,6 +78,7 @@ impl Taker {
             Refused::Repeated => (StatusCode::ACCEPTED, "repeated"),
             Refused::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Refused::NoSecret => (StatusCode::SERVICE_UNAVAILABLE, "no_secret"),
+            Refused::NoKeys => (StatusCode::SERVICE_UNAVAILABLE, "no_keys"),
         };
         // A name that somebody made up is no label.
         self.count(if refused == Refused::Unknown { "" } else { head.name }, result);

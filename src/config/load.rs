@@ -73,7 +73,7 @@ fn paths(config: &mut Config) -> impl Iterator<Item = &mut PathBuf> {
     let clusters = config.clusters.iter_mut().map(|cluster| &mut cluster.kubeconfig);
     let own = [&mut config.docker_config, &mut config.journal.path];
     let secrets = config.hooks.iter_mut().map(|hook| &mut hook.secret_file);
-    own.into_iter().chain(registries).chain(git).chain(clusters).flatten().chain(secrets)
+    own.into_iter().chain(registries).chain(git).chain(clusters).chain(secrets).flatten()
 }
 
 /// Reads and checks a text; `file` is what complaints call it.
@@ -273,6 +273,7 @@ fn check_hooks(
             let message = format!("{:?} is part of an address: letters, digits, - and _ only", hook.name);
             return Err((format!("hooks[{at}].name"), message));
         }
+        hook.check_proof().map_err(|(key, message)| (format!("hooks[{at}].{key}"), message))?;
         if let Some(host) = &hook.registry
             && (host.contains('/') || format!("{host}/x").parse::<Repository>().is_err())
         {

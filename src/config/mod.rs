@@ -13,7 +13,7 @@ mod pattern;
 
 pub use address::public_url;
 pub use duration::Seconds;
-pub use hook::{Hook, HookKind};
+pub use hook::{Hook, HookKind, Oidc};
 pub use load::{Error, load, parse, schema};
 pub use pattern::{Glob, Marker};
 

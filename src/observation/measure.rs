@@ -36,7 +36,7 @@ pub enum Measure {
     /// Somebody asked for a look. `kind` is `registry` or `git`; `result` is `noted`, `coalesced` or `unknown`.
     LookAsked { kind: &'static str, result: &'static str },
     /// A delivery to a webhook. `hook` is empty for a name that is not configured; `result` is `taken`, `repeated`,
-    /// `unproven`, `malformed`, `unread`, `unknown` or `no_secret`.
+    /// `unproven`, `malformed`, `unread`, `unknown`, `no_secret` or `no_keys`.
     HookRequest { hook: Arc<str>, result: &'static str },
     /// Something was left out, and why.
     Dropped { source: Arc<str>, reason: &'static str },

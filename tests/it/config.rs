@@ -59,6 +59,49 @@ fn the_example_of_the_documentation_is_accepted() {
 }
 
 #[test]
+fn a_webhook_wants_a_proof() {
+    let oidc = |more: &str| {
+        format!("hooks: [{{name: gar, kind: gar, oidc: {{audience: a, service_account: b@c{more}}}}}]")
+    };
+    let config = accepted(&oidc(""));
+    let known = config.hooks[0].oidc.as_ref().unwrap();
+    assert_eq!(known.keys_url, "https://www.googleapis.com/oauth2/v3/certs");
+    for url in ["https://keys.example/certs", "http://127.0.0.1:8080/certs", "'http://[::1]/certs'"] {
+        accepted(&oidc(&format!(", keys_url: {url}")));
+    }
+    for (text, complaint) in [
+        (
+            "hooks: [{name: x, kind: gar}]".to_owned(),
+            "hooks[0].secret_file: a secret is needed: name a file that holds it",
+        ),
+        (
+            oidc("").replace("kind: gar", "kind: quay"),
+            "hooks[0].oidc: only Pub/Sub (kind: gar) sends such tokens; remove it",
+        ),
+        (
+            oidc("").replace("audience: a", "audience: ''"),
+            "hooks[0].oidc.audience: must not be empty; write the one of the push subscription",
+        ),
+        (
+            oidc("").replace("b@c", "push"),
+            "hooks[0].oidc.service_account: \"push\" is no e-mail address of a service account",
+        ),
+        (
+            oidc(", keys_url: http://keys.example/certs"),
+            "hooks[0].oidc.keys_url: \"http://keys.example/certs\" is no https address",
+        ),
+        (
+            oidc(", keys_url: http://localhost/certs"),
+            "hooks[0].oidc.keys_url: \"http://localhost/certs\" is no https address",
+        ),
+        (oidc(", keys_url: certs"), "hooks[0].oidc.keys_url: \"certs\" is no https address"),
+    ] {
+        let told = refused(&text);
+        assert!(told.ends_with(complaint), "{told}");
+    }
+}
+
+#[test]
 fn each_policy_has_its_form() {
     let policy = |text: &str| {
         let text = format!("expect:\n  - {{image: r.io/web, environment: prod, policy: {text}}}\n");

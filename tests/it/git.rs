@@ -14,6 +14,8 @@ mod origin;
 mod restart;
 mod revision;
 mod running;
+mod ssh;
+mod throttled;
 
 use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};
 use knotmeter::observers::git::{Error, check, public_url};

@@ -1,6 +1,7 @@
 //! Webhooks: who is believed, what is read, and that nothing else happens.
 
 mod delivered;
+mod oidc;
 mod payloads;
 mod proof;
 mod stamps;
@@ -21,8 +22,14 @@ pub fn hook(kind: HookKind) -> (Hooks, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let secret_file = folder.path().join("secret");
     std::fs::write(&secret_file, format!("{SECRET}\n{OLD_SECRET}\n")).unwrap();
-    let hook =
-        Hook { name: "here".into(), kind, secret_file, registry: None, expect_in: vec!["prod".into()] };
+    let hook = Hook {
+        name: "here".into(),
+        kind,
+        secret_file: Some(secret_file),
+        oidc: None,
+        registry: None,
+        expect_in: vec!["prod".into()],
+    };
     (Hooks::new(&[hook]), folder)
 }
 

@@ -172,7 +172,7 @@ families! {
     REGISTRY_THROTTLED: Counter, "registry_throttled_total", ["registry", "operation"], Folds, Stable,
         "measure registry_request", "Requests answered with 429";
     HOOK_REQUESTS: Counter, "hook_requests_total", ["hook", "result"], Folds, Experimental, "measure hook_request",
-        "Deliveries to webhooks: taken, repeated, unproven, malformed, unread, unknown, no_secret";
+        "Deliveries to webhooks: taken, repeated, unproven, malformed, unread, unknown, no_secret, no_keys";
     SCAN_LAG: Gauge, "registry_scan_lag_seconds", ["registry", "repository"], Folds, Stable, "measure registry_scan",
         "How much later than it was due the look with the last complete tag listing began";
     SWEEP_PROJECTED: Gauge, "registry_sweep_projected_seconds", ["registry"], Folds, Experimental,

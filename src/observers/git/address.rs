@@ -4,10 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gix::protocol::transport::client::blocking_io::http;
+use gix::protocol::transport::Protocol;
+use gix::protocol::transport::client::TransportWithoutIO as _;
+use gix::protocol::transport::client::blocking_io::http::Transport;
 use gix::sec::identity::Account;
 
 use super::Error;
+use super::http::Client;
 pub use crate::config::public_url;
 use crate::config::{self, Tls};
 use crate::observers::secret::Secret;
@@ -124,7 +127,7 @@ impl Address {
     }
 
     /// User and password as they are now.
-    pub(super) fn account(&self) -> Result<Option<Account>, Error> {
+    fn account(&self) -> Result<Option<Account>, Error> {
         match &self.way {
             Way::Http { login: Login::Written(account), .. } => Ok(Some(account.clone())),
             Way::Http { login: Login::File { user, file }, .. } => match Secret::read(file) {
@@ -139,24 +142,19 @@ impl Address {
         }
     }
 
-    /// No redirect is followed: credentials and requests go to the host that the operator named, and nowhere else.
-    /// A read that is silent for 30 seconds ends (the client's own default).
-    pub(super) fn http_options(&self) -> Result<Option<http::Options>, Error> {
+    /// A way to ask over http, logged in. The files that it needs are read now. `None` where it is another way.
+    pub(super) fn http(&self) -> Result<Option<Transport<Client>>, Error> {
         let Way::Http { tls: files, .. } = &self.way else { return Ok(None) };
         let unusable = |why| Error::Credentials { url: self.url.clone(), why };
-        let settings = tls::client(files).map_err(unusable)?;
-        let backend = http::reqwest::Options {
-            configure_client: Some(Box::new(move |builder| {
-                Ok(builder.tls_backend_preconfigured(settings.clone()))
-            })),
-            ..Default::default()
-        };
-        Ok(Some(http::Options {
-            follow_redirects: http::options::FollowRedirects::None,
-            user_agent: Some(concat!("knotmeter/", env!("CARGO_PKG_VERSION")).into()),
-            backend: Some(Arc::new(std::sync::Mutex::new(backend))),
-            ..Default::default()
-        }))
+        let client = tls::client(files).and_then(Client::new).map_err(unusable)?;
+        let parsed = gix::url::parse(&*self.url)
+            .map_err(|_| Error::Address { url: self.url.clone(), why: "this is no address".into() })?;
+        let mut transport = Transport::new_http(client, parsed, Protocol::V2, false);
+        if let Some(account) = self.account()? {
+            let taken = transport.set_identity(account);
+            taken.map_err(|error| unusable(error.to_string()))?;
+        }
+        Ok(Some(transport))
     }
 
     /// How `ssh` is started, as git's own `core.sshCommand` has it. What it and the server complain of goes into a

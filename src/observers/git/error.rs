@@ -4,8 +4,10 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use gix::protocol::transport::client::AuthenticationRequired;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::Address;
+use super::http::Refused;
 use crate::observation::LookFailure;
 use crate::observers::program;
 
@@ -39,9 +41,9 @@ pub enum Error {
         "git repository {url}: there is no repository, or it is hidden without credentials; correct `git[].url`"
     )]
     Missing { url: Arc<str> },
-    /// 429.
+    /// 429, or 503 with `Retry-After`; with the headers that say when to come again.
     #[error("git repository {url}: the server asks for fewer requests; raise `git[].interval`")]
-    Throttled { url: Arc<str> },
+    Throttled { url: Arc<str>, headers: Box<HeaderMap> },
     /// 5xx.
     #[error("git repository {url}: the server failed with HTTP status {status}; its log tells why")]
     Server { url: Arc<str>, status: u16 },
@@ -51,11 +53,16 @@ pub enum Error {
     /// The token file or the certificates cannot be used.
     #[error("git repository {url}: cannot log in: {why}")]
     Credentials { url: Arc<str>, why: String },
-    /// ssh does not know the host, or knows another key for it.
+    /// ssh does not know the host.
     #[error(
         "git repository {url}: ssh does not trust this host; put the line of `ssh-keyscan` that its owner confirms into a file and name it in `git[].known_hosts_file`"
     )]
     HostUnknown { url: Arc<str> },
+    /// ssh knows another key for the host.
+    #[error(
+        "git repository {url}: the host shows another key than the one in `git[].known_hosts_file`: it was changed, or somebody stands in between; ask its owner, and only then replace the line"
+    )]
+    HostChanged { url: Arc<str> },
     /// The server's certificate is not trusted.
     #[error(
         "git repository {url}: TLS fails ({why}); name the authority in `git[].tls.ca_file`, or check our certificate"
@@ -84,9 +91,10 @@ impl Error {
     #[must_use]
     pub fn failure(&self) -> LookFailure {
         match self {
-            Self::Unauthorized { .. } | Self::Credentials { .. } | Self::HostUnknown { .. } => {
-                LookFailure::Unauthorized
-            }
+            Self::Unauthorized { .. }
+            | Self::Credentials { .. }
+            | Self::HostUnknown { .. }
+            | Self::HostChanged { .. } => LookFailure::Unauthorized,
             Self::Forbidden { .. } => LookFailure::Forbidden,
             Self::Missing { .. } | Self::BranchMissing { .. } => LookFailure::Missing,
             Self::Throttled { .. } => LookFailure::Throttled,
@@ -98,6 +106,15 @@ impl Error {
             | Self::Malformed { .. }
             | Self::Stopped { .. }
             | Self::Cache { .. } => LookFailure::Malformed,
+        }
+    }
+
+    /// What the host says of when it may be asked again, where it throttles us.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        match self {
+            Self::Throttled { headers, .. } => Some(headers),
+            _ => None,
         }
     }
 
@@ -114,13 +131,15 @@ impl Error {
         if causes.unauthorized {
             return Self::Unauthorized { url };
         }
-        match causes.status {
-            Some(401) => return Self::Unauthorized { url },
-            Some(403) => return Self::Forbidden { url },
-            Some(404 | 410) => return Self::Missing { url },
-            Some(429) => return Self::Throttled { url },
-            Some(status @ 500..) => return Self::Server { url, status },
-            Some(_) | None => {}
+        if let Some((status, headers)) = causes.refused {
+            match status {
+                403 => return Self::Forbidden { url },
+                404 | 410 => return Self::Missing { url },
+                429 => return Self::Throttled { url, headers },
+                503 if headers.contains_key(RETRY_AFTER) => return Self::Throttled { url, headers },
+                500.. => return Self::Server { url, status },
+                _ => {}
+            }
         }
         let why = cut(&causes.last);
         if let Some(why) = causes.tls {
@@ -143,8 +162,16 @@ impl Error {
         let why =
             cut(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("ssh ended without a word"));
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        if says(&["Host key verification failed", "host key is known", "HOST IDENTIFICATION HAS CHANGED"]) {
+        if says(&["HOST IDENTIFICATION HAS CHANGED"]) {
+            Self::HostChanged { url }
+        } else if says(&["Host key verification failed", "host key is known"]) {
             Self::HostUnknown { url }
+        } else if says(&["UNPROTECTED PRIVATE KEY FILE", "bad permissions"]) {
+            let why = "others may read the file in `git[].ssh_key_file`, so ssh does not use it; set its mode to 0400 (`defaultMode` of a volume)";
+            Self::Credentials { url, why: why.into() }
+        } else if says(&["Load key "]) {
+            let why = "the file in `git[].ssh_key_file` holds no private key that ssh can read; it ends with a newline and has no passphrase";
+            Self::Credentials { url, why: why.into() }
         } else if says(&["Permission denied", "Too many authentication failures"]) {
             Self::Unauthorized { url }
         } else if says(&["not found", "does not exist", "not appear to be a git repository"]) {
@@ -167,7 +194,7 @@ fn cut(text: &str) -> String {
 /// What the causes of an error tell, together.
 #[derive(Default)]
 struct Causes {
-    status: Option<u16>,
+    refused: Option<(u16, Box<HeaderMap>)>,
     unauthorized: bool,
     network: bool,
     tls: Option<String>,
@@ -186,8 +213,10 @@ impl Causes {
             self.tls = Some(tls.to_string());
         }
         self.unauthorized |= cause.is::<AuthenticationRequired>();
+        if let Some(Refused { status, headers }) = cause.downcast_ref() {
+            self.refused = Some((*status, Box::new(headers.clone())));
+        }
         if let Some(http) = cause.downcast_ref::<reqwest::Error>() {
-            self.status = self.status.or(http.status().map(|status| status.as_u16()));
             self.network |= http.is_connect() || http.is_timeout() || http.is_body() || http.is_request();
         }
         if let Some(inner) = cause.downcast_ref::<gix::Error>() {

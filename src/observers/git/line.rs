@@ -11,20 +11,20 @@ use gix::bstr::BString;
 use gix::progress::Discard;
 use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
-use gix::protocol::transport::client::blocking_io::Transport;
-use gix::protocol::transport::client::blocking_io::connect::{Options, connect};
-use gix::protocol::transport::client::{AuthenticationRequired, Capabilities, TransportWithoutIO};
+use gix::protocol::transport::client::blocking_io::http::Transport;
+use gix::protocol::transport::client::{AuthenticationRequired, Capabilities};
 use gix::protocol::transport::{Protocol, Service};
 use gix::protocol::{LsRefsCommand, handshake};
 
 use super::Address;
+use super::http::Client;
 
 /// A server may have become another one. The handshake that tells costs one request.
 const GOOD_FOR: Duration = Duration::from_secs(3600);
 
 /// See the file's front line.
 pub struct Line {
-    transport: Box<dyn Transport + Send>,
+    transport: Transport<Client>,
     capabilities: Capabilities,
     opened: Instant,
 }
@@ -32,13 +32,7 @@ pub struct Line {
 impl Line {
     /// Introduces us to a server. `None` where it does not speak the second version.
     pub fn open(address: &Address) -> gix::Result<Option<Self>> {
-        let Some(options) = address.http_options().map_err(gix::Error::from_error)? else { return Ok(None) };
-        let url = gix::url::parse(address.connect_to())?;
-        let mut transport = connect(url, Options { version: Protocol::V2, ..Options::default() })?;
-        if let Some(account) = address.account().map_err(gix::Error::from_error)? {
-            transport.set_identity(account).map_err(gix::Error::from_error)?;
-        }
-        transport.configure(&options)?;
+        let Some(mut transport) = address.http().map_err(gix::Error::from_error)? else { return Ok(None) };
         let refuse = |_| Err(gix::Error::from_error(AuthenticationRequired::default()));
         let met = handshake(&mut transport, Service::UploadPack, refuse, Vec::new(), &mut Discard)?;
         Ok((met.server_protocol_version == Protocol::V2).then_some(Self {

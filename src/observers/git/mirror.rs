@@ -14,7 +14,8 @@ use std::time::Instant;
 use gix::ObjectId;
 use gix::bstr::BString;
 use gix::progress::Discard;
-use gix::protocol::transport::client::{AuthenticationRequired, TransportWithoutIO};
+use gix::protocol::transport::client::AuthenticationRequired;
+use gix::protocol::transport::client::blocking_io::Transport;
 use gix::remote::Direction;
 use gix::remote::fetch::{Shallow, Tags};
 
@@ -114,7 +115,7 @@ impl Mirror {
 
     /// Asks for the tips, and fetches where one is not what is `known`.
     pub fn look(&mut self, known: &Tips, stop: &AtomicBool) -> Result<Answer, Error> {
-        if let Some(answer) = self.ask_again(known) {
+        if let Some(answer) = self.ask_again(known)? {
             return Ok(answer);
         }
         let repository = self.take_or_make()?;
@@ -128,26 +129,38 @@ impl Mirror {
     }
 
     /// The short question. `None` where something moved, or anything is not as it was: then the whole way is
-    /// gone, which tells errors apart.
-    fn ask_again(&mut self, known: &Tips) -> Option<Answer> {
+    /// gone, which tells errors apart. Only whoever asks for fewer requests is not asked once more for that.
+    fn ask_again(&mut self, known: &Tips) -> Result<Option<Answer>, Error> {
         if self.address.program().is_some() || known.is_empty() || self.current.is_none() || !self.answers {
-            return None;
+            return Ok(None);
         }
         let started = Instant::now();
-        let mut line = match self.line.take().filter(Line::is_good) {
-            Some(line) => line,
-            None => Line::open(&self.address).ok()??,
+        let tips = match self.ask_on_line() {
+            Ok(tips) => tips,
+            Err(error) => match Error::remote(&self.address, &error, "") {
+                throttled @ Error::Throttled { .. } => return Err(throttled),
+                _ => return Ok(None),
+            },
         };
-        let answer = line.ask(&self.branches).ok()?;
-        let tips = self.tips(&answer);
-        self.line = Some(line);
-        (tips == *known).then(|| Answer {
+        Ok((tips.as_ref() == Some(known)).then(|| Answer {
             answered: now(),
-            tips,
+            tips: known.clone(),
             poll_seconds: started.elapsed().as_secs_f64(),
             fetch_seconds: None,
             fetch_failed: None,
-        })
+        }))
+    }
+
+    /// The tips; `None` from a server with which no line can be kept. After an error the line is gone.
+    fn ask_on_line(&mut self) -> gix::Result<Option<Tips>> {
+        let line = match self.line.take().filter(Line::is_good) {
+            Some(line) => Some(line),
+            None => Line::open(&self.address)?,
+        };
+        let Some(mut line) = line else { return Ok(None) };
+        let tips = self.tips(&line.ask(&self.branches)?);
+        self.line = Some(line);
+        Ok(Some(tips))
     }
 
     /// Whether so many packs piled up that [`Mirror::renew`] pays.
@@ -292,15 +305,12 @@ impl Mirror {
             .with_refspecs(specs, Direction::Fetch)
             .map_err(failed)?;
         let started = Instant::now();
-        let mut connection = remote.connect(Direction::Fetch).map_err(failed)?;
-        if let Some(account) = self.address.account()? {
-            connection.transport_mut().set_identity(account).map_err(|_| self.plain())?;
-        }
+        let mut connection = match self.address.http()? {
+            Some(http) => remote.to_connection_with_transport(Box::new(http) as Box<dyn Transport + Send>),
+            None => remote.connect(Direction::Fetch).map_err(failed)?,
+        };
         // Whoever is asked for a password here has been refused: no terminal and no helper is asked.
         connection.set_credentials(|_| Err(gix::Error::from_error(AuthenticationRequired::default())));
-        if let Some(options) = self.address.http_options()? {
-            connection.set_transport_options(Box::new(options));
-        }
         let prepared = connection.prepare_fetch(Discard, Default::default()).map_err(failed)?;
         let mut answer = Answer {
             answered: now(),
@@ -319,12 +329,6 @@ impl Mirror {
             }
         }
         Ok(answer)
-    }
-
-    /// The address was checked when it was read; this says so again instead of sending a password in the clear.
-    fn plain(&self) -> Error {
-        let why = "this way of reading takes no credentials; remove them from `git[].url`".into();
-        Error::Address { url: self.address.url().clone(), why }
     }
 
     /// A server may answer with more than was asked for, such as `main2` for the prefix `main`.

@@ -1,7 +1,7 @@
 //! Follows the branches of one git repository: which images their trees name, and which commits changed that.
 //!
 //! `watch` says when to look, by `schedule`; `poller` is the look (decides what to report), `worker` does its blocking part: `mirror` asks and fetches, `line`
-//! asks again, `tree` and `history` read, `extract` finds references in text. Nothing here judges a commit or joins it to
+//! asks again, both through the client in `http`, `tree` and `history` read, `extract` finds references in text. Nothing here judges a commit or joins it to
 //! a destination, and nothing writes to the repository. A new way to write an image goes into `extract`; a new
 //! way to reach a repository goes into `mirror`.
 
@@ -9,6 +9,7 @@ mod address;
 mod error;
 mod extract;
 mod history;
+mod http;
 mod line;
 mod mirror;
 mod names;

@@ -10,7 +10,7 @@ use reqwest::header::HeaderMap;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
-use super::{Poller, public_url};
+use super::{Error, Poller, public_url};
 use crate::config;
 use crate::observation::{Interests, LastTree, LookFailure, Measure};
 use crate::observers::schedule::{self, Begun, Desk, Ended, Gate, LookNow, Outcome, Plan, Told};
@@ -159,10 +159,14 @@ async fn look(gate: Arc<Gate>, begun: Begun<Arc<str>, Poller, GitInterest>) -> E
     if let Err(error) = &ended {
         tracing::warn!("{error}");
     }
-    let failure = ended.err().map(|error| error.failure());
-    // What a host says besides is not ours to see: a refusal silences all of its repositories for a while.
+    let failure = ended.as_ref().err().map(Error::failure);
+    let headers = ended.as_ref().err().and_then(Error::headers);
+    // A refusal silences all of the host's repositories for as long as it says.
     match failure {
-        Some(LookFailure::Throttled) => _ = gate.refused(&HeaderMap::new(), Told::Nothing, now()),
+        Some(LookFailure::Throttled) => {
+            let wait = gate.refused(headers.unwrap_or(&HeaderMap::new()), Told::Requests, now());
+            tracing::debug!(seconds = wait.as_secs(), "the host of a repository is left alone for so long");
+        }
         Some(LookFailure::Network) => {}
         Some(_) | None => gate.answered(&HeaderMap::new(), Told::Nothing, now()),
     }

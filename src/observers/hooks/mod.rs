@@ -1,11 +1,12 @@
 //! Webhooks: "look now", and never more than that.
 //!
-//! A delivery is checked (`proof.rs`), read (`payload/`, a file per kind of sender), and becomes [`Trigger`]s: this
+//! A delivery is checked (`proof.rs`, and `oidc/` for the tokens of Pub/Sub), read (`payload/`, a file per kind of sender), and becomes [`Trigger`]s: this
 //! tag, this branch may have moved. Whoever polls the thing looks at once and reports what it finds; polling alone
 //! finds the same, only later. The one thing that is taken from a delivery is its time, and only from a sender who
 //! proved to know the secret: see [`Trigger::happened`]. The next kind of sender is a kind in `config`, its way of
 //! proof in `proof.rs`, and a file in `payload/`.
 
+mod oidc;
 mod payload;
 mod proof;
 mod repeats;
@@ -13,10 +14,12 @@ mod secrets;
 mod stamps;
 mod trigger;
 
+pub use oidc::Tokens;
 pub use stamps::Stamps;
 pub use trigger::{GitName, Moved, STAMPED_WITHIN_MILLIS, Trigger};
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use reqwest::header::HeaderMap;
 
@@ -25,6 +28,7 @@ use self::repeats::Repeats;
 use self::secrets::Secrets;
 use crate::config;
 use crate::observation::Time;
+use crate::observers::now;
 
 /// Largest body that is read. A push of a hundred commits has a tenth of it; of a larger one only the hurry is lost.
 pub const BODY_BYTES_MAX: usize = 512 << 10;
@@ -40,7 +44,9 @@ pub struct Hooks {
 #[derive(Debug)]
 struct Hook {
     config: config::Hook,
-    secrets: Secrets,
+    /// One of these two is there, or both; what is there must hold.
+    secrets: Option<Secrets>,
+    tokens: Option<Tokens>,
     repeats: Repeats,
 }
 
@@ -69,6 +75,8 @@ pub enum Refused {
     Busy,
     #[error("the secret of this webhook cannot be read at the moment")]
     NoSecret,
+    #[error("the keys that sign tokens are not here yet; send it again")]
+    NoKeys,
 }
 
 impl Hooks {
@@ -77,7 +85,8 @@ impl Hooks {
         let hook = |config: &config::Hook| {
             let hook = Hook {
                 config: config.clone(),
-                secrets: Secrets::of(&config.secret_file),
+                secrets: config.secret_file.as_deref().map(Secrets::of),
+                tokens: config.oidc.as_ref().map(Tokens::new),
                 repeats: Repeats::default(),
             };
             (config.name.clone(), hook)
@@ -91,8 +100,7 @@ impl Hooks {
     /// See [`Refused`]. What proves itself by its body is not refused yet.
     pub fn admit(&self, head: Head<'_>) -> Result<(), Refused> {
         let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
-        let secrets = hook.secrets.read().ok_or(Refused::NoSecret)?;
-        if Proof::of(hook.config.kind).may_hold(head, &secrets) { Ok(()) } else { Err(Refused::Unproven) }
+        hook.prove(|proof, secrets| proof.may_hold(head, secrets), head)
     }
 
     /// Whether its sender may say what is to go live.
@@ -107,11 +115,7 @@ impl Hooks {
     /// See [`Refused`].
     pub fn take(&self, head: Head<'_>, body: &[u8], received: Time) -> Result<Vec<Trigger>, Refused> {
         let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
-        let secrets = hook.secrets.read().ok_or(Refused::NoSecret)?;
-        let proof = Proof::of(hook.config.kind);
-        if !proof.holds(head, body, &secrets) {
-            return Err(Refused::Unproven);
-        }
+        hook.prove(|proof, secrets| proof.holds(head, body, secrets), head)?;
         let payload = payload::read(&hook.config, head.headers, body).map_err(Refused::Malformed)?;
         if hook.repeats.is_repeated(payload.id.as_deref(), body) {
             return Err(Refused::Repeated);
@@ -122,8 +126,26 @@ impl Hooks {
         for trigger in &mut triggers {
             trigger.received = received;
             // In an address a secret proves who may hurry us, not who wrote the text.
-            trigger.stamped = trigger.stamped.filter(|_| proof.is_of_the_sender());
+            trigger.stamped = trigger.stamped.filter(|_| Proof::of(hook.config.kind).is_of_the_sender());
         }
         Ok(triggers)
+    }
+}
+
+impl Hook {
+    /// Everything that is configured must hold; the secret first, for it costs least.
+    fn prove(&self, holds: impl Fn(Proof, &[String]) -> bool, head: Head<'_>) -> Result<(), Refused> {
+        if let Some(secrets) = &self.secrets {
+            let secrets = secrets.read().ok_or(Refused::NoSecret)?;
+            if !holds(Proof::of(self.config.kind), &secrets) {
+                return Err(Refused::Unproven);
+            }
+        }
+        match &self.tokens {
+            Some(tokens) => tokens.check(head.headers, now(), Instant::now()),
+            None if self.secrets.is_some() => Ok(()),
+            // The configuration is refused before it comes to this.
+            None => Err(Refused::NoSecret),
+        }
     }
 }

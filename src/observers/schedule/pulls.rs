@@ -22,6 +22,8 @@ pub struct Pulls {
     /// A manifest was answered, with or without a limit.
     answered: bool,
     limit: Option<Limit>,
+    /// Pulls that an earlier process may have made, and when they count no more.
+    before: Option<(u32, Instant)>,
     /// When we pulled, oldest first. Counted from the beginning, for the limit may be told after the first pulls.
     taken: VecDeque<Instant>,
 }
@@ -38,16 +40,22 @@ impl Pulls {
     /// `counts` for a host that is known to count pulls.
     #[must_use]
     pub fn new(counts: bool) -> Self {
-        Self { counts, answered: false, limit: None, taken: VecDeque::new() }
+        Self { counts, answered: false, limit: None, before: None, taken: VecDeque::new() }
     }
 
     /// Takes what the answer about a manifest told. Silence means that there is no limit, but one that was told is
     /// good for its whole window: not every part of a host knows it.
+    ///
+    /// What is used when the host first speaks may have been used by us, before a restart: it counts as ours for a
+    /// window. So no number of restarts takes more than our share, and nothing has to be remembered for that.
     pub fn learn(&mut self, quota: Option<Quota>, now: Instant) {
         self.answered = true;
         let told = quota.and_then(|quota| Some((quota.limit?, quota)));
         if let Some((count, quota)) = told {
             let window = quota.window.unwrap_or(WINDOW_DEFAULT);
+            let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
+            let used = quota.remaining.map_or(count, |left| count.saturating_sub(left));
+            self.before.get_or_insert((used.saturating_sub(taken), now + window));
             self.limit = Some(Limit { count, window, remaining: quota.remaining, told: now });
         } else if self.limit.as_ref().is_some_and(|limit| now >= limit.told + limit.window) {
             self.limit = None;
@@ -77,7 +85,8 @@ impl Pulls {
         while self.taken.front().is_some_and(|taken| now.saturating_duration_since(*taken) >= limit.window) {
             self.taken.pop_front();
         }
-        let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
+        let before = self.before.filter(|(_, until)| now < *until).map_or(0, |(before, _)| before);
+        let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX).saturating_add(before);
         let share = (limit.count / SHARE).min(TAKEN_MAX as u32);
         let others_need_it = limit.remaining.is_some_and(|left| left < limit.count / LEFT_MIN_PART);
         Some(if others_need_it { 0 } else { share.saturating_sub(taken) })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
@@ -98,6 +99,9 @@ impl Origin {
     }
 }
 
+/// Added to a status that is answered once.
+const ONCE: u16 = 1000;
+
 /// Smart HTTP on loopback: every request is one run of `git http-backend`.
 pub struct HttpServer {
     address: SocketAddr,
@@ -110,7 +114,11 @@ struct Shared {
     root: PathBuf,
     /// Answered in place of git where it is not zero.
     status: AtomicU16,
+    /// `Retry-After` of what is answered in place of git.
+    retry_after: Mutex<Option<String>>,
     requests: Mutex<Vec<String>>,
+    /// When each of them came.
+    times: Mutex<Vec<Instant>>,
     /// The `Authorization` that is let in; `None` lets everybody in.
     wanted: Mutex<Option<&'static str>>,
 }
@@ -120,7 +128,9 @@ impl HttpServer {
         let shared = Arc::new(Shared {
             root: origin.directory.path().to_owned(),
             status: AtomicU16::new(0),
+            retry_after: Mutex::default(),
             requests: Mutex::default(),
+            times: Mutex::default(),
             wanted: Mutex::default(),
         });
         let (address, task) = serve("127.0.0.1:0".parse().unwrap(), shared.clone()).await;
@@ -143,6 +153,22 @@ impl HttpServer {
     /// Answers everything with this status; zero lets git answer again.
     pub fn answer_with(&self, status: u16) {
         self.shared.status.store(status, Ordering::SeqCst);
+    }
+
+    /// The same, with a `Retry-After`.
+    pub fn throttle(&self, status: u16, retry_after: &str) {
+        *self.shared.retry_after.lock().unwrap() = Some(retry_after.into());
+        self.answer_with(status);
+    }
+
+    /// The same for one request; git answers the next one again.
+    pub fn throttle_once(&self, status: u16, retry_after: &str) {
+        self.throttle(ONCE + status, retry_after);
+    }
+
+    /// When the requests came since this was last asked.
+    pub fn take_times(&self) -> Vec<Instant> {
+        std::mem::take(&mut self.shared.times.lock().unwrap())
     }
 
     /// The requests since this was last asked: method, path and, for a POST, its body as text.
@@ -188,17 +214,27 @@ async fn answer(
 ) -> Response<Body> {
     let seen = format!("{method} {uri} {}", String::from_utf8_lossy(&body));
     shared.requests.lock().unwrap().push(seen);
+    shared.times.lock().unwrap().push(Instant::now());
     let wanted = *shared.wanted.lock().unwrap();
     if wanted.is_some_and(|wanted| headers.get("authorization").is_none_or(|sent| sent != wanted)) {
         let response = Response::builder().status(401).header("www-authenticate", "Basic");
         return response.body(Body::empty()).unwrap();
     }
-    match shared.status.load(Ordering::SeqCst) {
+    let status = match shared.status.load(Ordering::SeqCst) {
+        // Another request may have taken it.
+        ONCE.. => shared.status.swap(0, Ordering::SeqCst).saturating_sub(ONCE),
+        status => status,
+    };
+    match status {
         0 => cgi(&shared, &method, &uri, &headers, &body).await,
         status => {
-            let response = Response::builder().status(status).header("location", "http://127.0.0.1:1/");
-            let response =
-                if status == 401 { response.header("www-authenticate", "Basic") } else { response };
+            let mut response = Response::builder().status(status).header("location", "http://127.0.0.1:1/");
+            if status == 401 {
+                response = response.header("www-authenticate", "Basic");
+            }
+            if let Some(retry_after) = shared.retry_after.lock().unwrap().as_deref() {
+                response = response.header("retry-after", retry_after);
+            }
             response.body(Body::empty()).unwrap()
         }
     }

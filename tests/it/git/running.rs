@@ -12,9 +12,9 @@ use super::follower::{config, deployment};
 use super::shop;
 
 /// The observer at work.
-struct Running {
+pub struct Running {
     reports: tokio::sync::mpsc::Receiver<Report>,
-    look_now: LookNow,
+    pub look_now: LookNow,
     task: tokio::task::JoinHandle<()>,
     _interests: tokio::sync::watch::Sender<Arc<Interests>>,
     _cache: tempfile::TempDir,
@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(urls: &[&str], interval: f64) -> Self {
+    pub fn start(urls: &[&str], interval: f64) -> Self {
         let (to, reports) = tokio::sync::mpsc::channel(100);
         let cache = tempfile::tempdir().unwrap();
         let followed = urls.iter().map(|url| {
@@ -41,7 +41,7 @@ impl Running {
         Self { reports, look_now, task: tokio::spawn(watching), _interests, _cache: cache }
     }
 
-    async fn next(&mut self, wanted: impl Fn(&Fact) -> bool) -> Observation {
+    pub async fn next(&mut self, wanted: impl Fn(&Fact) -> bool) -> Observation {
         loop {
             let report = self.reports.recv().await.expect("it never ends by itself");
             if let Report::Observation(observation) = report
@@ -52,7 +52,7 @@ impl Running {
         }
     }
 
-    async fn look_completed(&mut self) {
+    pub async fn look_completed(&mut self) {
         self.next(|fact| matches!(fact, Fact::LookCompleted { .. })).await;
     }
 }

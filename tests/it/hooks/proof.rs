@@ -116,7 +116,8 @@ fn a_secret_can_be_missing_short_or_changed() {
             name: "here".into(),
             kind: HookKind::Hint,
             expect_in: Vec::new(),
-            secret_file: file,
+            secret_file: Some(file),
+            oidc: None,
             registry: None,
         };
         let hooks = knotmeter::observers::hooks::Hooks::new(&[hook]);

@@ -261,6 +261,64 @@ async fn pod_identity_of_amazon_gets_a_password_for_ecr() {
     assert_eq!(login(ECR, "https://unused.test/", &off).await, Ok(None));
 }
 
+/// The instance metadata service, version 2, of a machine with this role; and ECR.
+fn machine(seen: &Seen, role: &str) -> Response {
+    let roles = "/latest/meta-data/iam/security-credentials/";
+    let has_token = seen.header("x-aws-ec2-metadata-token") == "imds-token";
+    match (seen.method.as_str(), seen.path.as_str()) {
+        ("PUT", "/latest/api/token") if seen.header("x-aws-ec2-metadata-token-ttl-seconds") == "60" => {
+            ok("imds-token")
+        }
+        ("GET", path) if path == roles && has_token => ok(format!("{role}\n")),
+        ("GET", path) if path == format!("{roles}{role}") && has_token => ok(
+            r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"AKID","SecretAccessKey":"key","Token":"session"}"#,
+        ),
+        ("PUT" | "GET", _) => status(401),
+        _ => amazon(seen),
+    }
+}
+
+#[tokio::test]
+async fn the_role_of_a_machine_is_used_only_where_its_service_is_named() {
+    let services = Services::start(|seen| machine(seen, "node-role")).await;
+    let ecr = ("AWS_ENDPOINT_URL_ECR", services.url.as_str());
+    assert_eq!(login(ECR, "https://unused.test/", &[ecr]).await, Ok(None));
+    assert!(services.seen().is_empty(), "nobody is asked without being named");
+    for name in [services.url.clone(), format!("{}/", services.url)] {
+        let set = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", name.as_str()), ecr];
+        let got = login(ECR, "https://unused.test/", &set).await.unwrap();
+        assert_eq!(got, Some(Login::Password { user: "AWS".into(), password: Secret::new("ecr-password") }));
+    }
+    let asked: Vec<String> =
+        services.seen()[..4].iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
+    let roles = "/latest/meta-data/iam/security-credentials";
+    let expected = [
+        "PUT /latest/api/token".into(),
+        format!("GET {roles}/"),
+        format!("GET {roles}/node-role"),
+        "POST /".into(),
+    ];
+    assert_eq!(asked, expected);
+    assert_eq!(services.seen()[3].header("x-amz-security-token"), "session");
+
+    for role in ["..", "../../user-data", "a?b", "a b", ""] {
+        let services = Services::start(move |seen| machine(seen, role)).await;
+        let set = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", services.url.as_str())];
+        let told = login(ECR, "https://unused.test/", &set).await.unwrap_err();
+        assert!(told.contains("names a role that is none"), "{role}: {told}");
+        assert_eq!(services.seen().len(), 2, "{role}");
+    }
+    let nobody = Services::start(|_| status(403)).await;
+    let told =
+        login(ECR, "https://unused.test/", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", nobody.url.as_str())])
+            .await;
+    let told = told.unwrap_err();
+    assert!(told.contains("hop-limit") && told.contains("IRSA") && !told.contains("imds-token"), "{told}");
+    let elsewhere = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1")];
+    let told = login(ECR, "https://unused.test/", &elsewhere).await.unwrap_err();
+    assert!(told.contains("must be asked over https"), "{told}");
+}
+
 #[tokio::test]
 async fn google_gives_a_token_by_federation_or_by_its_metadata_service() {
     let services = Services::start(|seen| match seen.path.as_str() {

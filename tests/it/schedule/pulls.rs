@@ -23,7 +23,7 @@ fn a_counting_host_gives_a_tenth_of_its_limit_and_nothing_before_it_spoke() {
     let start = Instant::now();
     let mut hub = Pulls::new(true);
     assert!(!hub.take(start), "it is known to count");
-    hub.learn(told(100, None), start);
+    hub.learn(told(100, Some(100)), start);
     assert_eq!((granted(&mut hub, 50, start), hub.left(start)), (10, Some(0)));
     assert_eq!(granted(&mut hub, 50, start + WINDOW - seconds(1)), 0);
     assert_eq!(granted(&mut hub, 50, start + WINDOW), 10);
@@ -43,7 +43,7 @@ fn other_hosts_are_read_until_they_tell_of_a_limit_and_what_was_read_before_coun
     let start = Instant::now();
     let mut pulls = Pulls::new(false);
     assert_eq!(granted(&mut pulls, 7, start), 7);
-    pulls.learn(told(100, None), start);
+    pulls.learn(told(100, Some(93)), start);
     assert_eq!(granted(&mut pulls, 50, start), 3);
 }
 
@@ -52,7 +52,7 @@ fn a_tenth_of_little_is_nothing() {
     for (limit, expected) in [(9, 0), (10, 1), (19, 1), (200, 20), (u32::MAX, 4096)] {
         let start = Instant::now();
         let mut pulls = Pulls::new(true);
-        pulls.learn(told(limit, None), start);
+        pulls.learn(told(limit, Some(limit)), start);
         assert_eq!(granted(&mut pulls, 10_000, start), expected, "{limit}");
     }
 }
@@ -61,10 +61,49 @@ fn a_tenth_of_little_is_nothing() {
 fn what_others_need_is_left_to_them() {
     let start = Instant::now();
     let mut pulls = Pulls::new(true);
+    pulls.learn(told(100, Some(100)), start);
     pulls.learn(told(100, Some(49)), start);
     assert_eq!(granted(&mut pulls, 50, start), 0, "more than half is used, by whomever");
     pulls.learn(told(100, Some(50)), start);
     assert_eq!(granted(&mut pulls, 50, start), 10);
+}
+
+#[test]
+fn what_was_used_before_we_began_may_have_been_ours() {
+    for (remaining, expected) in [(Some(100), 10), (Some(97), 7), (Some(90), 0), (Some(60), 0), (None, 0)] {
+        let start = Instant::now();
+        let mut pulls = Pulls::new(true);
+        pulls.learn(told(100, remaining), start);
+        // What the cluster uses from then on is not ours.
+        pulls.learn(told(100, Some(70)), start + seconds(60));
+        assert_eq!(granted(&mut pulls, 50, start + seconds(60)), expected, "{remaining:?}");
+        let end = start + WINDOW;
+        assert_eq!(granted(&mut pulls, 50, end - seconds(1)), 0, "{remaining:?}");
+        assert_eq!(granted(&mut pulls, 50, end), 10 - expected, "{remaining:?}: a window later it is over");
+    }
+}
+
+/// A process that ends every five minutes, for two days, while the cluster pulls, too.
+#[test]
+fn no_number_of_restarts_takes_more_than_a_tenth() {
+    let start = Instant::now();
+    let mut ours: Vec<Duration> = Vec::new();
+    let mut hub = Pulls::new(true);
+    for minute in 0..2 * 24 * 60 {
+        let at = seconds(minute * 60);
+        if minute % 5 == 0 {
+            hub = Pulls::new(true);
+        }
+        let recent = |pull: &&Duration| **pull + WINDOW > at;
+        // The cluster pulls for an hour in twelve.
+        let others = if minute % 720 < 60 { 5 } else { 0 };
+        let used = u32::try_from(ours.iter().filter(recent).count()).unwrap() + others;
+        hub.learn(told(100, Some(100 - used)), start + at);
+        ours.extend(std::iter::repeat_n(at, granted(&mut hub, 400, start + at)));
+    }
+    let in_window = |from: Duration| ours.iter().filter(|at| **at >= from && **at < from + WINDOW).count();
+    assert_eq!(ours.iter().map(|at| in_window(*at)).max(), Some(10));
+    assert!(ours.len() >= 60, "and it is not given up for that: {}", ours.len());
 }
 
 /// The issue's own case, four days of it: 100 pulls in 6 hours, 400 images in use that all want to be read at every
@@ -92,7 +131,8 @@ fn four_hundred_images_never_take_more_than_a_tenth_in_any_window() {
     let in_window = |from: Duration| ours.iter().filter(|at| **at >= from && **at < from + WINDOW).count();
     let most = ours.iter().map(|at| in_window(*at)).max().unwrap();
     assert_eq!(most, 10, "a tenth, all of it, and never more");
-    assert_eq!(ours.len(), 160, "sixteen windows of ten");
+    // One of the first window may have been ours before: the cluster pulled it before we heard of it.
+    assert_eq!(ours.len(), 160 - 1, "sixteen windows of ten");
 }
 
 proptest! {
@@ -103,7 +143,7 @@ proptest! {
     ) {
         let start = Instant::now();
         let mut hub = Pulls::new(true);
-        hub.learn(told(100, None), start);
+        hub.learn(told(100, Some(100)), start);
         let (mut now, mut taken) = (start, Vec::new());
         for (wait, wishes, remaining) in steps {
             now += seconds(wait);

@@ -120,7 +120,8 @@ pub fn all() -> Vec<Parser> {
         let hook = Hook {
             name: "here".into(),
             kind,
-            secret_file,
+            secret_file: Some(secret_file),
+            oidc: None,
             registry: Some("r.example".into()),
             expect_in: vec!["prod".into()],
         };

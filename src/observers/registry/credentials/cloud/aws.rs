@@ -1,7 +1,7 @@
 //! Amazon's ECR: keys of the pod's role, then one signed question for a password.
 //!
-//! The role comes from a service account (IRSA: a token file and STS), from EKS Pod Identity (an agent on the node), or
-//! from keys in the environment.
+//! The role comes from a service account (IRSA: a token file and STS), from EKS Pod Identity (an agent on the node), from
+//! keys in the environment, or, where the operator names the metadata service, from the machine.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,11 @@ const JSON: &str = "application/x-amz-json-1.1";
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
 /// How the session is named in Amazon's audit log, where nothing else is set.
 const SESSION: &str = "knotmeter";
+
+/// A token of the metadata service is used at once, twice.
+const METADATA_TOKEN_SECONDS: &str = "60";
+/// Amazon's own limit for the name of a role.
+const ROLE_BYTES_MAX: usize = 64;
 
 /// Keys that sign.
 struct Keys {
@@ -96,8 +101,11 @@ async fn keys(environment: &Environment, region: &str, suffix: &str) -> Result<O
     {
         return of_service_account(environment, (region, suffix), role, token).await.map(Some);
     }
-    match get("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-        Some(address) => of_agent(environment, address).await.map(Some),
+    if let Some(address) = get("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+        return of_agent(environment, address).await.map(Some);
+    }
+    match get("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
+        Some(address) => of_machine(address).await.map(Some),
         None => Ok(None),
     }
 }
@@ -151,6 +159,42 @@ async fn of_agent(environment: &Environment, address: &str) -> Result<Keys, Stri
         secret: Secret::new(answer.secret_access_key),
         session: Some(Secret::new(answer.token)),
         from: "AWS Pod Identity",
+    })
+}
+
+/// The role of the machine (IMDSv2). Every pod of a machine can ask for it, so it is taken only where the operator
+/// wrote the address down, as `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+async fn of_machine(address: &str) -> Result<Keys, String> {
+    const WHAT: &str = "the instance metadata service";
+    let name = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+    let base = Url::parse(&format!("{}/latest/", address.trim_end_matches('/')))
+        .map_err(|_| format!("{name} is no address"))?;
+    let at = |path: &str| base.join(path).map_err(|_| format!("{name} is no address"));
+    let hops = "the machine answers pods only with http-put-response-hop-limit 2 or more; IRSA or Pod Identity need none of it";
+    let life = [("x-aws-ec2-metadata-token-ttl-seconds", Secret::new(METADATA_TOKEN_SECONDS))];
+    let token = questions::bytes(WHAT, &at("api/token")?, &life, Body::NonePut)
+        .await
+        .map_err(|why| format!("{why}; {hops}"))?;
+    let text =
+        |bytes| String::from_utf8(bytes).map_err(|_| format!("{WHAT} sent something else than expected"));
+    let headers = [("x-aws-ec2-metadata-token", Secret::new(text(token)?))];
+    let roles = "meta-data/iam/security-credentials/";
+    let role = questions::bytes(WHAT, &at(roles)?, &headers, Body::None)
+        .await
+        .map_err(|why| format!("{why}; give the machine an instance profile"))?;
+    let role = text(role)?.trim().to_owned();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_-".contains(&b);
+    // It becomes part of an address.
+    if role.is_empty() || role.len() > ROLE_BYTES_MAX || !role.bytes().all(fits) || role.starts_with('.') {
+        return Err(format!("{WHAT} names a role that is none"));
+    }
+    let answer: AgentAnswer =
+        questions::json(WHAT, &at(&format!("{roles}{role}"))?, &headers, Body::None).await?;
+    Ok(Keys {
+        id: answer.access_key_id,
+        secret: Secret::new(answer.secret_access_key),
+        session: Some(Secret::new(answer.token)),
+        from: "AWS role of the machine",
     })
 }
 

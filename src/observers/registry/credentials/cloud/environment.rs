@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::observers::secret::Secret;
 
 /// The variables that are read, and no others. docs/credentials.md says which belong together.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -18,6 +18,7 @@ const NAMES: [&str; 22] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_STS",
     "AWS_ENDPOINT_URL_ECR",

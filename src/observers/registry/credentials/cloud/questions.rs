@@ -18,13 +18,16 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 /// The largest answer, an ECR token, has 3 KiB.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Amazon's and Google's metadata services, which speak http to their own machine only.
-const METADATA: [&str; 4] = ["169.254.170.2", "169.254.170.23", "169.254.169.254", "fd00:ec2::23"];
+const METADATA: [&str; 5] =
+    ["169.254.170.2", "169.254.170.23", "169.254.169.254", "fd00:ec2::23", "fd00:ec2::254"];
 /// Google's has a name, too.
 const METADATA_NAME: &str = "metadata.google.internal";
 
 /// What is sent.
 pub enum Body {
     None,
+    /// None, and the question is a PUT.
+    NonePut,
     /// `name=value` pairs, encoded.
     Form(Vec<(&'static str, Secret)>),
     Json(&'static str, String),
@@ -79,6 +82,7 @@ pub async fn bytes(
 fn with_body(client: &Client, url: &Url, body: Body) -> RequestBuilder {
     match body {
         Body::None => client.get(url.clone()),
+        Body::NonePut => client.put(url.clone()),
         Body::Form(pairs) => {
             let mut form = Url::parse("form:").expect("a constant that parses");
             form.query_pairs_mut().extend_pairs(pairs.iter().map(|(name, value)| (name, value.reveal())));
