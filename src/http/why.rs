@@ -27,6 +27,10 @@ pub struct Answer {
     pub stage: Option<&'static str>,
     /// The closed word for why it is stuck, or held.
     pub reason: Option<&'static str>,
+    /// The object that holds it or keeps it stuck, as kubectl takes it.
+    pub holder: Option<String>,
+    /// What looks closer.
+    pub command: Option<String>,
 }
 
 /// Every destination that the question is about, what needs a person first.
@@ -67,7 +71,8 @@ pub fn sentence(snapshot: &Snapshot, journey: &Journey) -> String {
     let stage = words::waits_for(journey);
     if let Some(stuck) = journey.stuck {
         let (stage, why) = (stuck.stage.as_str(), stuck.reason.sentence());
-        return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}: {why}");
+        let who = words::who(journey);
+        return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}: {why}{who}");
     }
     if let Some(source) = &journey.blind {
         let looked = snapshot.sources.iter().find(|status| *status.source == **source);
@@ -81,7 +86,8 @@ pub fn sentence(snapshot: &Snapshot, journey: &Journey) -> String {
         let until = held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
         let since = words::clock(held.since, now);
         let why = words::hold(held.hold);
-        return format!("{what} is held in {place} since {since}{until}: {why}");
+        let who = words::who(journey);
+        return format!("{what} is held in {place} since {since}{until}: {why}{who}");
     }
     match words::reached(journey) {
         Some((reached, _)) => {
@@ -198,6 +204,8 @@ fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> An
         app: Some(journey.destination.app.to_string()),
         environment: Some(journey.destination.environment.to_string()),
         stage: journey.stages.reached().map(|stage| stage.as_str()),
+        holder: journey.who.as_ref().map(|who| who.object.to_string()),
+        command: words::command(journey),
         reason: journey
             .stuck
             .map(|stuck| stuck.reason.as_str())
@@ -250,6 +258,8 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         app: Some(status.destination.app.to_string()),
         environment: Some(status.destination.environment.to_string()),
         stage: None,
+        holder: None,
+        command: None,
         reason: status.overridden_since.map(|_| Hold::PolicyOverridden.as_str()),
     })
 }
@@ -268,6 +278,8 @@ fn never_seen(question: &Question) -> Answer {
         environment: None,
         stage: None,
         reason: None,
+        holder: None,
+        command: None,
     }
 }
 

@@ -140,3 +140,22 @@ pub fn hold(hold: Hold) -> &'static str {
         Hold::PolicyOverridden => "a later commit disagrees with the policy: change one of the two",
     }
 }
+
+/// Who holds a journey or keeps it stuck, and in its own words why.
+#[must_use]
+pub fn who(journey: &Journey) -> String {
+    let Some(who) = &journey.who else { return String::new() };
+    let says = who.says.trim().trim_end_matches('.');
+    if says.is_empty() { format!(" ({})", who.object) } else { format!(" ({}: {says})", who.object) }
+}
+
+/// The command that looks closer at what an open journey waits for.
+#[must_use]
+pub fn command(journey: &Journey) -> Option<String> {
+    if !journey.is_open() || (journey.stuck.is_none() && journey.held.is_none()) {
+        return None;
+    }
+    let workload = || journey.destination.workload.to_string();
+    let object = journey.who.as_ref().map_or_else(workload, |who| who.object.to_string());
+    Some(format!("kubectl describe {object}"))
+}

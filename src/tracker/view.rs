@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::journey::{CommitRef, Journey};
+use super::journey::{CommitRef, Journey, Who};
 use super::sample::Sample;
 use super::stage::{Stage, StageState};
 use crate::observation::Time;
@@ -39,6 +39,8 @@ pub struct JourneyView {
     pub held_seconds: f64,
     pub held: Option<HeldView>,
     pub stuck: Option<StuckView>,
+    /// Who holds it, or keeps it stuck, where an object says so.
+    pub who: Option<Who>,
     /// The source that must be fresh before anything can be said.
     pub blind: Option<String>,
     pub commit: Option<CommitRef>,
@@ -112,6 +114,7 @@ impl From<&Journey> for JourneyView {
                 since: stuck.since,
                 sentence: stuck.reason.sentence(),
             }),
+            who: journey.who.clone(),
             blind: journey.blind.as_ref().map(ToString::to_string),
             commit: journey.commit.clone(),
             built_from: journey.built_from.as_ref().map(ToString::to_string),

@@ -122,11 +122,11 @@ fn explanation(snapshot: &Snapshot, journey: &Journey) -> Markup {
     let stage = words::waits_for(journey);
     html! {
         @if let Some(stuck) = journey.stuck {
-            "has waited for " b { (stuck.stage.as_str()) } " for " (waits) ": " (stuck.reason.sentence())
+            "has waited for " b { (stuck.stage.as_str()) } " for " (waits) ": " (stuck.reason.sentence()) (words::who(journey))
         } @else if let Some(source) = &journey.blind {
             b { (source) } " is not fresh: nothing can be said until it is"
         } @else if let Some(held) = journey.held {
-            (words::hold(held.hold)) ", since " (words::clock(held.since, snapshot.at))
+            (words::hold(held.hold)) (words::who(journey)) ", since " (words::clock(held.since, snapshot.at))
             @if let Some(until) = held.until { " until " (words::clock(until, snapshot.at)) }
         } @else {
             "waits for " b { (stage) } " for " (waits)
