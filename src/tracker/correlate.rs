@@ -123,7 +123,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
             previous,
             versions,
             by_config_map: false,
-            marker: leg.commit.and_then(|change| change.marker.clone()),
+            marker: leg.marker().cloned(),
             journey: Some(Box::new(Journey {
                 id,
                 aliases,
@@ -275,7 +275,7 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
             pushed.is_some_and(|pushed| built.interval.not_before <= pushed.interval.not_after)
         }),
     );
-    let chain = inputs.chain(&leg.image.repository, leg.commit.and_then(|change| change.marker.as_deref()));
+    let chain = inputs.chain(&leg.image.repository, leg.marker().map(|marker| &**marker));
     let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
     let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed);
     know(Stage::Detected, passed.detected);

@@ -193,7 +193,20 @@ impl Tracker {
         }
         let (changes, elsewhere) =
             self.trees.of(workload, key, image, &repositories, &destination.environment);
-        let selections = self.registries.selections(&repositories, &destination.environment);
+        let mut selections = self.registries.selections(&repositories, &destination.environment);
+        // A policy is meant for this container where it stands on the very field that sets it.
+        if repositories.iter().any(|repository| self.registries.has_policy(repository)) {
+            let mut markers: Vec<&Arc<str>> =
+                self.trees.markers(key, image, &destination.environment).collect();
+            markers.sort_unstable();
+            markers.dedup();
+            for (marker, repository) in
+                markers.iter().flat_map(|marker| repositories.iter().map(move |of| (marker, of)))
+            {
+                let policy = self.registries.policy(repository, &key.cluster, marker);
+                selections.extend(policy.into_iter().flat_map(|policy| &policy.selections));
+            }
+        }
         // Only a text without an object asks for it.
         let asked = changes.iter().any(|change| matches!(change.slot, git::Slot::Text { .. }));
         let alone = asked && image.is_none_or(|image| self.is_alone(&image.repository, key, destination));

@@ -1,4 +1,4 @@
-//! What should go live: the tags that `expect` rules select, and the images that hints named.
+//! What should go live: the tags that `expect` rules and the policies of engines select, and the images that hints named.
 //!
 //! A rule is evaluated after every complete look at its repository, from the tags that are there. A hint is one word
 //! about one tag: what the tag meant then is expected, once, and nothing that is pushed to it later.
@@ -12,7 +12,7 @@ use super::correlate::FRESH_PUSH_SECONDS;
 use super::registry::{Registries, RepositoryState};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ExpectRule, Interval, Time};
+use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Time};
 use crate::policy::Selector;
 
 /// Selections of one rule that are remembered, and hints about one repository and environment.
@@ -31,6 +31,8 @@ pub struct Selection {
     pub backfill: bool,
     /// Said once, by a hint: no policy that goes on wanting it.
     pub hinted: bool,
+    /// The policy of an engine, as markers name it: `namespace:name`.
+    pub marker: Option<Arc<str>>,
 }
 
 /// One `expect` rule and what it selected so far.
@@ -42,6 +44,10 @@ pub struct RuleState {
     selector: Option<Selector>,
     /// Since when it is in force: what was pushed before is selected only from then on.
     in_force: Time,
+    /// It was in force before anybody looked: what it selects first is no news.
+    first: bool,
+    /// Of an engine's policy: `namespace:name`.
+    marker: Option<Arc<str>>,
     pub selections: Vec<Selection>,
 }
 
@@ -60,6 +66,9 @@ struct Hint {
     tag: Tag,
 }
 
+/// A policy of an engine: its repository, cluster, namespace and name.
+pub type PolicyPlace = (Repository, ClusterUid, Arc<str>, Arc<str>);
+
 /// By repository and environment.
 pub type HintedBy = BTreeMap<(Repository, Arc<str>), Hinted>;
 
@@ -73,6 +82,8 @@ impl Registries {
                 selector: selector(rule),
                 rule: rule.clone(),
                 in_force: now,
+                first: false,
+                marker: None,
                 selections: Vec::new(),
             }));
         }
@@ -83,7 +94,8 @@ impl Registries {
     /// Makes what is derived of the rules, after a restart.
     pub fn ready(&mut self) {
         self.index();
-        self.rules.iter_mut().for_each(|state| state.selector = selector(&state.rule));
+        let rules = self.rules.iter_mut().chain(self.policies.values_mut());
+        rules.for_each(|state| state.selector = selector(&state.rule));
     }
 
     /// Where each repository's rules are.
@@ -97,7 +109,9 @@ impl Registries {
     /// Whether a rule selects from a repository, or a hint named a tag of it.
     #[must_use]
     pub fn has_rule(&self, repository: &Repository) -> bool {
-        self.rules_of.contains_key(repository) || hinted_of(&self.hinted, repository).next().is_some()
+        self.rules_of.contains_key(repository)
+            || hinted_of(&self.hinted, repository).next().is_some()
+            || policies_of(&self.policies, repository).next().is_some()
     }
 
     /// What the rules of an environment selected from some repositories, in the order of the rules, then what hints
@@ -150,7 +164,7 @@ impl Registries {
 
     /// Tags of a repository that should be resolved: what was selected last.
     pub fn selected_tags(&self) -> impl Iterator<Item = (&Repository, Option<&Tag>)> {
-        self.rules.iter().map(|rule| {
+        self.rules.iter().chain(self.policies.values()).map(|rule| {
             let last = rule.selections.last().and_then(|selection| selection.image.tag.as_ref());
             (&rule.rule.image, last)
         })
@@ -191,7 +205,62 @@ impl Registries {
         for at in self.rules_of.get(repository).into_iter().flatten() {
             changed |= self.rules[*at].select(state, first_look, look);
         }
+        let places: Vec<PolicyPlace> =
+            policies_of(&self.policies, repository).map(|(place, _)| place.clone()).collect();
+        for place in places {
+            if let Some(policy) = self.policies.get_mut(&place) {
+                changed |= policy.select(state, first_look, look);
+            }
+        }
         self.select_hinted(repository) || changed
+    }
+
+    /// A policy of an engine is so, `first` if it was before anybody looked. True if it selects another tag now.
+    pub fn follow_policy(&mut self, place: PolicyPlace, rule: ExpectRule, first: bool, now: Time) -> bool {
+        let known = self.policies.get_mut(&place);
+        if known.as_ref().is_some_and(|known| known.rule == rule) {
+            return false;
+        }
+        let marker = Some(format!("{}:{}", place.2, place.3).as_str().into());
+        let selector = selector(&rule);
+        let new = RuleState { selector, rule, in_force: now, first, marker, selections: Vec::new() };
+        match known {
+            // What it selected before it was changed is remembered: it may be on its way.
+            Some(known) => {
+                let selections = std::mem::take(&mut known.selections);
+                *known = RuleState { first: false, selections, ..new };
+            }
+            None => drop(self.policies.insert(place.clone(), new)),
+        }
+        let (Some(state), Some(policy)) = (self.repositories.get(&place.0), self.policies.get_mut(&place))
+        else {
+            return false;
+        };
+        policy.select(state, false, Evidence { interval: Interval::at(now), basis: Basis::Watch })
+    }
+
+    /// A policy is gone, or chooses from another repository. What it selected is forgotten with it.
+    pub fn forget_policy(&mut self, cluster: &str, namespace: &str, name: &str, but: Option<&Repository>) {
+        self.policies.retain(|(repository, of, space, named), _| {
+            (&**of, &**space, &**named) != (cluster, namespace, name) || Some(repository) == but
+        });
+    }
+
+    /// What a policy selected: the one of this cluster, else the only one that is called so.
+    #[must_use]
+    pub fn policy(&self, repository: &Repository, cluster: &str, marker: &str) -> Option<&RuleState> {
+        let (namespace, name) = marker.split_once(':')?;
+        let mut called = policies_of(&self.policies, repository)
+            .filter(|((_, _, space, named), _)| (&**space, &**named) == (namespace, name));
+        let own = called.clone().find(|((_, of, ..), _)| &**of == cluster);
+        let (_, found) = own.or_else(|| called.next().filter(|_| called.next().is_none()))?;
+        Some(found)
+    }
+
+    /// Whether any policy chooses from a repository.
+    #[must_use]
+    pub fn has_policy(&self, repository: &Repository) -> bool {
+        policies_of(&self.policies, repository).next().is_some()
     }
 
     /// What hints about a repository mean now: always the same for the same hints and moves of tags, in whatever
@@ -244,7 +313,7 @@ impl Registries {
                     && last.is_none_or(|last| last <= since.interval.not_after)
             });
             let at = pushed.unwrap_or(Evidence { interval: hint.said, basis: Basis::Hint });
-            selections.push(Selection { image, digest, at, backfill: false, hinted: true });
+            selections.push(Selection { image, digest, at, backfill: false, hinted: true, marker: None });
         }
         selections
     }
@@ -274,7 +343,16 @@ impl RuleState {
         let old = seen_before || before_rule || point.since.basis == Basis::Backfill;
         let at = if old { look } else { point.since };
         let digest = point.digest.clone();
-        self.selections.push(Selection { image, digest, at, backfill: first_look, hinted: false });
+        let first = std::mem::take(&mut self.first);
+        let backfill = first_look || first;
+        self.selections.push(Selection {
+            image,
+            digest,
+            at,
+            backfill,
+            hinted: false,
+            marker: self.marker.clone(),
+        });
         if self.selections.len() > SELECTIONS_MAX {
             self.selections.remove(0);
         }
@@ -293,6 +371,16 @@ fn hinted_of<'a>(
         move |((of, _), _)| *of == repository
     });
     of_it.map(|((_, environment), hinted)| (environment, hinted))
+}
+
+/// The policies that choose from a repository.
+fn policies_of<'a>(
+    policies: &'a BTreeMap<PolicyPlace, RuleState>,
+    repository: &Repository,
+) -> impl Iterator<Item = (&'a PolicyPlace, &'a RuleState)> + Clone {
+    let first: PolicyPlace = (repository.clone(), "".into(), "".into(), "".into());
+    let repository = repository.clone();
+    policies.range(first..).take_while(move |((of, ..), _)| *of == repository)
 }
 
 /// A rule that cannot be used selects nothing; the configuration's own check says so.

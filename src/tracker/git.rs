@@ -310,6 +310,24 @@ impl Trees {
         )
     }
 
+    /// Rules that stand on the very places that set a container of an environment.
+    pub fn markers<'a>(
+        &'a self,
+        key: &'a DestinationKey,
+        image: Option<&'a ImageRef>,
+        own: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
+        let sets = move |slot: &Slot, named: &ImageRef| match slot {
+            Slot::Kustomize { name } => image.is_some_and(|image| {
+                image.repository.as_str() == &**name || named.repository == image.repository
+            }),
+            _ => slot.sets(&key.workload, &key.container),
+        };
+        let markers = trees.flat_map(|tree| &tree.markers);
+        markers.filter(move |((slot, named), _)| sets(slot, named)).map(|(_, marker)| marker)
+    }
+
     /// Images named anywhere, for the registry's sake.
     pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
         self.trees.values().flat_map(|tree| tree.references.values().flatten())

@@ -1,5 +1,7 @@
 //! One desire of a destination, and what its rollouts made of it.
 
+use std::sync::Arc;
+
 use super::expect::Selection;
 use super::git::Change;
 use super::journey::Outcome;
@@ -53,6 +55,13 @@ impl<'a> Leg<'a> {
             previous: None,
             until: 0,
         }
+    }
+
+    /// The rule that is named on the field that sets its image, or that selected it.
+    #[must_use]
+    pub fn marker(&self) -> Option<&'a Arc<str>> {
+        let committed = self.commit.and_then(|change| change.marker.as_ref());
+        committed.or_else(|| self.selection.and_then(|selection| selection.marker.as_ref()))
     }
 
     /// The reference means this leg's image: by its text, or by the digest in the same repository.

@@ -163,7 +163,29 @@ impl Tracker {
         let cluster = self.clusters.entry(uid.clone()).or_default();
         let (epoch, learned) = (observation.source_epoch, observation.observed_at);
         let touched = cluster.engines.take(object, at, backfill, epoch, learned);
+        self.follow_policies(&uid, object, backfill, learned);
         self.touch_engine(&uid, touched);
+    }
+
+    /// What the policies of an object choose by is known as soon as both they and their repositories are.
+    fn follow_policies(&mut self, uid: &Arc<str>, object: &EngineObject, first: bool, now: Time) {
+        let Some(cluster) = self.clusters.get(uid) else { return };
+        for (key, rule) in cluster.engines.policies_of(&object.key) {
+            self.registries.forget_policy(
+                uid,
+                &key.namespace,
+                &key.name,
+                rule.as_ref().map(|rule| &rule.image),
+            );
+            let Some(rule) = rule else { continue };
+            let repository = rule.image.clone();
+            let place = (repository.clone(), uid.clone(), key.namespace, key.name);
+            if self.registries.follow_policy(place, rule, first, now)
+                && let Some(users) = self.users.get(&repository)
+            {
+                self.dirty.extend(users.iter().cloned());
+            }
+        }
     }
 
     fn cluster_fact(&mut self, observation: &Observation) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::expect::{HintedBy, RuleState};
+use super::expect::{HintedBy, PolicyPlace, RuleState};
 use super::maps::{self, Map};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
@@ -102,6 +102,7 @@ pub struct Registries {
     #[serde(skip)]
     pub(super) rules_of: Map<Repository, Vec<usize>>,
     pub(super) hinted: HintedBy,
+    pub(super) policies: BTreeMap<PolicyPlace, RuleState>,
 }
 
 impl Registries {
@@ -309,6 +310,8 @@ impl Registries {
     ) {
         for (repository, state) in &mut self.repositories {
             let rules = self.rules_of.get(repository).into_iter().flatten().map(|at| &self.rules[*at]);
+            let policies = self.policies.values().filter(|policy| policy.rule.image == *repository);
+            let rules = rules.chain(policies);
             let selected: BTreeSet<&Tag> = Self::named_tags(rules, &self.hinted, repository).collect();
             let kept =
                 |tag: &Tag, digest: Option<&Digest>| selected.contains(tag) || named(repository, tag, digest);

@@ -115,6 +115,9 @@ impl Tracker {
 
     /// An object of an engine did something, or says something else.
     pub(super) fn touch_engine(&mut self, uid: &ClusterUid, touched: super::engine::Touched) {
+        if let Some(policy) = &touched.gone {
+            self.registries.forget_policy(uid, &policy.namespace, &policy.name, None);
+        }
         let of_repository = touched.repository.and_then(|repository| self.users.get(&repository));
         let of_repository =
             of_repository.into_iter().flatten().filter(|(cluster, _)| cluster == uid).cloned();

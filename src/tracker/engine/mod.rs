@@ -21,7 +21,9 @@ use super::maps::Map;
 use super::stage::Evidence;
 use super::workload::HoldSpan;
 use crate::image::{ImageRef, Repository};
-use crate::observation::{Basis, EngineKey, EngineKind, EngineObject, Interval, ObjectKey, Role, Scan, Time};
+use crate::observation::{
+    Basis, EngineKey, EngineKind, EngineObject, ExpectRule, Interval, ObjectKey, Role, Scan, Time,
+};
 
 /// What one object did that is remembered: a journey asks for what came right after its push or its commit.
 const DEEDS_MAX: usize = 64;
@@ -80,6 +82,8 @@ pub struct Touched {
     pub repository: Option<Repository>,
     /// Something was done, so journeys may be others; else only budgets and reasons.
     pub done: bool,
+    /// A policy that is gone.
+    pub gone: Option<EngineKey>,
 }
 
 impl Engines {
@@ -122,7 +126,8 @@ impl Engines {
         if self.objects.get(&key).is_none_or(|state| *state.now.uid != *uid) {
             return Touched::default();
         }
-        let touched = Touched { done: true, ..self.concerned(&key) };
+        let gone = Some(key.clone()).filter(|key| key.kind == EngineKind::ImagePolicy);
+        let touched = Touched { done: true, gone, ..self.concerned(&key) };
         self.unlist(&key);
         self.objects.remove(&key);
         touched
@@ -158,6 +163,36 @@ impl Engines {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
+    }
+
+    /// A policy, or those that choose from a repository: what each chooses by, if that is known.
+    pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<ExpectRule>)> {
+        let is_concerned = |state: &&EngineState| match &state.now.role {
+            Role::Policy(role) => {
+                state.now.key == *key
+                    || key.kind == EngineKind::ImageRepository
+                        && (&role.repository.0, &role.repository.1) == (&key.namespace, &key.name)
+            }
+            _ => false,
+        };
+        if !matches!(key.kind, EngineKind::ImagePolicy | EngineKind::ImageRepository) {
+            return Vec::new();
+        }
+        let policies = self.of_kind(EngineKind::ImagePolicy).filter(is_concerned);
+        policies.map(|state| (state.now.key.clone(), self.rule(state))).collect()
+    }
+
+    fn rule(&self, policy: &EngineState) -> Option<ExpectRule> {
+        let (Role::Policy(role), Role::Scan(scan)) = (&policy.now.role, &self.scan_of(policy)?.now.role)
+        else {
+            return None;
+        };
+        Some(ExpectRule {
+            image: scan.image.clone()?,
+            filter: role.filter.clone(),
+            policy: role.policy.clone()?,
+            environment: "".into(),
+        })
     }
 
     fn list(&mut self, key: &EngineKey) {
