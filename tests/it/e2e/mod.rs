@@ -8,6 +8,7 @@
 //! a file of tests.
 
 mod alerting;
+mod bad_registry;
 mod browser;
 mod checked;
 mod clients;
@@ -20,6 +21,7 @@ mod hints;
 mod hooks;
 mod images;
 mod keep;
+mod line;
 mod output;
 pub mod process;
 mod prometheus;
