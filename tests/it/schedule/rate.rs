@@ -9,11 +9,11 @@ use knotmeter::observers::schedule::{Quota, Rate, retry_after::RETRY_AFTER_MIN};
 use super::seconds;
 
 /// Requests under way at once, and how long each takes.
-const CONCURRENCY: usize = 8;
-const LATENCY: Duration = Duration::from_millis(6);
+pub const CONCURRENCY: usize = 8;
+pub const LATENCY: Duration = Duration::from_millis(6);
 
 /// A host with a token bucket that holds a second's worth.
-struct Host {
+pub struct Host {
     per_second: f64,
     tokens: f64,
     filled: Duration,
@@ -22,6 +22,8 @@ struct Host {
     /// One in so many answers is a 429 for no reason; 0 is never.
     noise: u64,
     seed: u64,
+    accepted: u64,
+    refused: u64,
 }
 
 /// What came of so many seconds.
@@ -34,11 +36,20 @@ struct Outcome {
 }
 
 impl Host {
-    fn new(per_second: f64) -> Self {
-        Self { per_second, tokens: per_second, filled: Duration::ZERO, tells: false, noise: 0, seed: 1 }
+    pub fn new(per_second: f64) -> Self {
+        Self {
+            per_second,
+            tokens: per_second,
+            filled: Duration::ZERO,
+            tells: false,
+            noise: 0,
+            seed: 1,
+            accepted: 0,
+            refused: 0,
+        }
     }
 
-    fn answer(&mut self, at: Duration) -> bool {
+    pub fn answer(&mut self, at: Duration) -> bool {
         self.tokens += (at - self.filled).as_secs_f64() * self.per_second;
         (self.tokens, self.filled) = (self.tokens.min(self.per_second), at);
         // xorshift64: the same every time.
@@ -47,7 +58,18 @@ impl Host {
         self.seed ^= self.seed << 17;
         let taken = self.tokens >= 1.0 && (self.noise == 0 || !self.seed.is_multiple_of(self.noise));
         self.tokens -= f64::from(u8::from(taken));
+        self.accepted += u64::from(taken);
+        self.refused += u64::from(!taken);
         taken
+    }
+
+    /// Requests that were served.
+    pub fn asked(&self) -> u64 {
+        self.accepted
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     fn quota(&self) -> Option<Quota> {
