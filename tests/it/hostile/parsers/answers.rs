@@ -31,7 +31,7 @@ const ANSWER: usize = 256 << 10;
 /// One input in so many: each is a question over a socket, or a program.
 const COST: u64 = 5;
 
-const TOKEN: &str =
+const TOKEN_ANSWER: &str =
     r#"{"token":"abc.def","access_token":"x","expires_in":300.5,"issued_at":"2026-11-21T10:00:00Z"}"#;
 const ECR: &str = r#"{"authorizationData":[{"authorizationToken":"QVdTOnNlY3JldA==","expiresAt":1.9e9,"proxyEndpoint":"https://1.dkr.ecr"}]}"#;
 const STS: &str =
@@ -136,7 +136,7 @@ fn token() -> Parser {
     let (server, runtime, asked) = (Server::start(registry), runtime(), AtomicU64::new(0));
     let config = Registry { host: server.address.to_string(), plain_http: true, ..Registry::default() };
     let client = Client::new(&config, NamedBy::Operator, Limits::default(), Arc::new(drop)).unwrap();
-    Parser::new("token", LOGIN, [TOKEN], move |text| {
+    Parser::new("token", LOGIN, [TOKEN_ANSWER], move |text| {
         server.says(text);
         // A token is kept for its repository.
         let path = format!("team/r{}", asked.fetch_add(1, Ordering::Relaxed));
