@@ -125,6 +125,7 @@ impl World {
             self.ask(request);
         } else if !self.host.answer(self.now) {
             self.rate.refused(None, self.start + self.now);
+            self.rate.paused(RETRY_AFTER_MIN);
             self.paused = self.now + RETRY_AFTER_MIN;
             self.ask(request);
         } else {
