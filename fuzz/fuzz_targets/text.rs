@@ -18,6 +18,8 @@ thread_local! {
                 parsers::cluster::all,
                 parsers::settings::all,
                 parsers::hooks::all,
+                parsers::answers::all,
+                parsers::questions::all,
                 parsers::journal::all,
             ]
             .into_iter()

@@ -98,6 +98,17 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The same seed gives the same order of pushes and the same delays.
     pub seed: u64,
+    /// Where something of the caller's stands before the registry, and everybody has to go through it.
+    pub registry_front: Option<Front>,
+}
+
+/// What stands before the registry.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// `127.0.0.1:port`, as images name the registry.
+    pub name: String,
+    /// Where it expects the registry itself.
+    pub registry: std::net::SocketAddr,
 }
 
 impl Default for Options {
@@ -112,6 +123,7 @@ impl Default for Options {
             progress_deadline_seconds: 6,
             faults: Vec::new(),
             seed: 1,
+            registry_front: None,
         }
     }
 }
@@ -171,7 +183,10 @@ impl World {
             Cluster::new(&ENVIRONMENTS, client.clone(), pace, random, faults.clone(), truth.clone());
 
         let mut tasks = JoinSet::new();
-        let (listener, registry) = listen().await?;
+        let (listener, registry) = match &options.registry_front {
+            None => listen().await?,
+            Some(front) => (listen_at(front.registry).await?.0, front.name.clone()),
+        };
         tasks
             .spawn(serve::serve(listener, registry::router(registry.clone(), faults.clone(), truth.clone())));
         let (listener, git_host) = listen().await?;
@@ -361,8 +376,12 @@ impl Drop for Folder {
 }
 
 async fn listen() -> Result<(TcpListener, String), Error> {
+    listen_at((std::net::Ipv4Addr::LOCALHOST, 0).into()).await
+}
+
+async fn listen_at(address: std::net::SocketAddr) -> Result<(TcpListener, String), Error> {
     let failed = |source| Error::Host { doing: "listen on loopback", source };
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?.to_string();
     Ok((listener, address))
 }

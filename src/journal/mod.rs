@@ -11,7 +11,7 @@ mod compact;
 mod error;
 mod exchange;
 mod file;
-mod row;
+pub mod row;
 mod salvage;
 mod status;
 mod store;

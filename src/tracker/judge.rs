@@ -7,7 +7,7 @@ use super::pods::in_order;
 use super::source::{ScopeId, ScopeStatus, Sources};
 use super::stage::{Stage, StageState};
 use super::workload::{HoldSpan, WorkloadState};
-use crate::observation::{Budgets, Interval, Time, Waiting, WorkloadKind};
+use crate::observation::{Budgets, Interval, Schedule, Time, Waiting, WorkloadKind};
 
 /// What one open journey waits for, and which budget counts.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub fn hold_spans<'a>(holds: impl IntoIterator<Item = &'a HoldSpan>, now: Time) 
 pub fn held(workload: &WorkloadState, applied: Option<Time>, now: Time) -> Option<Held> {
     let span = workload.versions.last()?.holds.last().filter(|span| span.until.is_none())?;
     let until = match span.hold {
-        Hold::Schedule => next_run(workload, now),
+        Hold::Schedule => workload.now.schedule.as_ref().and_then(|schedule| next_run(schedule, now)),
         _ => None,
     };
     Some(Held {
@@ -79,8 +79,8 @@ pub fn held(workload: &WorkloadState, applied: Option<Time>, now: Time) -> Optio
 }
 
 /// The next run of a CronJob after a moment, in its own time zone where that is UTC or absent.
-fn next_run(workload: &WorkloadState, now: Time) -> Option<Time> {
-    let schedule = workload.now.schedule.as_ref()?;
+#[must_use]
+pub fn next_run(schedule: &Schedule, now: Time) -> Option<Time> {
     let utc = schedule.time_zone.as_deref().is_none_or(|zone| matches!(zone, "UTC" | "Etc/UTC"));
     let cron: croner::Cron = schedule.cron.parse().ok().filter(|_| utc)?;
     let next = cron.find_next_occurrence(&now.to_chrono()?, false).ok()?;

@@ -58,6 +58,7 @@ pub use forget::Sizes;
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger, Who,
 };
+pub use judge::next_run;
 pub use query::DestinationStatus;
 pub use sample::Sample;
 pub use source::SourceStatus;

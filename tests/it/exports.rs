@@ -268,6 +268,41 @@ fn openmetrics_is_sent_only_to_who_prefers_it() {
 }
 
 #[test]
+fn how_the_looks_keep_up_and_what_the_hosts_leave_is_said_as_it_was_measured() {
+    let metrics = Metrics::new();
+    all_measures().iter().for_each(|measure| metrics.measure(measure));
+    let later = [
+        Measure::Looks { source: "registry/registry.example.com".into(), due: 2, late: 0, throttled: 3 },
+        Measure::RegistryPace {
+            registry: "registry.example.com".into(),
+            requests_left: Some(3.5),
+            pulls_left: None,
+            sweep_seconds: None,
+        },
+    ];
+    let said = |metrics: &Metrics| {
+        let text = metrics.encode(&snapshot(fleet::now(), vec![]), Format::Classic);
+        let source = r#"source="registry/registry.example.com""#;
+        let registry = r#"registry="registry.example.com""#;
+        [
+            format!("looks_due{{{source}}}"),
+            format!("looks_late{{{source}}}"),
+            format!("looks_throttled_total{{{source}}}"),
+            format!("registry_throttled_total{{{registry},operation=\"tags\"}}"),
+            format!("registry_rate_limit_remaining{{{registry},budget=\"requests\"}}"),
+            format!("registry_rate_limit_remaining{{{registry},budget=\"pulls\"}}"),
+            format!("registry_scan_lag_seconds{{{registry},repository=\"team/web\"}}"),
+            format!("registry_sweep_projected_seconds{{{registry}}}"),
+        ]
+        .map(|name| value(&text, &format!("knotmeter_{name}")))
+    };
+    assert_eq!(said(&metrics), [3.0, 1.0, 2.0, 1.0, 17.5, 9.0, 0.5, 17.0].map(Some));
+    later.iter().for_each(|measure| metrics.measure(measure));
+    // Gauges are of now, counters of all the time, and what was not said anew stays.
+    assert_eq!(said(&metrics), [2.0, 0.0, 5.0, 1.0, 3.5, 9.0, 0.5, 17.0].map(Some));
+}
+
+#[test]
 fn every_family_of_the_table_is_filled_by_something() {
     let metrics = Metrics::new().with_exemplars();
     all_measures().iter().for_each(|measure| metrics.measure(measure));

@@ -50,7 +50,7 @@ impl Authority {
     }
 
     /// A server's settings for these names.
-    fn server(&self, names: &[&str], wants_clients: Clients) -> ServerConfig {
+    pub fn server(&self, names: &[&str], wants_clients: Clients) -> ServerConfig {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();

@@ -25,6 +25,7 @@ mod policy;
 mod recordings;
 mod registry;
 mod schedule;
+mod secrets;
 mod simulation;
 mod smoketest;
 mod tidy;

@@ -126,7 +126,10 @@ impl Gate {
         }
         state.rate.refused(quota, at);
         let wait = retry_after::wait(headers, state.refusals, now);
-        state.paused_until = Some(state.paused_until.map_or(at + wait, |before| before.max(at + wait)));
+        let before = state.paused_until.map_or(at, |before| before.max(at));
+        let until = before.max(at + wait);
+        state.rate.paused(until - before);
+        state.paused_until = Some(until);
         wait
     }
 

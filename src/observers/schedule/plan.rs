@@ -199,7 +199,12 @@ where
             entry.urgent_since = Some(now);
         }
         if sooner && entry.failures == 0 {
-            let soon = wait::wait_after_success(interest.interval().unwrap_or(self.interval), Pace::Urgent);
+            let interval = interest.interval().unwrap_or(self.interval);
+            let soon = if self.hot && entry.is_hot(now) {
+                wait::wait_while_hot(interval, entry.cost.requests.try_into().unwrap_or(u32::MAX))
+            } else {
+                wait::wait_after_success(interval, Pace::Urgent)
+            };
             entry.due = entry.due.min(entry.last_start.map_or(now, |last| last + soon));
         }
         self.stand_in_line(key);
@@ -271,15 +276,13 @@ where
         let started = entry.last_start.unwrap_or(now);
         let pace = if entry.interest.urgent() { Pace::Urgent } else { Pace::Quiet };
         let first = entry.looks == 1;
+        let is_hot = hot && outcome.failure.is_none() && entry.is_hot(now);
         let wait = match outcome.failure {
             None => {
                 let busy = now.saturating_duration_since(started);
                 let cost = SweepCost { subjects: 1, requests: outcome.requests.into(), busy };
                 self.cost = self.cost.replaced(std::mem::replace(&mut entry.cost, cost), cost);
                 (entry.failures, entry.not_before) = (0, None);
-                let is_hot = hot
-                    && entry.interest.urgent()
-                    && entry.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR);
                 if is_hot {
                     wait::wait_while_hot(interval, outcome.requests)
                 } else {
@@ -294,6 +297,8 @@ where
         };
         let wait = if first && pace == Pace::Quiet && outcome.failure.is_none() {
             wait::wait_after_first(wait, &(self.seed, key))
+        } else if is_hot {
+            wait::jittered_within(wait, &(self.seed, key), entry.looks)
         } else {
             wait::jittered(wait, &(self.seed, key), entry.looks)
         };
@@ -374,7 +379,12 @@ impl SweepCost {
     }
 }
 
-impl<M, I> Entry<M, I> {
+impl<M, I: Interest> Entry<M, I> {
+    /// It became urgent not long ago.
+    fn is_hot(&self, now: Instant) -> bool {
+        self.interest.urgent() && self.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR)
+    }
+
     /// When a look that somebody asks for now may begin.
     fn soonest(&self, now: Instant) -> Instant {
         let cooled = self.asked_start.map_or(now, |start| start + wait::COOL_DOWN);

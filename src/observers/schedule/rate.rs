@@ -41,6 +41,8 @@ pub struct Rate {
     accepted: f64,
     refused: f64,
     counted_since: Instant,
+    /// Of that time, what the host wanted to be left alone.
+    paused: Duration,
     /// Turns that somebody in a hurry took from others, who have not noticed yet.
     given_up: u32,
 }
@@ -62,7 +64,8 @@ impl Rate {
     /// No limit is known.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { limit: None, accepted: 0.0, refused: 0.0, counted_since: now, given_up: 0 }
+        let paused = Duration::ZERO;
+        Self { limit: None, accepted: 0.0, refused: 0.0, counted_since: now, paused, given_up: 0 }
     }
 
     /// Takes one request: when it may be sent. Each call takes one, so that whoever comes next waits longer.
@@ -109,6 +112,7 @@ impl Rate {
             let half = now.saturating_duration_since(self.counted_since) / 2;
             (self.accepted, self.refused) = (self.accepted / 2.0, self.refused / 2.0);
             self.counted_since += half;
+            self.paused /= 2;
         }
         if let Some(quota) = quota {
             self.told(quota, now);
@@ -126,11 +130,19 @@ impl Rate {
         if told || self.refused < REFUSED_MIN || !too_many {
             return;
         }
-        let elapsed = now.saturating_duration_since(self.counted_since).max(LEARN_MIN).as_secs_f64();
+        // Not the time in which nothing was asked: a few refusals for no reason in a row would look like a low limit.
+        let asked = now.saturating_duration_since(self.counted_since).saturating_sub(self.paused);
+        let elapsed = asked.max(LEARN_MIN).as_secs_f64();
         let per_second = (self.accepted / elapsed * HEADROOM).max(RATE_MIN);
         let (burst, tokens) = (per_second.max(1.0), 0.0);
         self.limit = Some(Limit { per_second, burst, tokens, filled: now, empty_until: None, told: None });
-        (self.accepted, self.refused, self.counted_since) = (0.0, 0.0, now);
+        (self.accepted, self.refused) = (0.0, 0.0);
+        (self.counted_since, self.paused) = (now, Duration::ZERO);
+    }
+
+    /// From now on the host wants to be left alone for so long, or for so much longer than it said before.
+    pub fn paused(&mut self, longer: Duration) {
+        self.paused += longer;
     }
 
     /// Requests that may be sent at once, and how many a second follow; `None` where no limit is known.

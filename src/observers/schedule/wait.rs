@@ -14,8 +14,9 @@ pub const COOL_DOWN: Duration = Duration::from_secs(1);
 /// A subject that just became urgent is hot for so long: most of what belongs together comes within two minutes,
 /// and a journey that is stuck for days must not be a burden for days.
 pub const HOT_FOR: Duration = Duration::from_secs(120);
-/// The wait between two looks at what is hot.
-const HOT_WAIT: Duration = Duration::from_secs(2);
+/// The longest wait between two looks at what is hot: with one pause of a second that the host asks for, and the turns
+/// of the two requests that find a new tag, it is found within three seconds of its push.
+const HOT_WAIT: Duration = Duration::from_millis(1500);
 /// A hot subject takes at most five requests a second: a list of 40 pages is no light look.
 const HOT_WAIT_PER_REQUEST: Duration = Duration::from_millis(200);
 /// Looks are moved by up to this part of the interval, so that subjects do not stay in step.
@@ -112,6 +113,12 @@ pub fn together(due: Instant, since: Instant, interval: Duration, subjects: usiz
         (interval * LOOKS_TOGETHER / count).min(interval / TOGETHER_PART).max(Duration::from_millis(1));
     let late = due.saturating_duration_since(since).as_nanos() % step.as_nanos();
     if late == 0 { due } else { due + step - Duration::from_nanos(u64::try_from(late).unwrap_or(0)) }
+}
+
+/// The same for a wait that nothing may make longer.
+#[must_use]
+pub fn jittered_within(wait: Duration, subject: &impl Hash, look: u64) -> Duration {
+    jittered(wait * 100 / (100 + JITTER_PERCENT as u32), subject, look)
 }
 
 /// Moves a wait by a few percent, differently for each subject and look.

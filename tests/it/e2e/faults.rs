@@ -1,140 +1,29 @@
-//! A world in which every line is bad: connections to git and to the cluster are refused, reset, stalled, cut at any
-//! byte, or answered with 429 and 503; then the registry is throttled; and a second cluster is dead all the time.
-//! What Knotmeter says at the end is held against what the world wrote down.
+//! A world in which every line is bad at the same time: connections to git, to the cluster and to the registry are
+//! refused, reset, stalled, cut at any byte, or answered with 429 and 503; the registry throttles, fails, forgets
+//! tokens, shows lists that differ, and sends what is broken, false or far too much; and a second cluster is dead all
+//! the time. What Knotmeter says at the end is held against what the world wrote down.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use knotmeter::app;
 use knotmeter::config::{self, Config};
-use knotmeter::demo::{Fault, Happened, Options, World};
-use knotmeter::tracker::{Journey, Outcome};
+use knotmeter::demo::{Front, Happened, Options, World};
+use knotmeter::tracker::{Journey, Outcome, Stage};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
 
+use super::bad_registry::{BadRegistry, OLD_TAGS, WRONGS, Wrong};
+use super::line::Line;
 use super::truth::lies;
 use super::world::{Watched, config_of, quick};
 use super::{ASK_EVERY, PATIENCE, Timed, get, until};
 
-/// Bytes after which an answer may be cut. Most are between a hundred bytes and some tens of thousands.
-const CUT_BYTES_MAX: u64 = 40_000;
-const STALL: Duration = Duration::from_millis(1500);
-/// Longest life of a connection.
-const LASTS: Duration = Duration::from_secs(2);
-
 /// Versions that are pushed while the lines are bad.
-const ROUNDS: usize = 5;
-
-/// What a connection met.
-#[derive(Debug, Clone, Copy)]
-enum Trouble {
-    None,
-    Dropped,
-    Reset,
-    Stalled,
-    CutAt(u64),
-    Throttled,
-    Unavailable,
-}
-
-/// A line that misbehaves while it is told to; the same seed gives the same row of troubles.
-struct Line {
-    address: SocketAddr,
-    bad: watch::Sender<bool>,
-    troubles: Arc<AtomicUsize>,
-    task: AbortHandle,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Line {
-    async fn to(target: String, seed: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (bad, is_bad) = watch::channel(false);
-        let troubles = Arc::new(AtomicUsize::new(0));
-        let count = troubles.clone();
-        let mut state = seed;
-        let task = tokio::spawn(async move {
-            // Dropped with this task, and with it every connection.
-            let mut connections = JoinSet::new();
-            while let Ok((from, _)) = listener.accept().await {
-                while connections.try_join_next().is_some() {}
-                let trouble = if *is_bad.borrow() { next(&mut state) } else { Trouble::None };
-                count.fetch_add(usize::from(!matches!(trouble, Trouble::None)), Ordering::Relaxed);
-                connections.spawn(carry(from, target.clone(), trouble, is_bad.clone()));
-            }
-        });
-        Self { address, bad, troubles, task: task.abort_handle() }
-    }
-}
-
-fn next(state: &mut u64) -> Trouble {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    let random = *state >> 20;
-    match random % 10 {
-        0 => Trouble::Dropped,
-        1 => Trouble::Reset,
-        2 => Trouble::Stalled,
-        3..=5 => Trouble::CutAt((random >> 8) % CUT_BYTES_MAX),
-        6 => Trouble::Throttled,
-        7 => Trouble::Unavailable,
-        _ => Trouble::None,
-    }
-}
-
-async fn carry(mut from: TcpStream, target: String, trouble: Trouble, mut bad: watch::Receiver<bool>) {
-    match trouble {
-        Trouble::Dropped => return,
-        Trouble::Reset => {
-            let _ = from.set_zero_linger();
-            return;
-        }
-        Trouble::Stalled => tokio::time::sleep(STALL).await,
-        Trouble::Throttled => return refuse(&mut from, "429 Too Many Requests").await,
-        Trouble::Unavailable => return refuse(&mut from, "503 Service Unavailable").await,
-        Trouble::None | Trouble::CutAt(_) => {}
-    }
-    let Ok(mut to) = TcpStream::connect(target).await else { return };
-    let bytes = if let Trouble::CutAt(bytes) = trouble { bytes } else { u64::MAX };
-    {
-        let ((mut asks, mut hears), (mut answers, mut is_asked)) = (from.split(), to.split());
-        let mut limited = (&mut answers).take(bytes);
-        let ends = async {
-            // A connection that lasts, as a watch does, does not last on a bad line.
-            let _ = bad.wait_for(|bad| *bad).await;
-            tokio::time::sleep(LASTS).await;
-        };
-        // Whichever ends first ends all.
-        tokio::select! {
-            _ = tokio::io::copy(&mut limited, &mut hears) => {}
-            _ = tokio::io::copy(&mut asks, &mut is_asked) => {}
-            () = ends => {}
-        }
-    }
-    if *bad.borrow() {
-        let _ = from.set_zero_linger();
-    }
-}
-
-async fn refuse(from: &mut TcpStream, status: &str) {
-    let mut asked = [0; 8192];
-    let _ = from.read(&mut asked).await;
-    let answer =
-        format!("HTTP/1.1 {status}\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    let _ = from.write_all(answer.as_bytes()).await;
-}
+const ROUNDS: usize = 4;
+/// Troubles that each line meets in one round, and wrong answers that the registry gives in it.
+const TROUBLES: usize = 1;
+const WRONGS_MET: usize = WRONGS.len().div_ceil(ROUNDS);
 
 fn version(number: usize) -> String {
     format!("v1.0.{}", number + 1)
@@ -177,11 +66,22 @@ async fn told_live(watched: &Watched, images: &BTreeSet<String>, for_good: bool)
     }
 }
 
+/// How many tags an app's repository has, by the metric.
+fn tags(metrics: &str, app: &str) -> usize {
+    let of_it =
+        |line: &&str| line.starts_with("knotmeter_registry_tags{") && line.contains(&format!("/{app}\""));
+    let line = metrics.lines().find(of_it).unwrap_or_else(|| panic!("no tags of {app} in {metrics}"));
+    line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as usize
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
     let _timed = Timed::part("bad lines");
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let world = World::start(Options { seed: 11, ..quick() }).await.unwrap();
+    let registry = BadRegistry::start(3).await;
+    let front = Front { name: registry.name.clone(), registry: registry.behind };
+    let world = World::start(Options { seed: 11, registry_front: Some(front), ..quick() }).await.unwrap();
+    registry.grow_old("team/web", "v1.0.0").await;
     let addresses = world.addresses().clone();
     let bare = |url: &str| url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
     let (git_host, api) = (bare(&addresses.git), bare(&addresses.kubernetes));
@@ -194,6 +94,9 @@ async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
     // Nobody listens there.
     std::fs::write(&dead, text.replace(&api, "127.0.0.1:1")).unwrap();
     let mut config = config_of(&addresses);
+    // No wait after a failure is longer than twenty of these.
+    config["registries"] = json!([{"host": registry.name, "interval": "150ms", "repositories": ["team/*"],
+        "tls": {"ca_file": registry.ca_file()}}]);
     config["git"][0]["url"] = addresses.git.replace(&git_host, &lines[0].address.to_string()).into();
     config["clusters"][0]["kubeconfig"] = json!(behind);
     config["clusters"]
@@ -216,7 +119,9 @@ async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
     })
     .await;
 
-    let bad = |bad: bool| lines.iter().for_each(|line| _ = line.bad.send_replace(bad));
+    let bad = |bad: bool| {
+        lines.iter().map(|line| &line.bad).chain([&registry.bad]).for_each(|line| _ = line.send_replace(bad))
+    };
     let mut pushed = BTreeSet::new();
     for number in 0..ROUNDS {
         bad(true);
@@ -227,14 +132,18 @@ async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
         }
         // All of it happens while the lines are bad. What is overtaken before anybody could look is another story.
         until("it is live in the world", async || in_prod(&watched, number).then_some(())).await;
+        until("every line had its troubles", async || {
+            let lines = lines.iter().all(|line| line.troubles() >= TROUBLES * (number + 1));
+            let wrongs = registry.wrongs() >= WRONGS_MET * (number + 1);
+            (lines && wrongs && registry.met().contains_key(&Wrong::Stranger)).then_some(())
+        })
+        .await;
         bad(false);
-        // Not before: the world's own people would get through no more than we do.
-        watched.world.inject(Fault::RegistryThrottled);
         told_live(&watched, &pushed, false).await;
-        watched.world.clear(Fault::RegistryThrottled);
     }
-    let troubles: Vec<usize> = lines.iter().map(|line| line.troubles.load(Ordering::Relaxed)).collect();
-    assert!(troubles.iter().all(|count| *count >= 3), "there was no trouble: {troubles:?}");
+    let met = registry.met();
+    let missed: Vec<&Wrong> = WRONGS.iter().filter(|wrong| !met.contains_key(wrong)).collect();
+    assert!(missed.is_empty(), "not met: {missed:?} of {met:?}");
 
     let settled = told_live(&watched, &pushed, true).await;
     let truth = watched.world.truth();
@@ -247,6 +156,17 @@ async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
         assert!(pushed.contains(&image), "invented: {journey:?}");
         assert!(told.insert((image, journey.destination.to_string())), "told twice: {journey:?}");
     }
-    println!("{troubles:?} troubles, {} journeys, {checked} times held against the truth", settled.len());
+    // Nobody was taken in by what lists left out, and everything pushed was found.
+    let unseen = settled.iter().filter(|journey| journey.stages.evidence(Stage::Pushed).is_none());
+    assert_eq!(unseen.collect::<Vec<_>>(), Vec::<&Journey>::new());
+    let metrics = reqwest::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
+    let tags: BTreeMap<&str, usize> =
+        ["web", "api"].into_iter().map(|app| (app, tags(&metrics, app))).collect();
+    assert_eq!(tags, BTreeMap::from([("web", OLD_TAGS + 1 + ROUNDS), ("api", 1 + ROUNDS)]));
+    let troubles: Vec<usize> = lines.iter().map(Line::troubles).collect();
+    println!(
+        "{troubles:?} troubles, {met:?}, {} journeys, {checked} times held against the truth",
+        settled.len()
+    );
     watched.stop().await;
 }

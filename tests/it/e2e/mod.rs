@@ -8,6 +8,7 @@
 //! a file of tests.
 
 mod alerting;
+mod bad_registry;
 mod browser;
 mod checked;
 mod clients;
@@ -20,6 +21,7 @@ mod hints;
 mod hooks;
 mod images;
 mod keep;
+mod line;
 mod output;
 pub mod process;
 mod prometheus;
@@ -34,6 +36,8 @@ mod truth;
 pub mod world;
 
 use std::time::{Duration, Instant};
+
+use crate::secrets::clean;
 
 /// Far more than any wait here needs on an idle machine: it only ends what hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -60,7 +64,9 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 pub async fn get(url: &str) -> Option<serde_json::Value> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    client.get(url).send().await.ok()?.json().await.ok()
+    let text = client.get(url).send().await.ok()?.text().await.ok()?;
+    clean(url, &text);
+    serde_json::from_str(&text).ok()
 }
 
 /// Tells how long a part took when it ends; `cargo test -- --nocapture` shows it.

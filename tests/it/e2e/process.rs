@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{ASK_EVERY, PATIENCE};
+use crate::secrets::clean;
 
 /// A program that was asked to end has this long before it is killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -78,10 +79,14 @@ impl Program {
 }
 
 impl Drop for Program {
+    /// What it said is looked at for secrets then.
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             send(self.child.id(), "TERM");
             self.ends_within(ENDS_WITHIN);
+        }
+        if !std::thread::panicking() {
+            clean(&self.name, &(self.output() + &self.errors()));
         }
     }
 }
@@ -113,7 +118,9 @@ pub async fn run(command: Command, package: &str) -> Said {
         .unwrap_or_else(|_| panic!("{name} did not end"))
         .expect("its output");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    let said = Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) };
+    clean(&name, &(said.out.clone() + &said.err));
+    said
 }
 
 /// A program of the system with its arguments, without the variables of whoever runs the tests.

@@ -2,15 +2,18 @@
 //!
 //! `parsers` names each parser with texts that it should meet; `mutator` breaks them, the same way for the same seed;
 //! `guard` runs them in a process of their own, so that a panic, a hang or a huge allocation is told with its
-//! input. `promises` says what must hold for texts that are right. A new parser is an entry in `parsers`.
+//! input. `promises` and `kept` say what must hold for texts that are right. A new parser is an entry in `parsers` and a property.
 //!
 //! `KNOTMETER_SEED=N` repeats one input of each parser, `KNOTMETER_MUTATIONS=N` makes N of each instead of some hundreds.
 //! `fuzz/` feeds the same parsers with what libFuzzer thinks of.
 
 mod guard;
+mod kept;
 mod mutator;
 mod parsers;
 mod promises;
+
+use std::time::{Duration, Instant};
 
 use guard::{hold, verdict};
 use parsers::Parser;
@@ -36,6 +39,16 @@ fn clusters() {
 }
 
 #[test]
+fn answers() {
+    hold("hostile::answers", parsers::answers::all);
+}
+
+#[test]
+fn questions() {
+    hold("hostile::questions", parsers::questions::all);
+}
+
+#[test]
 fn settings() {
     hold("hostile::settings", parsers::settings::all);
 }
@@ -52,7 +65,7 @@ fn journals() {
 
 /// What the guard says of a parser that does this with every input.
 fn found(test: &str, parsers: fn() -> Vec<Parser>) -> String {
-    verdict(test, parsers, 1).expect_err("a bad parser was not found")
+    verdict(test, parsers, 1.0).expect_err("a bad parser was not found")
 }
 
 #[test]
@@ -75,6 +88,21 @@ fn an_endless_loop_is_found() {
     };
     let told = found("hostile::an_endless_loop_is_found", loops);
     assert!(told.contains("the last was loops") && told.contains("processor time"), "{told}");
+}
+
+#[test]
+fn what_takes_too_long_and_ends_is_found() {
+    let takes_long = || {
+        vec![Parser::new("dawdles", 100, ["a"], |text| {
+            let end = Instant::now() + Duration::from_millis(60);
+            while text != b"a" && Instant::now() < end {
+                std::hint::black_box(text);
+            }
+        })]
+    };
+    let test = "hostile::what_takes_too_long_and_ends_is_found";
+    let told = verdict(test, takes_long, 0.01).expect_err("a slow parser was not found");
+    assert!(told.contains("dawdles") && told.contains("s of processor time"), "{told}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn waits_follow_urgency_and_the_kind_of_failure() {
 
 #[test]
 fn what_just_became_urgent_is_hot_for_a_while_unless_its_looks_are_heavy() {
-    assert_eq!(wait_while_hot(MINUTE, 1), seconds(2));
+    assert_eq!(wait_while_hot(MINUTE, 1), Duration::from_millis(1500));
     assert_eq!(wait_while_hot(MINUTE, 40), seconds(8));
     assert_eq!(wait_while_hot(MINUTE, u32::MAX), seconds(15), "never seldomer than what is urgent");
     let start = Instant::now();
@@ -124,7 +124,7 @@ fn what_just_became_urgent_is_hot_for_a_while_unless_its_looks_are_heavy() {
         plan
     };
     let hot = HOT_FOR.as_secs();
-    assert!((54..=66).contains(&looks_in(urgent(plan(MINUTE).with_hot()), 0..hot)));
+    assert!((80..=100).contains(&looks_in(urgent(plan(MINUTE).with_hot()), 0..hot)));
     assert!((7..=10).contains(&looks_in(urgent(plan(MINUTE)), 0..hot)), "not where it would be a burden");
     assert!((7..=10).contains(&looks_in(urgent(plan(MINUTE).with_hot()), hot + 15..2 * hot + 15)));
 }

@@ -9,11 +9,11 @@ use knotmeter::observers::schedule::{Quota, Rate, retry_after::RETRY_AFTER_MIN};
 use super::seconds;
 
 /// Requests under way at once, and how long each takes.
-const CONCURRENCY: usize = 8;
-const LATENCY: Duration = Duration::from_millis(6);
+pub const CONCURRENCY: usize = 8;
+pub const LATENCY: Duration = Duration::from_millis(6);
 
 /// A host with a token bucket that holds a second's worth.
-struct Host {
+pub struct Host {
     per_second: f64,
     tokens: f64,
     filled: Duration,
@@ -22,6 +22,12 @@ struct Host {
     /// One in so many answers is a 429 for no reason; 0 is never.
     noise: u64,
     seed: u64,
+    accepted: u64,
+    refused: u64,
+    /// Nobody may ask before.
+    blocked_until: Duration,
+    /// Tokens that came at other times and were not used.
+    left_over: f64,
 }
 
 /// What came of so many seconds.
@@ -34,20 +40,53 @@ struct Outcome {
 }
 
 impl Host {
-    fn new(per_second: f64) -> Self {
-        Self { per_second, tokens: per_second, filled: Duration::ZERO, tells: false, noise: 0, seed: 1 }
+    pub fn new(per_second: f64) -> Self {
+        Self {
+            per_second,
+            tokens: per_second,
+            filled: Duration::ZERO,
+            tells: false,
+            noise: 0,
+            seed: 1,
+            accepted: 0,
+            refused: 0,
+            blocked_until: Duration::ZERO,
+            left_over: 0.0,
+        }
     }
 
-    fn answer(&mut self, at: Duration) -> bool {
-        self.tokens += (at - self.filled).as_secs_f64() * self.per_second;
-        (self.tokens, self.filled) = (self.tokens.min(self.per_second), at);
+    pub fn answer(&mut self, at: Duration) -> bool {
+        let unblocked = self.blocked_until.clamp(self.filled, at);
+        let mut come = |from: Duration, until: Duration| {
+            self.tokens += (until - from).as_secs_f64() * self.per_second;
+            let surplus = (self.tokens - self.per_second).max(0.0);
+            self.tokens -= surplus;
+            surplus
+        };
+        come(self.filled, unblocked);
+        self.left_over += come(unblocked, at);
+        self.filled = at;
         // xorshift64: the same every time.
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         let taken = self.tokens >= 1.0 && (self.noise == 0 || !self.seed.is_multiple_of(self.noise));
         self.tokens -= f64::from(u8::from(taken));
+        self.accepted += u64::from(taken);
+        self.refused += u64::from(!taken);
+        if !taken {
+            self.blocked_until = self.blocked_until.max(at + RETRY_AFTER_MIN);
+        }
         taken
+    }
+
+    /// Requests that were served.
+    pub fn asked(&self) -> u64 {
+        self.accepted
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     fn quota(&self) -> Option<Quota> {
@@ -83,7 +122,9 @@ fn ask(host: &mut Host, rate: &mut Rate, from: Instant, time: Duration) -> Outco
             rate.refused(host.quota(), answered);
             outcome.refused += 1.0;
             let until = at + LATENCY + RETRY_AFTER_MIN;
-            paused_in_all += until - paused.max(at + LATENCY).min(until);
+            let longer = until - paused.max(at + LATENCY).min(until);
+            rate.paused(longer);
+            paused_in_all += longer;
             paused = paused.max(until);
         }
         turns.push(Reverse((rate.take(answered) - from, worker)));
@@ -137,6 +178,21 @@ fn a_host_that_refuses_now_and_then_for_no_reason_is_not_slowed_down() {
             (host.noise, host.tells) = (100, tells);
             let outcome = ask(&mut host, &mut rate, start, seconds(120));
             assert!(outcome.accepted >= 0.95 * outcome.offered, "{per_second} {tells}: {outcome:?}");
+        }
+    }
+}
+
+/// Now and then many refusals for no reason come close together, and look like a limit.
+#[test]
+fn refusals_for_no_reason_that_come_together_cost_nothing() {
+    for per_second in [20.0, 83.0] {
+        for seed in 1..=200 {
+            let start = Instant::now();
+            let (mut host, mut rate) = (Host::new(per_second), Rate::new(start));
+            (host.noise, host.seed) = (100, 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+            let accepted = ask(&mut host, &mut rate, start, seconds(120)).accepted;
+            let used = accepted / (accepted + host.left_over);
+            assert!(used >= 0.95, "{used:.3} of {per_second} a second with seed {seed}");
         }
     }
 }

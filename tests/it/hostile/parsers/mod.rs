@@ -1,10 +1,12 @@
 //! The parsers of outside text, in the order in which text reaches us. It knows the library only, so that `fuzz/`
 //! can use it as it is.
 
+pub mod answers;
 pub mod cluster;
 pub mod git;
 pub mod hooks;
 pub mod journal;
+pub mod questions;
 pub mod registry;
 pub mod settings;
 pub mod words;
@@ -21,6 +23,8 @@ pub struct Parser {
     /// Most bytes that its caller lets through, or a part of it where that would take minutes without optimisation.
     pub largest: usize,
     pub examples: Vec<Vec<u8>>,
+    /// It reads one input in so many: behind some parsers stands a whole server or a program.
+    pub cost: u64,
     pub read: Box<Read>,
 }
 
@@ -32,7 +36,12 @@ impl Parser {
         read: impl Fn(&[u8]) + 'static,
     ) -> Self {
         let examples = examples.into_iter().map(|example| example.as_ref().to_vec()).collect();
-        Self { name, largest, examples, read: Box::new(read) }
+        Self { name, largest, examples, cost: 1, read: Box::new(read) }
+    }
+
+    /// The same with fewer inputs.
+    pub fn costing(self, cost: u64) -> Self {
+        Self { cost, ..self }
     }
 
     /// For a parser that is given letters, not bytes.

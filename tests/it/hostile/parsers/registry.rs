@@ -17,8 +17,8 @@ use super::{Parser, told};
 const DIGEST: &str = "sha256:fea8895f450959fa676bcc1df0611ea93823a735a01205fd8622846041d0c7cf";
 /// hyper takes no longer head than this of a connection.
 const HEADER: usize = 400 << 10;
-/// A part of `Limits::page_bytes` and `Limits::manifest_bytes`.
-const BODY: usize = 1 << 20;
+/// `Limits::manifest_bytes`, and a part of `Limits::page_bytes`.
+const BODY: usize = 4 << 20;
 const RECEIVED: Time = Time(1_795_255_205_000);
 
 /// A header with this value, as far as HTTP lets it through.

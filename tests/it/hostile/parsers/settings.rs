@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use knotmeter::config::{self, Glob, Marker, Seconds};
+use knotmeter::config::{self, Glob, Marker, Seconds, Tls};
 use knotmeter::image::Tag;
 use knotmeter::observation::{FilterTags, Order, Policy};
 use knotmeter::observers::cluster::connect;
+use knotmeter::observers::tls;
 use knotmeter::policy::{Range, Selector};
 
 use super::{Parser, told};
@@ -58,10 +59,16 @@ const TAGS: [&str; 8] =
 /// A part of what is read of a file.
 const LARGEST: usize = 256 << 10;
 
+/// A certificate and its key.
+fn pem() -> String {
+    let made = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+    made.cert.pem() + &made.signing_key.serialize_pem()
+}
+
 pub fn all() -> Vec<Parser> {
     // reqwest and kube want one, also for what they never send.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, tls_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let tags = || TAGS.map(|tag| tag.parse::<Tag>());
     vec![
@@ -75,6 +82,14 @@ pub fn all() -> Vec<Parser> {
             runtime.block_on(async {
                 told(connect(&cluster).await);
             });
+        }),
+        Parser::new("pem", LARGEST, [pem()], move |text| {
+            let file = tls_folder.path().join("file.pem");
+            std::fs::write(&file, text).unwrap();
+            let ca = Tls { ca_file: Some(file.clone()), ..Tls::default() };
+            let own = Tls { certificate_file: Some(file.clone()), key_file: Some(file), ..Tls::default() };
+            told(tls::client(&ca));
+            told(tls::client(&own));
         }),
         Parser::of_text("seconds", LARGEST, ["1h30m", "10s", "500ms", "1.5m", "2d"], |text| {
             if let Some(seconds) = Seconds::parse(text) {

@@ -1,9 +1,10 @@
 //! Names and times, as they stand in everything else.
 
 use knotmeter::image::{Digest, ImageRef, Repository, Tag};
-use knotmeter::observation::Time;
+use knotmeter::observation::{Schedule, Time};
 use knotmeter::observers::cluster::{go_duration_seconds, running_digest};
 use knotmeter::observers::registry::known::looks_mutable;
+use knotmeter::tracker::next_run;
 
 use super::{Parser, told};
 
@@ -56,5 +57,15 @@ pub fn all() -> Vec<Parser> {
                 assert!(!seconds.is_nan(), "{text:?}");
             }
         }),
+        Parser::of_text(
+            "cron",
+            LARGEST,
+            ["*/5 * * * *", "0 3 1-7 * MON#1", "@daily", "59 23 L 2 *", "0 0 31 2 *", "0 0 29 2 FRI"],
+            |text| {
+                let now = Time(1_795_255_205_000);
+                let schedule = Schedule { cron: text.into(), time_zone: None, suspended: false };
+                assert!(next_run(&schedule, now).is_none_or(|next| next > now), "{text:?}");
+            },
+        ),
     ]
 }
