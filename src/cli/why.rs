@@ -17,7 +17,7 @@ pub async fn run(args: WhyArgs) -> anyhow::Result<Exit> {
             for answer in answers.as_array().into_iter().flatten() {
                 out::line(answer["sentence"].as_str().unwrap_or_default())?;
                 if let Some(command) = answer["command"].as_str() {
-                    out::line(&format!("  look closer: {command}"))?;
+                    out::line(format!("  look closer: {command}"))?;
                 }
             }
         }

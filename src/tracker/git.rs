@@ -141,7 +141,7 @@ pub struct Tree {
     dropped: u64,
     /// The environment that it sets, by the rules. Follows from them.
     #[serde(skip)]
-    environment: Option<Arc<str>>,
+    pub(super) environment: Option<Arc<str>>,
     /// What the last level said, line for line: the next one says nearly the same.
     #[serde(skip)]
     pub(super) said: Vec<Line>,
@@ -308,24 +308,6 @@ impl Trees {
                 numbers.iter().filter_map(move |number| Some((key, *number, tree.numbered(*number)?)))
             },
         )
-    }
-
-    /// Rules that stand on the very places that set a container of an environment.
-    pub fn markers<'a>(
-        &'a self,
-        key: &'a DestinationKey,
-        image: Option<&'a ImageRef>,
-        own: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<str>> {
-        let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
-        let sets = move |slot: &Slot, named: &ImageRef| match slot {
-            Slot::Kustomize { name } => image.is_some_and(|image| {
-                image.repository.as_str() == &**name || named.repository == image.repository
-            }),
-            _ => slot.sets(&key.workload, &key.container),
-        };
-        let markers = trees.flat_map(|tree| &tree.markers);
-        markers.filter(move |((slot, named), _)| sets(slot, named)).map(|(_, marker)| marker)
     }
 
     /// Images named anywhere, for the registry's sake.

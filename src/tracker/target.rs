@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::git::{Change, Slot, TreeKey};
+use super::destination::DestinationKey;
+use super::git::{Change, Slot, TreeKey, Trees};
 use super::maps::Map;
-use crate::image::Repository;
+use crate::image::{ImageRef, Repository};
 
 /// See the file's front line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +65,26 @@ impl Targets {
                 }
             }
         }
+    }
+}
+
+impl Trees {
+    /// Rules that stand on the very places that set a container of an environment.
+    pub fn markers<'a>(
+        &'a self,
+        key: &'a DestinationKey,
+        image: Option<&'a ImageRef>,
+        own: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
+        let sets = move |slot: &Slot, named: &ImageRef| match slot {
+            Slot::Kustomize { name } => image.is_some_and(|image| {
+                image.repository.as_str() == &**name || named.repository == image.repository
+            }),
+            _ => slot.sets(&key.workload, &key.container),
+        };
+        let markers = trees.flat_map(|tree| &tree.markers);
+        markers.filter(move |((slot, named), _)| sets(slot, named)).map(|(_, marker)| marker)
     }
 }
 
