@@ -1,0 +1,331 @@
+//! What goes wrong with Flux in the demo world: each fault says so on the right object, in Flux's own words, and
+//! no longer does when it is repaired.
+
+use knotmeter::demo::{Fault, Happened, Options, World};
+use knotmeter::image::Digest;
+use serde_json::Value;
+
+use super::flux::{SYSTEM, at, condition, flux};
+use super::{items, live, patiently, until, waits_with, world};
+
+/// A condition that a fault brings: where, which, with which reason and part of its message.
+struct Symptom {
+    fault: Fault,
+    kind: &'static str,
+    name: &'static str,
+    type_: &'static str,
+    reason: &'static str,
+    says: &'static str,
+}
+
+fn symptom(
+    fault: Fault,
+    (kind, name): (&'static str, &'static str),
+    reason: &'static str,
+    says: &'static str,
+) -> Symptom {
+    Symptom { fault, kind, name, type_: "Ready", reason, says }
+}
+
+const REPOSITORY: (&str, &str) = ("imagerepositories", "web");
+const AUTOMATION: (&str, &str) = ("imageupdateautomations", "fleet");
+const SOURCE: (&str, &str) = ("gitrepositories", "fleet");
+const PROD: (&str, &str) = ("kustomizations", "prod");
+
+/// Pushes one version after the other.
+struct Releases(u32);
+
+impl Releases {
+    async fn next(&mut self, world: &World) -> Digest {
+        self.0 += 1;
+        world.push("team/web", &format!("v1.0.{}", self.0)).await.unwrap().digest
+    }
+}
+
+/// Sets a fault, sees what it says, repairs it and sees that all is well.
+async fn comes_and_goes(world: &World, releases: &mut Releases, symptom: &Symptom) {
+    world.inject(symptom.fault);
+    let push = releases.next(world).await;
+    let path = at(symptom.kind, symptom.name);
+    let fits = |object: &Value| {
+        let one = condition(object, symptom.type_);
+        one["status"] == "False"
+            && one["reason"] == symptom.reason
+            && one["message"].as_str().is_some_and(|message| message.contains(symptom.says))
+    };
+    let seen = tokio::time::timeout(super::PATIENCE, until(world, &path, fits)).await;
+    assert!(seen.is_ok(), "{}: {:#}", symptom.fault, world.get(&path).await.unwrap()["status"]);
+    let events = world.get(&format!("/api/v1/{SYSTEM}/events")).await.unwrap();
+    let told = items(&events).any(|event| event["reason"] == symptom.reason);
+    assert!(told, "{}: {events:#}", symptom.fault);
+    world.clear(symptom.fault);
+    until(world, &path, |object| condition(object, symptom.type_)["status"] == "True").await;
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_before_a_commit_is_told_and_ends() {
+    let world = world(flux()).await;
+    let mut releases = Releases(0);
+    for symptom in [
+        symptom(
+            Fault::ScanFailing,
+            REPOSITORY,
+            "ReadOperationFailed",
+            "/v2/team/web/tags/list?n=1000: UNAUTHORIZED: authentication required",
+        ),
+        symptom(Fault::RegistryDown, REPOSITORY, "ReadOperationFailed", "scan failed: GET http://"),
+        symptom(
+            Fault::AutomationFailing,
+            AUTOMATION,
+            "GitOperationFailed",
+            "failed to update source: failed to push to remote: authorization failed",
+        ),
+        symptom(
+            Fault::AutomationRace,
+            AUTOMATION,
+            "GitOperationFailed",
+            "failed to update source: failed to push to remote: non-fast-forward update: refs/heads/main",
+        ),
+    ] {
+        if symptom.fault == Fault::RegistryDown {
+            // Nobody can push to a registry that is down.
+            world.inject(symptom.fault);
+            let failed = |object: &Value| condition(object, "Ready")["reason"] == symptom.reason;
+            let object = until(&world, &at(symptom.kind, symptom.name), failed).await;
+            let said = condition(&object, "Ready")["message"].as_str().unwrap();
+            assert!(said.contains("/v2/: UNAVAILABLE: service unavailable"), "{said}");
+            world.clear(symptom.fault);
+            continue;
+        }
+        comes_and_goes(&world, &mut releases, &symptom).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_looked_for_is_not_found() {
+    let world = world(flux()).await;
+    let mut releases = Releases(0);
+    let latest = |object: &Value| object["status"]["latestRef"]["tag"].as_str().map(str::to_owned);
+
+    // Stopped: nothing scans, and nothing says so.
+    world.inject(Fault::ScanLate);
+    let before = world.get(&at("imagerepositories", "web")).await.unwrap();
+    let push = releases.next(&world).await;
+    world.clear(Fault::ScanLate);
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    let after = world.get(&at("imagerepositories", "web")).await.unwrap();
+    assert_ne!(before["status"]["lastScanResult"]["revision"], after["status"]["lastScanResult"]["revision"]);
+
+    // The newest tag is missing from the list; the next one takes its place.
+    world.inject(Fault::ListTruncated);
+    releases.next(&world).await;
+    let push = releases.next(&world).await;
+    until(&world, &at("imagepolicies", "web"), |object| latest(object).as_deref() == Some("v1.0.2")).await;
+    world.clear(Fault::ListTruncated);
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+
+    // The policy takes the tag that it has and no other.
+    world.inject(Fault::PolicyExcludes);
+    let pinned = |object: &Value| object["spec"]["filterTags"]["pattern"] == r"^v1\.0\.3$";
+    until(&world, &at("imagepolicies", "web"), pinned).await;
+    let push = releases.next(&world).await;
+    let tag = "v1.0.4".to_owned();
+    let scanned = |object: &Value| {
+        object["status"]["lastScanResult"]["latestTags"]
+            .as_array()
+            .unwrap()
+            .contains(&Value::from(tag.clone()))
+    };
+    until(&world, &at("imagerepositories", "web"), scanned).await;
+    let policy = world.get(&at("imagepolicies", "web")).await.unwrap();
+    assert_eq!(latest(&policy).as_deref(), Some("v1.0.3"));
+    assert_eq!(condition(&policy, "Ready")["status"], "True");
+    world.clear(Fault::PolicyExcludes);
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suspended_rests_until_it_is_resumed() {
+    let world = world(flux()).await;
+    let mut releases = Releases(0);
+    for (fault, (kind, name)) in [
+        (Fault::SuspendedImageRepository, REPOSITORY),
+        (Fault::SuspendedAutomation, AUTOMATION),
+        (Fault::SuspendedSource, SOURCE),
+        (Fault::SuspendedKustomization, PROD),
+    ] {
+        world.inject(fault);
+        let path = at(kind, name);
+        let suspended = until(&world, &path, |object| object["spec"]["suspend"] == true).await;
+        let managers = suspended["metadata"]["managedFields"].to_string();
+        assert!(managers.contains("f:suspend"), "{managers}");
+        let push = releases.next(&world).await;
+        if fault == Fault::SuspendedKustomization {
+            // The other environment goes on.
+            patiently(world.happened(|entry| live(entry, &push, "staging"))).await;
+        }
+        let is_live = |entry: &knotmeter::demo::Entry| live(entry, &push, "prod");
+        assert!(!world.truth().iter().any(is_live), "{fault}");
+        world.clear(fault);
+        patiently(world.happened(is_live)).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_between_git_and_the_cluster_is_told_and_ends() {
+    let world = world(flux()).await;
+    let mut releases = Releases(0);
+    for symptom in [
+        symptom(
+            Fault::GitAuth,
+            SOURCE,
+            "GitOperationFailed",
+            "failed to checkout and determine revision: unable to list remote for '",
+        ),
+        symptom(Fault::SourceFailing, SOURCE, "GitOperationFailed", "status code: 500"),
+        symptom(
+            Fault::BuildFailed,
+            PROD,
+            "BuildFailed",
+            "kustomize build failed: accumulating resources: accumulation err='accumulating resources from \
+             'missing.yaml': open /tmp/kustomization-",
+        ),
+        symptom(
+            Fault::InvalidManifest,
+            PROD,
+            "ReconciliationFailed",
+            "Deployment/prod/web dry-run failed (Invalid): Deployment.apps \"web\" is invalid: spec.replicas: \
+             Invalid value: -1: must be greater than or equal to 0",
+        ),
+        symptom(
+            Fault::AdmissionDenied,
+            PROD,
+            "ReconciliationFailed",
+            "dry-run failed (Forbidden): admission webhook \"signatures.demo.invalid\" denied the request: ",
+        ),
+        symptom(
+            Fault::DependencyNotReady,
+            PROD,
+            "DependencyNotReady",
+            "dependency 'flux-system/infra' is not ready",
+        ),
+    ] {
+        comes_and_goes(&world, &mut releases, &symptom).await;
+    }
+    // Somebody else owns the images before the next one comes.
+    world.inject(Fault::ApplyConflict);
+    let web = "/apis/apps/v1/namespaces/prod/deployments/web";
+    until(&world, web, |object| object["metadata"]["managedFields"].to_string().contains("\"hotfix\"")).await;
+    let conflict = symptom(
+        Fault::ApplyConflict,
+        PROD,
+        "ReconciliationFailed",
+        "Deployment/prod/web dry-run failed (FieldManagerConflict): Apply failed with 1 conflict: conflict with \
+         \"hotfix\" using apps/v1: .spec.template.spec.containers[name=\"web\"].image",
+    );
+    comes_and_goes(&world, &mut releases, &conflict).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
+    let options = Options { progress_deadline_seconds: 1, ..flux() };
+    let world = world(options).await;
+    world.inject(Fault::NeverReady);
+    world.push("team/api", "v1.0.1").await.unwrap();
+    let failed = |says: &'static str| {
+        move |object: &Value| {
+            let (ready, healthy) = (condition(object, "Ready"), condition(object, "Healthy"));
+            ready["reason"] == "HealthCheckFailed"
+                && healthy["status"] == "False"
+                && ready["message"].as_str().unwrap().starts_with("health check failed after ")
+                && ready["message"].as_str().unwrap().ends_with(says)
+        }
+    };
+    let says = "failed early due to stalled resources: [Deployment/prod/api status: 'Failed']";
+    until(&world, &at("kustomizations", "prod"), failed(says)).await;
+    world.clear(Fault::NeverReady);
+    let push = world.push("team/api", "v1.0.2").await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
+    let healed = |object: &Value| condition(object, "Ready")["status"] == "True";
+    until(&world, &at("kustomizations", "prod"), healed).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_that_ends_before_the_deadline_says_what_it_waited_for() {
+    let world = world(flux()).await;
+    world.inject(Fault::HealthCheckFailed);
+    let patient = |object: &Value| object["spec"]["progressDeadlineSeconds"] == 600;
+    until(&world, "/apis/apps/v1/namespaces/prod/deployments/web", patient).await;
+    world.push("team/web", "v1.0.1").await.unwrap();
+    let says = "timeout waiting for: [Deployment/prod/web status: 'InProgress']";
+    let failed = |object: &Value| {
+        let ready = condition(object, "Ready");
+        ready["reason"] == "HealthCheckFailed" && ready["message"].as_str().unwrap().ends_with(says)
+    };
+    until(&world, &at("kustomizations", "prod"), failed).await;
+    world.clear(Fault::HealthCheckFailed);
+    let push = world.push("team/web", "v1.0.2").await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_in_the_cluster_goes_wrong_with_the_plain_engine_too() {
+    let world = world(Options { progress_deadline_seconds: 6, ..super::quick() }).await;
+    let mut releases = Releases(0);
+    let pods = "/api/v1/namespaces/prod/pods";
+    let web = "/apis/apps/v1/namespaces/prod/deployments/web";
+    for (fault, says) in [
+        (Fault::PullDenied, "authorization failed: no basic auth credentials"),
+        (Fault::PullRegistryDown, "connect: connection refused"),
+    ] {
+        world.inject(fault);
+        let push = releases.next(&world).await;
+        let list = until(&world, pods, |list| waits_with(list, "ImagePullBackOff")).await;
+        assert!(list.to_string().contains(says), "{fault}: {list:#}");
+        world.clear(fault);
+        patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    }
+    // A path that does not exist answers 404.
+    world.inject(Fault::ProbeFailing);
+    let events = "/api/v1/namespaces/prod/events?fieldSelector=reason=Unhealthy";
+    let unhealthy =
+        |list: &Value| items(list).any(|event| event["message"].as_str().unwrap().ends_with("404"));
+    until(&world, events, unhealthy).await;
+    world.clear(Fault::ProbeFailing);
+    let probe = |object: &Value| {
+        object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/ready"
+            && object["status"]["updatedReplicas"] == 3
+            && object["status"]["availableReplicas"] == 3
+    };
+    until(&world, web, probe).await;
+    // The setting changes and the pods stay, until somebody restarts them.
+    let before = world.get(web).await.unwrap();
+    world.inject(Fault::ConfigNotRolled);
+    let settings = "/api/v1/namespaces/prod/configmaps/web-settings";
+    until(&world, settings, |object| object["data"]["GREETING"] == "a warm hello from prod").await;
+    let after = world.get(web).await.unwrap();
+    assert_eq!(before["spec"]["template"], after["spec"]["template"]);
+    world.clear(Fault::ConfigNotRolled);
+    until(&world, web, |object| object["spec"]["template"] != before["spec"]["template"]).await;
+    // Paused: the template changes and nothing follows.
+    world.inject(Fault::Paused);
+    let paused = |object: &Value| condition(object, "Progressing")["reason"] == "DeploymentPaused";
+    until(&world, web, paused).await;
+    let push = releases.next(&world).await;
+    let applied = |entry: &knotmeter::demo::Entry| {
+        matches!(&entry.what, Happened::Applied { namespace, image, .. }
+            if namespace == "prod" && image.ends_with("team/web:v1.0.3"))
+    };
+    patiently(world.happened(applied)).await;
+    assert!(!world.truth().iter().any(|entry| live(entry, &push, "prod")));
+    world.clear(Fault::Paused);
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    world.stop().await;
+}
