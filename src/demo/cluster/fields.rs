@@ -60,8 +60,11 @@ pub(super) fn managed(
 ) -> Value {
     let mut entries = new["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let custom = api_version.contains(".fluxcd.io/");
-    let shaped = |fields: Value| if custom { atomic(fields) } else { fields };
-    let mut changed = shaped(changes(&stripped(old), &stripped(new)));
+    let (old, new) = (stripped(old), stripped(new));
+    let shaped = |fields: Value, old: &Value, new: &Value| {
+        if custom { untyped(fields, old, new, true) } else { fields }
+    };
+    let mut changed = shaped(changes(&old, &new), &old, &new);
     if writer.part == Part::Status {
         // What a status write carries of the rest of the object is not its own.
         keep(&mut changed, |field| field == "f:status" || field == "f:metadata");
@@ -74,7 +77,13 @@ pub(super) fn managed(
         }
     }
     entries.retain(|entry| entry["fieldsV1"].as_object().is_some_and(|fields| !fields.is_empty()));
-    let owned = applied.map_or_else(|| changed.clone(), |text| shaped(all(&stripped(text))));
+    let owned = applied.map_or_else(
+        || changed.clone(),
+        |text| {
+            let text = stripped(text);
+            shaped(all(&text), &Value::Null, &text)
+        },
+    );
     let before = entries.iter().position(|entry| is_of(entry, writer));
     let mut entry = match before {
         Some(at) => entries.remove(at),
@@ -205,15 +214,31 @@ fn changed_value(key: &str, old: &Value, new: &Value) -> Value {
     }
 }
 
-/// The fields where no list has keys: the definitions of custom kinds name none.
-fn atomic(fields: Value) -> Value {
-    match fields {
-        Value::Object(fields) if fields.keys().any(|key| key.starts_with("k:")) => json!({}),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, inside)| (key, atomic(inside))).collect())
-        }
-        other => other,
+/// The fields as they are for custom kinds: lists are one value, but for the finalizers, which are a set, and who
+/// makes a map owns the map, too.
+fn untyped(fields: Value, old: &Value, new: &Value, top: bool) -> Value {
+    let Value::Object(fields) = fields else { return fields };
+    let mut shaped = Map::new();
+    for (key, inside) in fields {
+        let name = key.trim_start_matches("f:").to_owned();
+        let (before, after) = (&old[&name], &new[&name]);
+        let inside = match after {
+            Value::Array(items) if name == "finalizers" => {
+                let items = items.iter().map(|item| (format!("v:{item}"), json!({})));
+                Value::Object(items.chain([(".".to_owned(), json!({}))]).collect())
+            }
+            Value::Object(map) if !map.is_empty() => {
+                let mut inside = untyped(inside, before, after, false);
+                if before.is_null() && !(top && name == "metadata") {
+                    inside["."] = json!({});
+                }
+                inside
+            }
+            _ => json!({}),
+        };
+        shaped.insert(key, inside);
     }
+    Value::Object(shaped)
 }
 
 fn all(object: &Value) -> Value {

@@ -12,13 +12,16 @@ use super::queue::{Controller, Next};
 use super::storage::{self, Files};
 use super::subject::Subject;
 use super::watch::{Change, Place, place};
-use super::{DEPENDENCY_PAUSE, GIT_REPOSITORY, KUSTOMIZATION, clock, conditions, health, history};
+use super::{GIT_REPOSITORY, KUSTOMIZATION, clock, conditions, health, history};
 use crate::demo::fault::{Fault, Faults};
 use crate::image::Digest;
 
+const COMMIT_STATUS: &str = "kustomize.toolkit.fluxcd.io/commit_status";
 const REVISION: &str = "kustomize.toolkit.fluxcd.io/revision";
 
 pub(super) struct Kustomizations {
+    /// How long it waits for what it depends on; the real one takes 30 seconds.
+    pub(super) pause: Duration,
     pub(super) api: Api,
     pub(super) faults: Faults,
 }
@@ -72,15 +75,15 @@ impl Kustomizations {
         };
         let artifact = &source["status"]["artifact"];
         let Some(revision) = artifact["revision"].as_str() else {
-            let pause = clock::print(DEPENDENCY_PAUSE);
+            let pause = clock::print(self.pause);
             let message = format!("Source artifact not found, retrying in {pause}");
-            return give_up(&mut subject, "ArtifactFailed", &message, DEPENDENCY_PAUSE).await;
+            return give_up(&mut subject, "ArtifactFailed", &message, self.pause).await;
         };
         if let Some(message) = self.waits_for(&subject.object, revision).await? {
             let annotations = json!({REVISION: revision});
-            let next = give_up(&mut subject, "DependencyNotReady", &message, DEPENDENCY_PAUSE).await;
+            let next = give_up(&mut subject, "DependencyNotReady", &message, self.pause).await;
             let told = "Dependencies do not meet ready condition, retrying in";
-            let told = format!("{told} {}", clock::print(DEPENDENCY_PAUSE));
+            let told = format!("{told} {}", clock::print(self.pause));
             self.api.normal(&subject.object, "DependencyNotReady", &told, annotations).await;
             return next;
         }
@@ -94,6 +97,7 @@ impl Kustomizations {
                 let took = clock::print(started.elapsed());
                 let told =
                     format!("Reconciliation finished in {took}, next run in {}", clock::print(interval));
+                let annotations = json!({REVISION: revision, COMMIT_STATUS: "update"});
                 self.api.normal(&subject.object, "ReconciliationSucceeded", &told, annotations).await;
                 Ok(Next::After(interval))
             }

@@ -56,8 +56,6 @@ pub(super) const AUTOMATION_AUTHOR: &str = "fluxcdbot";
 pub(super) const SOURCE_AGENT: &str = "source-controller";
 
 const FINALIZER: &str = "finalizers.fluxcd.io";
-/// How long an object waits for one that it depends on; the real controllers take 30 seconds.
-const DEPENDENCY_PAUSE: Duration = Duration::from_millis(500);
 
 const IMAGE: &str = "image.toolkit.fluxcd.io/v1";
 const IMAGE_REPOSITORY: Type = Type { kind: "ImageRepository", version: IMAGE, plural: "imagerepositories" };
@@ -76,8 +74,11 @@ pub struct Intervals {
     pub automation: Duration,
     pub source: Duration,
     pub kustomization: Duration,
-    /// After a Kustomization has failed.
+    /// After a Kustomization has failed. What else fails, or waits for another object, is tried again after a
+    /// quarter of it at first.
     pub retry: Duration,
+    /// How long a Kustomization waits for what it applied to become healthy.
+    pub health: Duration,
 }
 
 impl Default for Intervals {
@@ -88,6 +89,8 @@ impl Default for Intervals {
             source: Duration::from_secs(2),
             kustomization: Duration::from_secs(5),
             retry: Duration::from_secs(2),
+            // Longer than the deadline of the Deployments, which would otherwise never be told.
+            health: Duration::from_secs(12),
         }
     }
 }
@@ -128,6 +131,7 @@ impl Flux {
     /// Runs every controller for ever.
     pub(super) async fn run(self) {
         let tags = reflector::Tags::default();
+        let pause = self.intervals.retry / 4;
         let reflector = self.api("image-reflector-controller");
         let repositories = reflector::Repositories {
             api: reflector.clone(),
@@ -135,10 +139,18 @@ impl Flux {
             faults: self.faults.clone(),
             truth: self.truth.clone(),
         };
-        let policies =
-            policy::Policies { api: reflector, tags, faults: self.faults.clone(), truth: self.truth.clone() };
-        let kustomizations =
-            kustomize::Kustomizations { api: self.api("kustomize-controller"), faults: self.faults.clone() };
+        let policies = policy::Policies {
+            pause,
+            api: reflector,
+            tags,
+            faults: self.faults.clone(),
+            truth: self.truth.clone(),
+        };
+        let kustomizations = kustomize::Kustomizations {
+            pause,
+            api: self.api("kustomize-controller"),
+            faults: self.faults.clone(),
+        };
         let sources = source::Sources {
             api: self.api(SOURCE_AGENT),
             git: self.source.clone().into(),
@@ -151,11 +163,11 @@ impl Flux {
             faults: self.faults.clone(),
         };
         tokio::join!(
-            queue::run(Arc::new(repositories)),
-            queue::run(Arc::new(policies)),
-            queue::run(Arc::new(automations)),
-            queue::run(Arc::new(sources)),
-            queue::run(Arc::new(kustomizations)),
+            queue::run(Arc::new(repositories), pause),
+            queue::run(Arc::new(policies), pause),
+            queue::run(Arc::new(automations), pause),
+            queue::run(Arc::new(sources), pause),
+            queue::run(Arc::new(kustomizations), pause),
         );
     }
 

@@ -16,8 +16,6 @@ const SOURCE: &str = "fleet";
 const AUTOMATION_NAME: &str = "fleet";
 /// The app whose policy compares numbers; the others compare versions.
 const NUMBERED: &str = "api";
-/// How long a Kustomization may wait for health; shorter than the deadline of Deployments would hide it.
-const HEALTH_TIMEOUT: &str = "12s";
 
 /// The marker by which the automation finds an app's image.
 pub(in crate::demo) fn marker(app: &str) -> String {
@@ -114,7 +112,7 @@ fn all(registry: &str, repository: &str, branch: &str, every: &Intervals) -> Vec
         json!({
             "interval": clock::print(every.kustomization),
             "retryInterval": clock::print(every.retry),
-            "timeout": HEALTH_TIMEOUT,
+            "timeout": clock::print(every.health),
             "path": format!("./{path}"),
             "prune": true,
             "wait": true,

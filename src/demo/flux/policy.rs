@@ -12,11 +12,13 @@ use super::queue::{Controller, Next};
 use super::reflector::Tags;
 use super::subject::Subject;
 use super::watch::{Change, Place, place};
-use super::{DEPENDENCY_PAUSE, IMAGE_POLICY, IMAGE_REPOSITORY, clock, conditions};
+use super::{IMAGE_POLICY, IMAGE_REPOSITORY, clock, conditions};
 use crate::demo::fault::{Fault, Faults};
 use crate::demo::truth::{Happened, Truth};
 
 pub(super) struct Policies {
+    /// How long it waits for what it depends on; the real one takes 30 seconds.
+    pub(super) pause: Duration,
     pub(super) api: Api,
     pub(super) tags: Tags,
     pub(super) faults: Faults,
@@ -71,9 +73,9 @@ impl Policies {
         let image = repository["spec"]["image"].as_str().unwrap_or_default().to_owned();
         let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&image).cloned();
         let Some(tags) = tags.filter(|tags| !tags.is_empty()) else {
-            let pause = clock::print(DEPENDENCY_PAUSE);
+            let pause = clock::print(self.pause);
             let message = format!("retrying in {pause} error: no tags in database");
-            let next = Next::After(DEPENDENCY_PAUSE);
+            let next = Next::After(self.pause);
             return self.failed(&mut subject, "DependencyNotReady", &message, next).await;
         };
         let at = Utc::now();

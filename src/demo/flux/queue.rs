@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::api::{Api, Type};
 use super::watch::{Change, Place, follow, place};
 
-/// A failed look is repeated after this, doubling up to the longest. The real controllers begin with 750 ms and
-/// end at 15 minutes; a demo's faults are repaired sooner.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_LONGEST: Duration = Duration::from_secs(4);
+/// A failed look is repeated after the first pause, doubling up to this many times it. The real controllers begin
+/// with 750 ms and end at 15 minutes; a demo's faults are repaired sooner.
+const PAUSE_GROWS_MAX: u32 = 8;
 /// How often a controller that a fault has stopped looks whether it may go on.
 const STOPPED_LOOK: Duration = Duration::from_millis(100);
 /// Changes that wait to be heard; a watch waits when there are more.
@@ -54,8 +53,8 @@ pub(super) trait Controller: Send + Sync + 'static {
     fn reconcile(&self, place: Place) -> impl Future<Output = Next> + Send;
 }
 
-#[derive(Default)]
 struct Queue {
+    first_pause: Duration,
     own: BTreeMap<Place, Value>,
     due: BTreeMap<Place, Instant>,
     failures: BTreeMap<Place, u32>,
@@ -65,14 +64,21 @@ struct Queue {
 }
 
 /// Runs a controller for ever. Objects are looked at side by side, each by one look at a time.
-pub(super) async fn run<C: Controller>(controller: Arc<C>) {
+pub(super) async fn run<C: Controller>(controller: Arc<C>, first_pause: Duration) {
     let (sender, mut changes) = mpsc::channel(CHANGES_MAX);
     let mut watches = JoinSet::new();
     for type_ in C::WATCHES {
         watches.spawn(follow(controller.api().clone(), *type_, sender.clone()));
     }
     let mut looks: JoinSet<(Place, Next)> = JoinSet::new();
-    let mut queue = Queue::default();
+    let mut queue = Queue {
+        first_pause,
+        own: BTreeMap::new(),
+        due: BTreeMap::new(),
+        failures: BTreeMap::new(),
+        running: HashSet::new(),
+        again: HashSet::new(),
+    };
     loop {
         let next = queue.due.values().min().copied().unwrap_or_else(|| Instant::now() + NEVER);
         tokio::select! {
@@ -148,7 +154,7 @@ impl Queue {
         let pause = match next {
             Next::After(pause) => Some(pause),
             Next::Woken => None,
-            Next::Retry => Some((RETRY_FIRST * 2_u32.pow((*failures).min(8))).min(RETRY_LONGEST)),
+            Next::Retry => Some(self.first_pause * 2_u32.pow((*failures).min(8)).min(PAUSE_GROWS_MAX)),
         };
         *failures = if next == Next::Retry { *failures + 1 } else { 0 };
         if self.again.remove(&place) {

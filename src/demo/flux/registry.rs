@@ -40,7 +40,11 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<reqwest::Response, S
     sent.map_err(|error| {
         let host = url.split('/').nth(2).unwrap_or_default();
         match error.is_connect() {
-            true => format!("Get {url:?}: dial tcp {host}: connect: connection refused"),
+            // It tries the safe way first, even where the other is allowed.
+            true => {
+                let refused = format!("dial tcp {host}: connect: connection refused");
+                format!("Get {:?}: {refused}; Get {url:?}: {refused}", url.replacen("http:", "https:", 1))
+            }
             false => format!("Get {url:?}: {error}"),
         }
     })

@@ -31,7 +31,7 @@ impl<'a> Subject<'a> {
         let Some(mut stored) = api.get(&path).await? else { return Ok(None) };
         if stored["metadata"]["finalizers"].is_null() {
             let patch = json!({"metadata": {"finalizers": [FINALIZER]}});
-            stored = api.merge(&path, api.name, &patch).await?;
+            stored = api.merge(&path, &manager, &patch).await?;
         }
         let suspended = stored["spec"]["suspend"] == true;
         let object = stored.clone();

@@ -11,11 +11,20 @@ pub const SYSTEM: &str = "namespaces/flux-system";
 
 /// A world in which nobody pushes, and in which Flux looks often.
 pub fn flux() -> Options {
-    let soon = Duration::from_millis(500);
+    // Whoever looks more often spends the machine on looking.
+    let (soon, later) = (Duration::from_millis(300), Duration::from_secs(1));
+    let health = Duration::from_secs(12);
     Options {
         engine: Engine::Flux,
         autopush: false,
-        intervals: Intervals { scan: soon, automation: soon, source: soon, kustomization: soon, retry: soon },
+        intervals: Intervals {
+            scan: soon,
+            automation: later,
+            source: soon,
+            kustomization: later,
+            retry: soon,
+            health,
+        },
         pull_delay: Duration::from_millis(20),
         ready_delay: Duration::from_millis(20),
         ..Options::default()
@@ -250,7 +259,7 @@ async fn the_words_are_those_of_flux(world: &World, revision: &str) {
         ("Succeeded", &pushed),
         ("Progressing", "Deployment/prod/web configured"),
         ("Progressing", "Health check passed in"),
-        ("ReconciliationSucceeded", ", next run in 500ms"),
+        ("ReconciliationSucceeded", ", next run in 1s"),
     ] {
         assert!(said(reason, text), "{reason} {text}: {events:#}");
     }
@@ -276,7 +285,8 @@ async fn the_apply_is_told(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_asks_for_a_look_and_commits_plain_changes() {
     let day = Duration::from_secs(86_400);
-    let intervals = Intervals { scan: day, automation: day, source: day, kustomization: day, retry: day };
+    let intervals =
+        Intervals { scan: day, automation: day, source: day, kustomization: day, ..flux().intervals };
     let world = world(Options { intervals, ..flux() }).await;
     let commit = world.commit_variable("prod", "web", "LEVEL", "debug").await.unwrap();
     let requested = |when: &str| serde_json::json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": when}}});

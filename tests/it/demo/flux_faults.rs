@@ -1,7 +1,10 @@
 //! What goes wrong with Flux in the demo world: each fault says so on the right object, in Flux's own words, and
 //! no longer does when it is repaired.
 
-use knotmeter::demo::{Fault, Happened, Options, World};
+use std::time::Duration;
+
+use chrono::Utc;
+use knotmeter::demo::{Entry, Fault, Happened, Intervals, Options, World};
 use knotmeter::image::Digest;
 use serde_json::Value;
 
@@ -13,7 +16,6 @@ struct Symptom {
     fault: Fault,
     kind: &'static str,
     name: &'static str,
-    type_: &'static str,
     reason: &'static str,
     says: &'static str,
 }
@@ -24,7 +26,7 @@ fn symptom(
     reason: &'static str,
     says: &'static str,
 ) -> Symptom {
-    Symptom { fault, kind, name, type_: "Ready", reason, says }
+    Symptom { fault, kind, name, reason, says }
 }
 
 const REPOSITORY: (&str, &str) = ("imagerepositories", "web");
@@ -42,135 +44,118 @@ impl Releases {
     }
 }
 
-/// Sets a fault, sees what it says, repairs it and sees that all is well.
-async fn comes_and_goes(world: &World, releases: &mut Releases, symptom: &Symptom) {
+/// Sets a fault, sees what it says, repairs it and sees that it no longer does.
+async fn comes_and_goes(world: &World, symptom: &Symptom) {
     world.inject(symptom.fault);
-    let push = releases.next(world).await;
     let path = at(symptom.kind, symptom.name);
     let fits = |object: &Value| {
-        let one = condition(object, symptom.type_);
-        one["status"] == "False"
-            && one["reason"] == symptom.reason
-            && one["message"].as_str().is_some_and(|message| message.contains(symptom.says))
+        let ready = condition(object, "Ready");
+        ready["status"] == "False"
+            && ready["reason"] == symptom.reason
+            && ready["message"].as_str().is_some_and(|message| message.contains(symptom.says))
+            && condition(object, "Reconciling")["reason"] != "Progressing"
     };
     let seen = tokio::time::timeout(super::PATIENCE, until(world, &path, fits)).await;
     assert!(seen.is_ok(), "{}: {:#}", symptom.fault, world.get(&path).await.unwrap()["status"]);
-    let events = world.get(&format!("/api/v1/{SYSTEM}/events")).await.unwrap();
-    let told = items(&events).any(|event| event["reason"] == symptom.reason);
-    assert!(told, "{}: {events:#}", symptom.fault);
+    let events = format!("/api/v1/{SYSTEM}/events");
+    let told = |list: &Value| {
+        items(list)
+            .any(|event| event["reason"] == symptom.reason && event["involvedObject"]["name"] == symptom.name)
+    };
+    until(world, &events, told).await;
     world.clear(symptom.fault);
-    until(world, &path, |object| condition(object, symptom.type_)["status"] == "True").await;
-    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    until(world, &path, |object| condition(object, "Ready")["status"] == "True").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_before_a_commit_is_told_and_ends() {
     let world = world(flux()).await;
     let mut releases = Releases(0);
-    for symptom in [
-        symptom(
+    comes_and_goes(
+        &world,
+        &symptom(
             Fault::ScanFailing,
             REPOSITORY,
             "ReadOperationFailed",
             "/v2/team/web/tags/list?n=1000: UNAUTHORIZED: authentication required",
         ),
-        symptom(Fault::RegistryDown, REPOSITORY, "ReadOperationFailed", "scan failed: GET http://"),
-        symptom(
-            Fault::AutomationFailing,
-            AUTOMATION,
-            "GitOperationFailed",
-            "failed to update source: failed to push to remote: authorization failed",
-        ),
-        symptom(
-            Fault::AutomationRace,
-            AUTOMATION,
-            "GitOperationFailed",
-            "failed to update source: failed to push to remote: non-fast-forward update: refs/heads/main",
-        ),
+    )
+    .await;
+    let down = "/v2/: UNAVAILABLE: service unavailable";
+    comes_and_goes(&world, &symptom(Fault::RegistryDown, REPOSITORY, "ReadOperationFailed", down)).await;
+    let mut push = releases.next(&world).await;
+    for (fault, says) in [
+        (Fault::AutomationFailing, "failed to push to remote: authorization failed"),
+        (Fault::AutomationRace, "failed to push to remote: non-fast-forward update: refs/heads/main"),
     ] {
-        if symptom.fault == Fault::RegistryDown {
-            // Nobody can push to a registry that is down.
-            world.inject(symptom.fault);
-            let failed = |object: &Value| condition(object, "Ready")["reason"] == symptom.reason;
-            let object = until(&world, &at(symptom.kind, symptom.name), failed).await;
-            let said = condition(&object, "Ready")["message"].as_str().unwrap();
-            assert!(said.contains("/v2/: UNAVAILABLE: service unavailable"), "{said}");
-            world.clear(symptom.fault);
-            continue;
-        }
-        comes_and_goes(&world, &mut releases, &symptom).await;
+        world.inject(fault);
+        push = releases.next(&world).await;
+        comes_and_goes(&world, &symptom(fault, AUTOMATION, "GitOperationFailed", says)).await;
     }
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_looked_for_is_not_found() {
+async fn what_nobody_looks_for_or_wants_is_not_selected() {
     let world = world(flux()).await;
     let mut releases = Releases(0);
     let latest = |object: &Value| object["status"]["latestRef"]["tag"].as_str().map(str::to_owned);
+    let web = at("imagepolicies", "web");
+    let selected = async |tag: &str| until(&world, &web, |one| latest(one).as_deref() == Some(tag)).await;
 
     // Stopped: nothing scans, and nothing says so.
     world.inject(Fault::ScanLate);
-    let before = world.get(&at("imagerepositories", "web")).await.unwrap();
-    let push = releases.next(&world).await;
+    releases.next(&world).await;
     world.clear(Fault::ScanLate);
-    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
-    let after = world.get(&at("imagerepositories", "web")).await.unwrap();
-    assert_ne!(before["status"]["lastScanResult"]["revision"], after["status"]["lastScanResult"]["revision"]);
+    selected("v1.0.1").await;
 
-    // The newest tag is missing from the list; the next one takes its place.
+    // The newest tag is missing from the list; the one before it is there.
     world.inject(Fault::ListTruncated);
     releases.next(&world).await;
-    let push = releases.next(&world).await;
-    until(&world, &at("imagepolicies", "web"), |object| latest(object).as_deref() == Some("v1.0.2")).await;
+    releases.next(&world).await;
+    selected("v1.0.2").await;
     world.clear(Fault::ListTruncated);
-    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    selected("v1.0.3").await;
 
     // The policy takes the tag that it has and no other.
     world.inject(Fault::PolicyExcludes);
     let pinned = |object: &Value| object["spec"]["filterTags"]["pattern"] == r"^v1\.0\.3$";
-    until(&world, &at("imagepolicies", "web"), pinned).await;
+    until(&world, &web, pinned).await;
     let push = releases.next(&world).await;
-    let tag = "v1.0.4".to_owned();
-    let scanned = |object: &Value| {
-        object["status"]["lastScanResult"]["latestTags"]
-            .as_array()
-            .unwrap()
-            .contains(&Value::from(tag.clone()))
-    };
-    until(&world, &at("imagerepositories", "web"), scanned).await;
-    let policy = world.get(&at("imagepolicies", "web")).await.unwrap();
+    let newest = |object: &Value| object["status"]["lastScanResult"]["latestTags"][0] == "v1.0.4";
+    until(&world, &at("imagerepositories", "web"), newest).await;
+    let policy = world.get(&web).await.unwrap();
     assert_eq!(latest(&policy).as_deref(), Some("v1.0.3"));
     assert_eq!(condition(&policy, "Ready")["status"], "True");
     world.clear(Fault::PolicyExcludes);
     patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
-    world.stop().await;
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_suspended_rests_until_it_is_resumed() {
-    let world = world(flux()).await;
-    let mut releases = Releases(0);
-    for (fault, (kind, name)) in [
+    // Everything rests; then one after the other is resumed, and the image goes as far as the next one.
+    let suspended = [
         (Fault::SuspendedImageRepository, REPOSITORY),
         (Fault::SuspendedAutomation, AUTOMATION),
         (Fault::SuspendedSource, SOURCE),
         (Fault::SuspendedKustomization, PROD),
-    ] {
+    ];
+    for (fault, (kind, name)) in suspended {
         world.inject(fault);
-        let path = at(kind, name);
-        let suspended = until(&world, &path, |object| object["spec"]["suspend"] == true).await;
-        let managers = suspended["metadata"]["managedFields"].to_string();
-        assert!(managers.contains("f:suspend"), "{managers}");
-        let push = releases.next(&world).await;
-        if fault == Fault::SuspendedKustomization {
-            // The other environment goes on.
-            patiently(world.happened(|entry| live(entry, &push, "staging"))).await;
-        }
-        let is_live = |entry: &knotmeter::demo::Entry| live(entry, &push, "prod");
-        assert!(!world.truth().iter().any(is_live), "{fault}");
+        let object = until(&world, &at(kind, name), |object| object["spec"]["suspend"] == true).await;
+        assert!(object["metadata"]["managedFields"].to_string().contains("\"f:suspend\""), "{fault}");
+    }
+    let before = Utc::now();
+    let push = releases.next(&world).await;
+    let reached = |entry: &Entry, fault: Fault| match (&entry.what, fault) {
+        (Happened::Selected { image, .. }, Fault::SuspendedImageRepository) => image.ends_with(":v1.0.5"),
+        (Happened::Committed { .. }, Fault::SuspendedAutomation) => entry.at > before,
+        (Happened::Fetched { .. }, Fault::SuspendedSource) => entry.at > before,
+        (Happened::Live { .. }, Fault::SuspendedKustomization) => live(entry, &push, "prod"),
+        _ => false,
+    };
+    for (fault, _) in suspended {
+        assert!(!world.truth().iter().any(|entry| reached(entry, fault)), "{fault} does not hold");
         world.clear(fault);
-        patiently(world.happened(is_live)).await;
+        patiently(world.happened(|entry| reached(entry, fault))).await;
     }
     world.stop().await;
 }
@@ -184,7 +169,7 @@ async fn what_goes_wrong_between_git_and_the_cluster_is_told_and_ends() {
             Fault::GitAuth,
             SOURCE,
             "GitOperationFailed",
-            "failed to checkout and determine revision: unable to list remote for '",
+            "/fleet.git': authentication required: Unauthorized",
         ),
         symptom(Fault::SourceFailing, SOURCE, "GitOperationFailed", "status code: 500"),
         symptom(
@@ -214,12 +199,13 @@ async fn what_goes_wrong_between_git_and_the_cluster_is_told_and_ends() {
             "dependency 'flux-system/infra' is not ready",
         ),
     ] {
-        comes_and_goes(&world, &mut releases, &symptom).await;
+        comes_and_goes(&world, &symptom).await;
     }
     // Somebody else owns the images before the next one comes.
     world.inject(Fault::ApplyConflict);
     let web = "/apis/apps/v1/namespaces/prod/deployments/web";
     until(&world, web, |object| object["metadata"]["managedFields"].to_string().contains("\"hotfix\"")).await;
+    let push = releases.next(&world).await;
     let conflict = symptom(
         Fault::ApplyConflict,
         PROD,
@@ -227,16 +213,16 @@ async fn what_goes_wrong_between_git_and_the_cluster_is_told_and_ends() {
         "Deployment/prod/web dry-run failed (FieldManagerConflict): Apply failed with 1 conflict: conflict with \
          \"hotfix\" using apps/v1: .spec.template.spec.containers[name=\"web\"].image",
     );
-    comes_and_goes(&world, &mut releases, &conflict).await;
+    comes_and_goes(&world, &conflict).await;
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
-    let options = Options { progress_deadline_seconds: 1, ..flux() };
-    let world = world(options).await;
-    world.inject(Fault::NeverReady);
-    world.push("team/api", "v1.0.1").await.unwrap();
+    let intervals = Intervals { health: Duration::from_secs(3), ..flux().intervals };
+    let world = world(Options { progress_deadline_seconds: 1, intervals, ..flux() }).await;
+    let prod = at("kustomizations", "prod");
     let failed = |says: &'static str| {
         move |object: &Value| {
             let (ready, healthy) = (condition(object, "Ready"), condition(object, "Healthy"));
@@ -246,32 +232,24 @@ async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
                 && ready["message"].as_str().unwrap().ends_with(says)
         }
     };
+    world.inject(Fault::NeverReady);
+    world.push("team/api", "v1.0.1").await.unwrap();
     let says = "failed early due to stalled resources: [Deployment/prod/api status: 'Failed']";
-    until(&world, &at("kustomizations", "prod"), failed(says)).await;
+    until(&world, &prod, failed(says)).await;
     world.clear(Fault::NeverReady);
     let push = world.push("team/api", "v1.0.2").await.unwrap();
     patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
-    let healed = |object: &Value| condition(object, "Ready")["status"] == "True";
-    until(&world, &at("kustomizations", "prod"), healed).await;
-    world.stop().await;
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_that_ends_before_the_deadline_says_what_it_waited_for() {
-    let world = world(flux()).await;
+    // With a longer deadline the health check ends first.
     world.inject(Fault::HealthCheckFailed);
     let patient = |object: &Value| object["spec"]["progressDeadlineSeconds"] == 600;
     until(&world, "/apis/apps/v1/namespaces/prod/deployments/web", patient).await;
     world.push("team/web", "v1.0.1").await.unwrap();
-    let says = "timeout waiting for: [Deployment/prod/web status: 'InProgress']";
-    let failed = |object: &Value| {
-        let ready = condition(object, "Ready");
-        ready["reason"] == "HealthCheckFailed" && ready["message"].as_str().unwrap().ends_with(says)
-    };
-    until(&world, &at("kustomizations", "prod"), failed).await;
+    until(&world, &prod, failed("timeout waiting for: [Deployment/prod/web status: 'InProgress']")).await;
     world.clear(Fault::HealthCheckFailed);
     let push = world.push("team/web", "v1.0.2").await.unwrap();
     patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
+    until(&world, &prod, |object| condition(object, "Ready")["status"] == "True").await;
     world.stop().await;
 }
 
@@ -319,7 +297,7 @@ async fn what_goes_wrong_in_the_cluster_goes_wrong_with_the_plain_engine_too() {
     let paused = |object: &Value| condition(object, "Progressing")["reason"] == "DeploymentPaused";
     until(&world, web, paused).await;
     let push = releases.next(&world).await;
-    let applied = |entry: &knotmeter::demo::Entry| {
+    let applied = |entry: &Entry| {
         matches!(&entry.what, Happened::Applied { namespace, image, .. }
             if namespace == "prod" && image.ends_with("team/web:v1.0.3"))
     };
