@@ -80,7 +80,7 @@ pub(super) const TABLE: [Told; 38] = [
         Fault::AutomationRace,
         "automation-race",
         BOTH,
-        "whenever the updater pushes, somebody else was quicker: non-fast-forward",
+        "whenever the updater pushes, somebody else was quicker, and the push is refused",
     ),
     told(
         Fault::GitAuth,

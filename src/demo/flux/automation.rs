@@ -209,12 +209,38 @@ fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// Why a push was refused, in the words of Flux's git library.
 fn refusal(error: &Error, branch: &str) -> String {
     let said = error.to_string();
-    let why = if said.contains("rejected") || said.contains("fetch first") {
+    // The program says `! [remote rejected] HEAD -> main (failed to update ref)`.
+    let refused = said.split_once("[remote rejected]").and_then(|(_, rest)| rest.split_once('('));
+    let why = if let Some((_, reason)) = refused {
+        let reason = reason.split(')').next().unwrap_or_default();
+        format!("command error on refs/heads/{branch}: {reason}")
+    } else if said.contains("[rejected]") {
         format!("non-fast-forward update: refs/heads/{branch}")
     } else if said.contains("403") {
-        "authorization failed: write access is not granted".to_owned()
+        "authorization failed: write access is not granted\n".to_owned()
     } else {
         said
     };
     format!("failed to push to remote: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_push_is_told_as_the_library_tells_it() {
+        let told = |said: &str| {
+            let error = Error::Git { call: "push".to_owned(), said: said.to_owned() };
+            refusal(&error, "main")
+        };
+        let raced =
+            " ! [remote rejected] HEAD -> main (failed to update ref)\nerror: failed to push some refs";
+        let expected = "failed to push to remote: command error on refs/heads/main: failed to update ref";
+        assert_eq!(told(raced), expected);
+        let behind = " ! [rejected]        HEAD -> main (fetch first)";
+        assert_eq!(told(behind), "failed to push to remote: non-fast-forward update: refs/heads/main");
+        let forbidden = "fatal: unable to access 'http://r/': The requested URL returned error: 403";
+        assert!(told(forbidden).starts_with("failed to push to remote: authorization failed: "));
+    }
 }

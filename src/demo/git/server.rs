@@ -60,7 +60,7 @@ impl Server {
         if updates && asks_to_push && self.faults.on(Fault::AutomationFailing) {
             return Some((StatusCode::FORBIDDEN, "write access is not granted\n").into_response());
         }
-        if updates && asks_to_push && self.faults.on(Fault::AutomationRace) {
+        if updates && is_push(parts) && self.faults.on(Fault::AutomationRace) {
             // A failure leaves the race to be won, which is what a race is about.
             if let Err(error) = self.commit_in_between().await {
                 tracing::debug!(%error, "nobody was quicker than the updater");
@@ -104,7 +104,7 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
     let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, "the request is above 64 MiB\n").into_response();
     };
-    let pushes = parts.method == http::Method::POST && parts.uri.path().ends_with("/git-receive-pack");
+    let pushes = is_push(&parts);
     let answered = backend(&server.root, &parts, body).await;
     if pushes {
         server.note_tip();
@@ -114,6 +114,10 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
         Ok(None) => (StatusCode::BAD_GATEWAY, "git http-backend gave no answer\n").into_response(),
         Err(error) => (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
     }
+}
+
+fn is_push(parts: &Parts) -> bool {
+    parts.method == http::Method::POST && parts.uri.path().ends_with("/git-receive-pack")
 }
 
 /// Runs `git http-backend` as the CGI program that it is.

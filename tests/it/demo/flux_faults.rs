@@ -86,7 +86,7 @@ async fn what_goes_wrong_before_a_commit_is_told_and_ends() {
     let mut push = releases.next(&world).await;
     for (fault, says) in [
         (Fault::AutomationFailing, "failed to push to remote: authorization failed"),
-        (Fault::AutomationRace, "failed to push to remote: non-fast-forward update: refs/heads/main"),
+        (Fault::AutomationRace, "failed to push to remote: command error on refs/heads/main: "),
     ] {
         world.inject(fault);
         push = releases.next(&world).await;
