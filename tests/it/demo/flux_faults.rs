@@ -255,7 +255,7 @@ async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_in_the_cluster_goes_wrong_with_the_plain_engine_too() {
-    let world = world(Options { progress_deadline_seconds: 6, ..super::quick() }).await;
+    let world = world(Options { progress_deadline_seconds: 2, ..super::quick() }).await;
     let mut releases = Releases(0);
     let pods = "/api/v1/namespaces/prod/pods";
     let web = "/apis/apps/v1/namespaces/prod/deployments/web";
@@ -305,5 +305,13 @@ async fn what_goes_wrong_in_the_cluster_goes_wrong_with_the_plain_engine_too() {
     assert!(!world.truth().iter().any(|entry| live(entry, &push, "prod")));
     world.clear(Fault::Paused);
     patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    // Slower to start than the deadline allows; the next image is not.
+    world.inject(Fault::ProgressDeadline);
+    world.push("team/api", "v1.0.1").await.unwrap();
+    let exceeded = |object: &Value| condition(object, "Progressing")["reason"] == "ProgressDeadlineExceeded";
+    until(&world, "/apis/apps/v1/namespaces/prod/deployments/api", exceeded).await;
+    world.clear(Fault::ProgressDeadline);
+    let push = world.push("team/api", "v1.0.2").await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
     world.stop().await;
 }
