@@ -17,6 +17,9 @@ const AUTOMATION_NAME: &str = "fleet";
 /// The app whose policy compares numbers; the others compare versions.
 const NUMBERED: &str = "api";
 
+/// A scan may take longer than the demo's intervals: a slow registry is slow, not down.
+const SCAN_TIMEOUT: &str = "20s";
+
 /// The marker by which the automation finds an app's image.
 pub(in crate::demo) fn marker(app: &str) -> String {
     format!("# {{\"$imagepolicy\": \"{NAMESPACE}:{app}\"}}")
@@ -84,7 +87,7 @@ fn all(registry: &str, repository: &str, branch: &str, every: &Intervals) -> Vec
     let mut all = vec![(GIT_REPOSITORY, SOURCE.to_owned(), source)];
     for app in APPS {
         let scanned = json!({"image": format!("{registry}/{}", app.repository()), "insecure": true,
-            "interval": clock::print(every.scan)});
+            "interval": clock::print(every.scan), "timeout": SCAN_TIMEOUT});
         all.push((IMAGE_REPOSITORY, app.name.to_owned(), scanned));
         let policy = match app.name {
             NUMBERED => json!({"numerical": {"order": "asc"}}),

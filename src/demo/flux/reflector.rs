@@ -17,6 +17,8 @@ use super::{IMAGE_REPOSITORY, clock, conditions};
 use crate::demo::fault::{Fault, Faults};
 use crate::demo::truth::{Happened, Truth};
 
+/// The shortest time that a scan is given; without one of its own it has its interval.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// How many tags a scan's result shows.
 const LATEST_TAGS_MAX: usize = 10;
 
@@ -125,7 +127,10 @@ impl Repositories {
 
     async fn scan(&self, subject: &mut Subject<'_>) -> Result<(), String> {
         let image = subject.text("/spec/image");
-        let mut tags = registry::tags(&self.api.client, &image).await?;
+        let limit = subject.duration("timeout").or_else(|| subject.duration("interval"));
+        let limit = limit.unwrap_or_default().max(TIMEOUT_MIN);
+        let listed = tokio::time::timeout(limit, registry::tags(&self.api.client, &image)).await;
+        let mut tags = listed.map_err(|_| format!("Get \"http://{image}\": context deadline exceeded"))??;
         let at = Utc::now();
         for pattern in subject.object["spec"]["exclusionList"].as_array().into_iter().flatten() {
             let pattern = pattern.as_str().unwrap_or_default();
