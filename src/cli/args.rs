@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Seconds;
-use crate::demo::Fault;
+use crate::demo::{Engine, Fault};
 use crate::telemetry::LogFormat;
 
 /// Tells how fast an image sails from push to live, and where it is stuck.
@@ -88,6 +88,9 @@ pub struct DemoArgs {
     /// Address of the page, the API and /metrics
     #[arg(long, default_value = "127.0.0.1:9871", value_name = "HOST:PORT")]
     pub listen: String,
+    /// Who brings images from the registry to the cluster: plain or flux
+    #[arg(long, default_value_t = Engine::Plain, value_name = "NAME", value_parser = engine)]
+    pub engine: Engine,
     /// Something that goes wrong from the start; may be given several times
     #[arg(long, value_name = "NAME", value_parser = fault)]
     pub fault: Vec<Fault>,
@@ -375,4 +378,8 @@ fn seconds(text: &str) -> Result<Seconds, String> {
 
 fn fault(text: &str) -> Result<Fault, String> {
     text.parse::<Fault>().map_err(|error| error.to_string())
+}
+
+fn engine(text: &str) -> Result<Engine, String> {
+    text.parse::<Engine>().map_err(|error| error.to_string())
 }

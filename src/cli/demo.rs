@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep_until};
 use super::args::{DemoArgs, Output};
 use super::run::ended;
 use super::table::seconds;
-use super::{Exit, out};
+use super::{Exit, Usage, out};
 use crate::app::{self, Running};
 use crate::config::{
     Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Seconds, Settle,
     Traces,
 };
-use crate::demo::{Addresses, Fault, Options, World};
+use crate::demo::{Addresses, Engine, Fault, Options, World};
 use crate::exporters::Snapshot;
 use crate::telemetry::{LogFormat, Telemetry};
 use crate::tracker::{Journey, JourneyView, Outcome, SourceStatus, Stage};
@@ -36,9 +36,14 @@ const FIRST_LOOKS_MAX: Duration = Duration::from_secs(10);
 pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     if args.list_faults {
         for fault in Fault::ALL {
-            out::line(format_args!("{:<20} {}", fault.name(), fault.describe()))?;
+            let only = if fault.applies_to(Engine::Plain) { "" } else { "(flux) " };
+            out::line(format_args!("{:<26} {only}{}", fault.name(), fault.describe()))?;
         }
         return Ok(Exit::Done);
+    }
+    if let Some(fault) = args.fault.iter().find(|fault| !fault.applies_to(args.engine)) {
+        let engine = args.engine;
+        return Err(Usage(format!("the fault {fault} does not exist with the engine {engine}")).into());
     }
     // Before there is anything that an interrupt could leave behind.
     let stop = ended()?;
@@ -50,6 +55,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         tokio::runtime::Handle::current(),
     )?;
     let options = Options {
+        engine: args.engine,
         autopush: false,
         push_every: args.push_every.duration(),
         faults: args.fault.clone(),
@@ -83,7 +89,7 @@ async fn show(
     let addresses = &addresses;
     let config = config(args, addresses)?;
     let running = app::start(config, cache.to_path_buf()).await?;
-    introduce(addresses, &running);
+    introduce(args.engine, addresses, &running);
     tokio::select! {
         () = first_looks(running.snapshots.clone()) => {}
         () = stop.as_mut() => {
@@ -133,6 +139,10 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
         clusters: vec![addresses.cluster.clone()],
         namespaces: vec![name.into()],
     };
+    let marker = match args.engine {
+        Engine::Plain => "# release-(?<name>[a-z]+)",
+        Engine::Flux => r##"#\s*\{\s*"\$imagepolicy"\s*:\s*"[^":]+:(?<name>[^":]+)"##,
+    };
     let path = |name: &str| GitPath { path: format!("{name}/"), environment: Some(name.into()) };
     let pattern = |error: String| anyhow::anyhow!(error);
     Ok(Config {
@@ -150,7 +160,7 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
             branches: vec![addresses.branch.clone()],
             interval: LOOK_EVERY,
             paths: vec![path("staging"), path("prod")],
-            markers: vec![Marker::new("# release-(?<name>[a-z]+)").map_err(pattern)?],
+            markers: vec![Marker::new(marker).map_err(pattern)?],
             ..Git::default()
         }],
         clusters: vec![Cluster {
@@ -169,7 +179,7 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
     })
 }
 
-fn introduce(addresses: &Addresses, running: &Running) {
+fn introduce(engine: Engine, addresses: &Addresses, running: &Running) {
     out::remark(format_args!("page        http://{}", running.address));
     out::remark(format_args!("metrics     http://{}/metrics", running.address));
     out::remark(format_args!(
@@ -181,6 +191,10 @@ fn introduce(addresses: &Addresses, running: &Running) {
         "cluster     kubectl --kubeconfig {} get deployments,pods -A -w",
         addresses.kubeconfig.display()
     ));
+    if engine == Engine::Flux {
+        let kinds = "gitrepositories,imagerepositories,imagepolicies,imageupdateautomations,kustomizations";
+        out::remark(format_args!("            kubectl --kubeconfig .. get -n flux-system {kinds}"));
+    }
     out::remark("            Ctrl-C ends it and leaves nothing behind");
 }
 

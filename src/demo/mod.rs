@@ -1,11 +1,15 @@
 //! A whole world on loopback to try Knotmeter on: an OCI registry, a git repository, a Kubernetes cluster, and
 //! the people and programs that bring images from one to the other. It imports nothing of Knotmeter but
 //! [`crate::image`]: whoever watches it must speak the real protocols, so the figures cannot be cheated.
-//! `registry`, `git` and `cluster` are the servers, `gitops` the actors, `fault` what may go wrong, `truth` what
-//! really happened. A new server is started in [`World::start`] and has its address in [`Addresses`].
+//! `registry`, `git` and `cluster` are the servers, `gitops` the actors (with `flux` in the place of some of them
+//! where it is the engine), `fault` what may go wrong, `truth` what really happened. A new server is started in [`World::start`] and has its address in [`Addresses`].
 
+mod changes;
 mod cluster;
+mod engine;
 mod fault;
+mod flux;
+mod folder;
 mod git;
 mod gitops;
 mod random;
@@ -14,9 +18,7 @@ mod serve;
 mod truth;
 mod verbs;
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -24,17 +26,22 @@ use http::Uri;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use engine::{Engine, UnknownEngine};
 pub use fault::{Fault, UnknownFault};
+pub use flux::Intervals;
 pub use truth::{Entry, Happened};
 pub use verbs::{Paused, Push};
 
 use cluster::{CLUSTER, Cluster, Pace};
 use fault::Faults;
+use flux::Flux;
+use folder::Folder;
 use git::Git;
 use gitops::applier::Applier;
 use gitops::developer::Developer;
+use gitops::meddler::Meddler;
 use gitops::updater::Updater;
-use gitops::{APPS, ENVIRONMENTS};
+use gitops::{APPS, ENVIRONMENTS, Setup};
 use random::Random;
 use truth::Truth;
 
@@ -42,8 +49,6 @@ use truth::Truth;
 const FIRST_NUMBER: u64 = 0;
 /// The world must run its first version within this time; more means that something is broken.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// Removing a folder into which a process that was just killed still writes.
-const REMOVE_TRIES_MAX: usize = 1000;
 /// One request between the actors; a registry that is slow on purpose answers within it.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -83,11 +88,16 @@ impl Error {
 /// How the world behaves. The defaults bring a pushed image to live within seconds.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Who brings images from the registry to the cluster.
+    pub engine: Engine,
     /// Whether a developer pushes new images on their own.
     pub autopush: bool,
     pub push_every: Duration,
+    /// How often the plain engine's two programs look.
     pub updater_every: Duration,
     pub applier_every: Duration,
+    /// How often Flux looks.
+    pub intervals: Intervals,
     /// Pulling an image that is not on the node takes about this long.
     pub pull_delay: Duration,
     /// A started container is ready after about this long.
@@ -114,10 +124,12 @@ pub struct Front {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            engine: Engine::Plain,
             autopush: true,
             push_every: Duration::from_secs(3),
             updater_every: Duration::from_secs(1),
             applier_every: Duration::from_secs(1),
+            intervals: Intervals::default(),
             pull_delay: Duration::from_millis(300),
             ready_delay: Duration::from_millis(400),
             progress_deadline_seconds: 6,
@@ -146,6 +158,7 @@ pub struct Addresses {
 /// A running world. Dropping it ends everything it started.
 #[derive(Debug)]
 pub struct World {
+    engine: Engine,
     addresses: Addresses,
     faults: Faults,
     truth: Truth,
@@ -179,8 +192,11 @@ impl World {
         let mut random = Random::seeded(options.seed);
         let first_app = random.below(APPS.len());
         let pace = Pace { pull_delay: options.pull_delay, ready_delay: options.ready_delay };
-        let cluster =
-            Cluster::new(&ENVIRONMENTS, client.clone(), pace, random, faults.clone(), truth.clone());
+        let mut namespaces = ENVIRONMENTS.to_vec();
+        if options.engine == Engine::Flux {
+            namespaces.push(flux::NAMESPACE);
+        }
+        let cluster = Cluster::new(&namespaces, client.clone(), pace, random, faults.clone(), truth.clone());
 
         let mut tasks = JoinSet::new();
         let (listener, registry) = match &options.registry_front {
@@ -193,7 +209,7 @@ impl World {
         let git_router = git::router(folder.path.clone(), faults.clone(), truth.clone());
         tasks.spawn(serve::serve(listener, git_router));
         let (listener, kubernetes) = listen().await?;
-        tasks.spawn(serve::serve(listener, cluster.router()));
+        tasks.spawn(serve::serve(listener, cluster.router(options.engine)));
         tasks.spawn(cluster.run_controllers());
         tasks.spawn(cluster.run_node());
 
@@ -213,6 +229,7 @@ impl World {
         };
         let hand = Git::new(folder.sub("hand")?, "demo-person");
         let mut world = Self {
+            engine: options.engine,
             addresses,
             faults,
             truth,
@@ -274,6 +291,8 @@ impl World {
     /// First images, first commit.
     async fn lay_the_ground(&self, options: &Options) -> Result<(), Error> {
         let tag = gitops::version(FIRST_NUMBER);
+        let setup =
+            Setup { engine: self.engine, progress_deadline_seconds: options.progress_deadline_seconds };
         let hand = self.hand.lock().await;
         hand.run(&["init", "--quiet", "--initial-branch", git::BRANCH]).await?;
         hand.run(&["remote", "add", "origin", self.addresses.git.as_str()]).await?;
@@ -281,7 +300,7 @@ impl World {
             self.developer.push(&app.repository(), &tag).await?;
             for environment in ENVIRONMENTS {
                 let registry = &self.addresses.registry;
-                let text = app.manifest(environment, registry, &tag, options.progress_deadline_seconds);
+                let text = app.manifest(environment, registry, &tag, setup);
                 let folder = hand.folder().join(environment);
                 std::fs::create_dir_all(&folder)
                     .map_err(|source| Error::File { path: folder.clone(), source })?;
@@ -290,36 +309,85 @@ impl World {
                 write_file(&settings, &app.settings(environment))?;
             }
         }
+        if self.engine == Engine::Flux {
+            let folder = hand.folder().join(flux::INFRASTRUCTURE);
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| Error::File { path: folder.clone(), source })?;
+            write_file(&folder.join("settings.yaml"), gitops::INFRASTRUCTURE)?;
+        }
         hand.commit_and_push("run the first version of everything").await.map(drop)
     }
 
     async fn bring_in_the_actors(&mut self, options: &Options, cluster: &Cluster) -> Result<(), Error> {
-        let (updaters, appliers) = (
-            Git::new(self.folder.sub("updater")?, "demo-updater"),
-            Git::new(self.folder.sub("applier")?, "demo-applier"),
-        );
-        updaters.clone_from(&self.addresses.git).await?;
-        appliers.clone_from(&self.addresses.git).await?;
-        let applier = Applier::new(
-            self.client.clone(),
-            self.addresses.kubernetes.clone(),
-            appliers,
-            self.faults.clone(),
-        );
-        self.tasks.spawn(applier.run(options.applier_every));
+        let updater = match self.engine {
+            Engine::Plain => Some(self.bring_in_the_plain_engine(options).await?),
+            Engine::Flux => {
+                self.bring_in_flux(options).await?;
+                None
+            }
+        };
         tokio::time::timeout(SETTLE_TIME_MAX, self.everything_live()).await.map_err(|_| Error::NotSettled)?;
 
         cluster.slow_down();
         for fault in &options.faults {
             self.faults.set(*fault);
         }
-        let registry = self.addresses.registry.clone();
-        let updater = Updater::new(self.client.clone(), registry, updaters, self.faults.clone());
-        self.tasks.spawn(updater.run(options.updater_every));
+        let meddler = Meddler {
+            client: self.client.clone(),
+            api: self.addresses.kubernetes.clone(),
+            git: self.clone_as("demo-meddler", "demo-meddler").await?,
+            faults: self.faults.clone(),
+            progress_deadline_seconds: options.progress_deadline_seconds,
+        };
+        self.tasks.spawn(meddler.run());
+        if let Some(updater) = updater {
+            self.tasks.spawn(updater.run(options.updater_every));
+        }
         if options.autopush {
             self.begin_pushing();
         }
         Ok(())
+    }
+
+    /// Starts the applier; the updater begins when everything runs.
+    async fn bring_in_the_plain_engine(&mut self, options: &Options) -> Result<Updater, Error> {
+        let (updater, applier) = (
+            self.clone_as("demo-updater", "demo-updater").await?,
+            self.clone_as("demo-applier", "demo-applier").await?,
+        );
+        let kubernetes = self.addresses.kubernetes.clone();
+        let applier = Applier::new(self.client.clone(), kubernetes, applier, self.faults.clone());
+        self.tasks.spawn(applier.run(options.applier_every));
+        let registry = self.addresses.registry.clone();
+        Ok(Updater::new(self.client.clone(), registry, updater, self.faults.clone()))
+    }
+
+    async fn bring_in_flux(&mut self, options: &Options) -> Result<(), Error> {
+        let (listener, host) = listen().await?;
+        let (storage, artifacts) = flux::storage(&host);
+        self.tasks.spawn(serve::serve(listener, artifacts));
+        let flux = Flux {
+            client: self.client.clone(),
+            kubernetes: self.addresses.kubernetes.clone(),
+            registry: self.addresses.registry.clone(),
+            repository: self.addresses.git.clone(),
+            automation: self.clone_as(flux::AUTOMATION_AGENT, flux::AUTOMATION_AUTHOR).await?,
+            source: self.clone_as(flux::SOURCE_AGENT, flux::SOURCE_AGENT).await?,
+            storage,
+            faults: self.faults.clone(),
+            truth: self.truth.clone(),
+            intervals: options.intervals,
+        };
+        flux.set_up().await?;
+        self.tasks.spawn(flux.run());
+        Ok(())
+    }
+
+    /// A clone of the repository in a folder of its own, for a program and the name under which it commits.
+    async fn clone_as(&self, agent: &'static str, author: &'static str) -> Result<Git, Error> {
+        let git = Git::of_program(self.folder.sub(agent)?, agent, author);
+        git.clone_from(&self.addresses.git).await?;
+        Ok(git)
     }
 
     async fn everything_live(&self) {
@@ -332,46 +400,6 @@ impl World {
                 self.truth.first(is_it).await;
             }
         }
-    }
-}
-
-/// The world's folder, gone when this is dropped.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    fn create() -> Result<Self, Error> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let unique = Random::fresh().next();
-        let name = format!("knotmeter-demo-{}-{number}-{unique:016x}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // Only for us, and never a folder that somebody else has put there.
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|source| Error::Host { doing: "make its folder", source })?;
-        Ok(Self { path })
-    }
-
-    fn sub(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.path.join(name);
-        std::fs::create_dir(&path).map_err(|source| Error::File { path: path.clone(), source })?;
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A git process killed a moment ago may still be writing its last file.
-        for _ in 0..REMOVE_TRIES_MAX {
-            match std::fs::remove_dir_all(&self.path) {
-                Ok(()) => return,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-                Err(_) => std::thread::yield_now(),
-            }
-        }
-        tracing::warn!(path = %self.path.display(), "the demo world's folder could not be removed");
     }
 }
 

@@ -24,8 +24,14 @@ pub struct Entry {
 pub enum Happened {
     /// The registry took a manifest under a tag.
     Pushed { repository: Repository, tag: Tag, digest: Digest },
+    /// The reflector had read the tags of an image's repository.
+    Scanned { image: String, tags: usize },
+    /// A policy chose another image.
+    Selected { policy: String, image: String },
     /// The git server moved the branch to this commit.
     Committed { commit: String },
+    /// The source controller stored the tree of a commit.
+    Fetched { commit: String },
     /// The Kubernetes API took a workload whose template names another image.
     Applied { namespace: String, name: String, image: String },
     /// The node reported a pod Ready with all its containers.

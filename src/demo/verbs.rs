@@ -1,13 +1,10 @@
 //! What a person can do in the world by hand. Everything goes through the real protocols.
 
-use std::path::{Component, Path};
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::gitops::ENVIRONMENTS;
-use super::{Error, World, write_file};
+use super::{Error, World};
 use crate::image::Digest;
 
 /// An image that was pushed.
@@ -36,68 +33,6 @@ impl World {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.addresses.registry);
         let request = self.client.delete(url);
         self.send(format!("deleting the tag {repository}:{tag}"), request).await.map(drop)
-    }
-
-    /// Puts a text into a file of the repository, commits and pushes it; returns the commit.
-    ///
-    /// # Errors
-    /// Where the path leaves the repository, nothing changed, or git refuses.
-    pub async fn commit(&self, path: &str, text: &str, message: &str) -> Result<String, Error> {
-        let text = text.to_owned();
-        self.commit_edit(path, |_| text, message).await
-    }
-
-    /// As [`World::commit`], with the text made from the one that is there.
-    ///
-    /// # Errors
-    /// As [`World::commit`].
-    pub async fn commit_edit(
-        &self,
-        path: &str,
-        edit: impl FnOnce(&str) -> String,
-        message: &str,
-    ) -> Result<String, Error> {
-        if !Path::new(path).components().all(|one| matches!(one, Component::Normal(name) if name != ".git")) {
-            return Err(Error::Git {
-                call: "add".to_owned(),
-                said: format!("{path:?} is not a path inside the repository"),
-            });
-        }
-        let hand = self.hand.lock().await;
-        hand.refresh().await?;
-        let file = hand.folder().join(path);
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| Error::File { path: folder.to_owned(), source })?;
-        }
-        let before = std::fs::read_to_string(&file).unwrap_or_default();
-        write_file(&file, &edit(&before))?;
-        hand.commit_and_push(message).await
-    }
-
-    /// Commits another tag for an app in one environment, as a person rolling back would.
-    ///
-    /// # Errors
-    /// As [`World::commit`].
-    pub async fn commit_tag(&self, environment: &str, app: &str, tag: &str) -> Result<String, Error> {
-        debug_assert!(ENVIRONMENTS.contains(&environment), "{environment} is no environment of the demo");
-        let keyword = format!("# release-{app}");
-        let edit = |text: &str| {
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            for line in lines.iter_mut().filter(|line| line.ends_with(&keyword)) {
-                let image_end = line.find(" #").unwrap_or(line.len());
-                if let Some(colon) = line[..image_end].rfind(':') {
-                    line.replace_range(colon + 1..image_end, tag);
-                }
-            }
-            lines.join("\n") + "\n"
-        };
-        self.commit_edit(
-            &format!("{environment}/{app}.yaml"),
-            edit,
-            &format!("run {app} {tag} in {environment}"),
-        )
-        .await
     }
 
     /// Scales a Deployment, as `kubectl scale`.

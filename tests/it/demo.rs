@@ -2,6 +2,8 @@
 //! that what its truth log says is what its servers show.
 
 mod faults;
+mod flux;
+mod flux_faults;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -296,6 +298,7 @@ async fn a_pushed_image_goes_live_everywhere_and_the_truth_tells_it_in_order() {
             Happened::Applied { namespace, .. } => (namespace == "prod").then_some(2),
             Happened::PodReady { namespace, .. } => (namespace == "prod").then_some(3),
             Happened::Live { namespace, .. } => (namespace == "prod").then_some(4),
+            Happened::Scanned { .. } | Happened::Selected { .. } | Happened::Fetched { .. } => None,
         })
         .collect();
     assert_eq!(order, [0, 1, 2, 3, 3, 3, 4]);

@@ -12,11 +12,13 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::discovery;
+use super::fields::{Operation, Part, Writer};
 use super::form::Form;
 use super::kinds::{Kind, Named};
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::store::Store;
+use crate::demo::engine::Engine;
 use crate::demo::fault::Faults;
 
 /// The API server's own limit on a request body.
@@ -25,11 +27,14 @@ const REQUEST_BYTES_MAX: usize = 3 << 20;
 pub(super) struct Api {
     pub(super) store: Arc<Store>,
     pub(super) faults: Faults,
+    engine: Engine,
 }
 
 /// A request for objects, taken apart.
 pub(super) struct Asked {
     pub(super) kind: Kind,
+    /// The version in which the client wants to see the kind.
+    pub(super) version: &'static str,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
     pub(super) subresource: Option<String>,
@@ -41,8 +46,8 @@ pub(super) struct Asked {
     user_agent: String,
 }
 
-pub(super) fn router(store: Arc<Store>, faults: Faults) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Api { store, faults }))
+pub(super) fn router(store: Arc<Store>, faults: Faults, engine: Engine) -> Router {
+    Router::new().fallback(answer).with_state(Arc::new(Api { store, faults, engine }))
 }
 
 async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -56,7 +61,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
         return Refusal::new(code, "RequestEntityTooLarge", "the request is above 3 MiB").into_response();
     };
     if parts.method == Method::GET
-        && let Some(document) = discovery::document(path)
+        && let Some(document) = discovery::document(api.engine, path)
     {
         return json_response(StatusCode::OK, &document);
     }
@@ -64,7 +69,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
         return allowed(&parts.headers, &body);
     }
     let query = parts.uri.query().unwrap_or_default();
-    let asked = match take_apart(path, query, &parts.headers, body) {
+    let asked = match take_apart(api.engine, path, query, &parts.headers, body) {
         Ok(asked) => asked,
         Err(refusal) => return refusal.into_response(),
     };
@@ -72,7 +77,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
         Method::GET if asked.watches() => super::watch::watch(&api, &asked),
         Method::GET if asked.name.is_none() => super::list::list(&api.store, &asked),
         Method::GET => get(&api.store, &asked),
-        _ => super::write::write(&api.store, &parts.method, &asked),
+        _ => super::write::write(&api, &parts.method, &asked),
     };
     answered.unwrap_or_else(IntoResponse::into_response)
 }
@@ -100,6 +105,21 @@ impl Asked {
         Ok((self.namespace.as_deref().unwrap_or_default(), name))
     }
 
+    /// An object in the form and version that the client wants.
+    pub(super) fn shown(&self, object: &Value) -> Value {
+        in_version(self.form.one(self.kind, object), self.kind, self.version)
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.parameter("dryRun").is_some()
+    }
+
+    /// An ordinary write by whoever asks.
+    pub(super) fn writer(&self, part: Part) -> Writer<'_> {
+        let dry_run = self.is_dry_run();
+        Writer { manager: self.manager(), part, operation: Operation::Update, dry_run }
+    }
+
     /// Who writes: what the client says it is, else the first word of its user agent.
     pub(super) fn manager(&self) -> &str {
         self.parameter("fieldManager").unwrap_or_else(|| {
@@ -109,11 +129,17 @@ impl Asked {
     }
 }
 
-fn take_apart(path: &str, query: &str, headers: &HeaderMap, body: Bytes) -> Result<Asked, Refusal> {
+fn take_apart(
+    engine: Engine,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Asked, Refusal> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let (group, rest) = match segments.as_slice() {
-        ["api", "v1", rest @ ..] => ("", rest),
-        ["apis", group, "v1", rest @ ..] => (*group, rest),
+    let (group, version, rest) = match segments.as_slice() {
+        ["api", "v1", rest @ ..] => ("", "v1", rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Err(Refusal::no_such_path()),
     };
     let (namespace, rest) = match rest {
@@ -123,7 +149,8 @@ fn take_apart(path: &str, query: &str, headers: &HeaderMap, body: Bytes) -> Resu
         _ => (None, rest),
     };
     let (plural, rest) = rest.split_first().ok_or_else(Refusal::no_such_path)?;
-    let named = Named::find(group, plural).ok_or_else(Refusal::no_such_path)?;
+    let named = Named::find(engine, group, version, plural).ok_or_else(Refusal::no_such_path)?;
+    let version = named.versions().find(|one| *one == version).unwrap_or(named.version);
     let (name, subresource) = match rest {
         [] => (None, None),
         [name] => (Some((*name).to_owned()), None),
@@ -140,6 +167,7 @@ fn take_apart(path: &str, query: &str, headers: &HeaderMap, body: Bytes) -> Resu
         |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     Ok(Asked {
         kind: named.kind,
+        version,
         namespace,
         name,
         subresource,
@@ -158,7 +186,7 @@ fn get(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
         store.get(asked.kind, namespace, name).ok_or_else(|| Refusal::not_found(asked.kind, name))?;
     let shown = match asked.subresource.as_deref() {
         Some("scale") => super::write::scale_of(&object),
-        _ => asked.form.one(asked.kind, &object),
+        _ => asked.shown(&object),
     };
     Ok(json_response(StatusCode::OK, &shown))
 }
@@ -178,6 +206,15 @@ fn allowed(headers: &HeaderMap, body: &[u8]) -> Response {
     }
     review["status"] = json!({"allowed": true});
     json_response(StatusCode::CREATED, &review)
+}
+
+/// An object or a list as another served version of its kind has it.
+pub(super) fn in_version(mut shown: Value, kind: Kind, version: &str) -> Value {
+    let named = kind.named();
+    if version != named.version && shown["apiVersion"] == named.api_version().as_str() {
+        shown["apiVersion"] = Value::from(format!("{}/{version}", named.group));
+    }
+    shown
 }
 
 pub(super) fn json_response(code: StatusCode, body: &Value) -> Response {

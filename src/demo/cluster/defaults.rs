@@ -77,6 +77,31 @@ pub(super) fn fill(kind: Kind, object: &mut Value) {
             set(object_at(object, "status"), "phase", json!("Active"));
         }
         Kind::Node | Kind::Event | Kind::ConfigMap | Kind::ControllerRevision | Kind::Lease => {}
+        _ => custom(kind, as_object(object)),
+    }
+}
+
+/// The defaults that the definitions of Flux's kinds carry.
+fn custom(kind: Kind, object: &mut Map<String, Value>) {
+    set(object, "status", json!({"observedGeneration": -1}));
+    let spec = as_object(object.entry("spec").or_insert_with(|| json!({})));
+    match kind {
+        Kind::ImageRepository => {
+            set(spec, "provider", json!("generic"));
+            set(spec, "exclusionList", json!(["^.*\\.sig$"]));
+        }
+        Kind::ImagePolicy => {
+            set(spec, "digestReflectionPolicy", json!("Never"));
+            for ordered in ["numerical", "alphabetical"] {
+                if let Some(order) = spec.get_mut("policy").and_then(|policy| policy.get_mut(ordered)) {
+                    set(as_object(order), "order", json!("asc"));
+                }
+            }
+        }
+        Kind::ImageUpdateAutomation => set(spec, "update", json!({"strategy": "Setters"})),
+        Kind::GitRepository | Kind::OciRepository | Kind::Bucket => set(spec, "timeout", json!("60s")),
+        Kind::Kustomization => set(spec, "force", json!(false)),
+        _ => {}
     }
 }
 

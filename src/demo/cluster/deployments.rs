@@ -29,6 +29,7 @@ const MAIN: Writer<'_> = Writer {
     manager: "kube-controller-manager",
     part: super::fields::Part::Main,
     operation: super::fields::Operation::Update,
+    dry_run: false,
 };
 
 pub(super) struct Deployments {

@@ -9,6 +9,8 @@ pub(super) struct Writer<'a> {
     pub(super) manager: &'a str,
     pub(super) part: Part,
     pub(super) operation: Operation,
+    /// The answer is computed and nothing is kept.
+    pub(super) dry_run: bool,
 }
 
 /// Which half of an object a request may change.
@@ -26,11 +28,11 @@ pub(super) enum Operation {
 
 impl<'a> Writer<'a> {
     pub(super) fn main(manager: &'a str) -> Self {
-        Self { manager, part: Part::Main, operation: Operation::Update }
+        Self { manager, part: Part::Main, operation: Operation::Update, dry_run: false }
     }
 
     pub(super) fn status(manager: &'a str) -> Self {
-        Self { manager, part: Part::Status, operation: Operation::Update }
+        Self { manager, part: Part::Status, operation: Operation::Update, dry_run: false }
     }
 }
 
@@ -57,7 +59,12 @@ pub(super) fn managed(
     now: &str,
 ) -> Value {
     let mut entries = new["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let mut changed = changes(&stripped(old), &stripped(new));
+    let custom = api_version.contains(".fluxcd.io/");
+    let (old, new) = (stripped(old), stripped(new));
+    let shaped = |fields: Value, old: &Value, new: &Value| {
+        if custom { untyped(fields, old, new, true) } else { fields }
+    };
+    let mut changed = shaped(changes(&old, &new), &old, &new);
     if writer.part == Part::Status {
         // What a status write carries of the rest of the object is not its own.
         keep(&mut changed, |field| field == "f:status" || field == "f:metadata");
@@ -70,7 +77,13 @@ pub(super) fn managed(
         }
     }
     entries.retain(|entry| entry["fieldsV1"].as_object().is_some_and(|fields| !fields.is_empty()));
-    let owned = applied.map_or_else(|| changed.clone(), |text| all(&stripped(text)));
+    let owned = applied.map_or_else(
+        || changed.clone(),
+        |text| {
+            let text = stripped(text);
+            shaped(all(&text), &Value::Null, &text)
+        },
+    );
     let before = entries.iter().position(|entry| is_of(entry, writer));
     let mut entry = match before {
         Some(at) => entries.remove(at),
@@ -201,6 +214,33 @@ fn changed_value(key: &str, old: &Value, new: &Value) -> Value {
     }
 }
 
+/// The fields as they are for custom kinds: lists are one value, but for the finalizers, which are a set, and who
+/// makes a map owns the map, too.
+fn untyped(fields: Value, old: &Value, new: &Value, top: bool) -> Value {
+    let Value::Object(fields) = fields else { return fields };
+    let mut shaped = Map::new();
+    for (key, inside) in fields {
+        let name = key.trim_start_matches("f:").to_owned();
+        let (before, after) = (&old[&name], &new[&name]);
+        let inside = match after {
+            Value::Array(items) if name == "finalizers" => {
+                let items = items.iter().map(|item| (format!("v:{item}"), json!({})));
+                Value::Object(items.chain([(".".to_owned(), json!({}))]).collect())
+            }
+            Value::Object(map) if !map.is_empty() => {
+                let mut inside = untyped(inside, before, after, false);
+                if before.is_null() && !(top && name == "metadata") {
+                    inside["."] = json!({});
+                }
+                inside
+            }
+            _ => json!({}),
+        };
+        shaped.insert(key, inside);
+    }
+    Value::Object(shaped)
+}
+
 fn all(object: &Value) -> Value {
     changes(&Value::Null, object)
 }
@@ -238,7 +278,7 @@ fn shared_leaves(fields: &Value, differing: &Value, path: String, found: &mut Ve
         let Some(differs) = differing.get(key) else { continue };
         let step = match key.strip_prefix("f:") {
             Some(name) => format!("{path}.{name}"),
-            None => format!("{path}[{}]", key.trim_start_matches("k:")),
+            None => format!("{path}[{}]", item_key(key)),
         };
         if empty(inside) {
             found.push(step);
@@ -246,6 +286,13 @@ fn shared_leaves(fields: &Value, differing: &Value, path: String, found: &mut Ve
             shared_leaves(inside, differs, step, found);
         }
     }
+}
+
+/// `k:{"name":"web"}` as messages have it: `name="web"`.
+fn item_key(key: &str) -> String {
+    let key = key.trim_start_matches("k:");
+    let fields: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+    fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -126,16 +126,19 @@ fn columns(kind: Kind) -> Vec<Value> {
         Kind::ConfigMap => &["Name", "Data", "Age"],
         Kind::ControllerRevision => &["Name", "Controller", "Revision", "Age"],
         Kind::Lease => &["Name", "Holder", "Age"],
+        _ => {
+            let custom = super::columns::of(kind).iter().map(|(name, _)| *name);
+            return std::iter::once("Name").chain(custom).map(column).collect();
+        }
     };
-    names
-        .iter()
-        .map(|name| {
-            let short = name.trim_end_matches('*');
-            let format = if short == "Name" { "name" } else { "" };
-            json!({"name": short, "type": "string", "format": format, "description": "",
-                "priority": u8::from(short != *name)})
-        })
-        .collect()
+    names.iter().copied().map(column).collect()
+}
+
+fn column(name: &str) -> Value {
+    let short = name.trim_end_matches('*');
+    let format = if short == "Name" { "name" } else { "" };
+    json!({"name": short, "type": "string", "format": format, "description": "",
+        "priority": u8::from(short != name)})
 }
 
 fn cells(kind: Kind, object: &Value, now: DateTime<Utc>) -> Vec<Value> {
@@ -258,6 +261,11 @@ fn cells(kind: Kind, object: &Value, now: DateTime<Utc>) -> Vec<Value> {
             vec![name, json!(owner), object["revision"].clone(), age]
         }
         Kind::Lease => vec![name, spec["holderIdentity"].clone(), age],
+        _ => {
+            let custom = super::columns::of(kind).iter();
+            let cells = custom.map(|column| super::columns::cell(object, column).unwrap_or(age.clone()));
+            std::iter::once(name).chain(cells).collect()
+        }
     }
 }
 

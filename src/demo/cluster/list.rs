@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::api::{Asked, json_response};
+use super::api::{Asked, in_version, json_response};
 use super::refusal::Refusal;
 use super::store::{Store, text};
 
@@ -39,7 +39,7 @@ pub(super) fn list(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
         }
     }
     let shown = asked.form.list(asked.kind, objects.iter().map(|object| &**object), metadata);
-    Ok(json_response(StatusCode::OK, &shown))
+    Ok(json_response(StatusCode::OK, &in_version(shown, asked.kind, asked.version)))
 }
 
 /// The `resourceVersion` of a request. Absent, empty and 0 all mean "any".

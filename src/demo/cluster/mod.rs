@@ -6,6 +6,7 @@
 //! in [`Cluster::run_controllers`].
 
 mod api;
+mod columns;
 mod conditions;
 mod daemonsets;
 mod defaults;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use axum::Router;
 use serde_json::{Value, json};
 
+use super::engine::Engine;
 use super::fault::Faults;
 use super::random::Random;
 use super::truth::Truth;
@@ -83,8 +85,8 @@ impl Cluster {
         Self { store, recorder, node: Arc::new(node), faults, truth }
     }
 
-    pub(super) fn router(&self) -> Router {
-        api::router(self.store.clone(), self.faults.clone())
+    pub(super) fn router(&self, engine: Engine) -> Router {
+        api::router(self.store.clone(), self.faults.clone(), engine)
     }
 
     /// Pulling and starting take their time from now on.

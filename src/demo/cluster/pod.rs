@@ -13,8 +13,9 @@ use super::events::{Said, Source};
 use super::fields::Writer;
 use super::kinds::Kind;
 use super::node::Node;
-use super::pull::{Behaviour, Pulled, pull};
+use super::pull::{Behaviour, Pulled, pull, unreachable};
 use super::store::{seconds, text};
+use crate::demo::fault::Fault;
 use crate::demo::truth::Happened;
 use crate::image::ImageRef;
 
@@ -29,6 +30,8 @@ const CRASHES_AFTER: Duration = Duration::from_millis(150);
 /// How long a container takes to stop, and how long a finite one runs.
 const STOPS_AFTER: Duration = Duration::from_millis(150);
 const FINISHES_AFTER: Duration = Duration::from_secs(1);
+/// How long a container that is slow to start takes to become ready.
+const SLOW_START: Duration = Duration::from_secs(15);
 /// Period of the readiness probe that fails.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Longest piece of a pull error in a status.
@@ -49,9 +52,12 @@ pub(super) async fn live(node: Arc<Node>, pod: Arc<Value>) {
         pod.finish(&images).await;
     } else if let Some(at) = images.iter().position(|image| image.behaviour == Behaviour::Crashes) {
         pod.crash_again_and_again(at, &images[at]).await;
-    } else if images.iter().any(|image| image.behaviour == Behaviour::NeverReady) {
+    } else if pod.fails_probes(&images) {
         pod.fail_probes(&images).await;
     } else {
+        if images.iter().any(|image| image.behaviour == Behaviour::SlowToStart) {
+            tokio::time::sleep(SLOW_START).await;
+        }
         if pod.containers().iter().any(|container| !container["readinessProbe"].is_null()) {
             pod.node.wait_for_ready().await;
         }
@@ -173,7 +179,12 @@ impl Pod {
                 if self.on_node(&image).is_none() {
                     self.node.wait_for_pull().await;
                 }
-                pull(&self.node.client, &image).await.map(|pulled| (pulled, begun.elapsed()))
+                let pulled = if self.node.faults.on(Fault::PullRegistryDown) {
+                    Err(unreachable(&image))
+                } else {
+                    pull(&self.node.client, &image).await
+                };
+                pulled.map(|pulled| (pulled, begun.elapsed()))
             };
             match outcome {
                 Ok((pulled, took)) => {
@@ -301,11 +312,17 @@ impl Pod {
         }
     }
 
+    fn fails_probes(&self, images: &[Pulled]) -> bool {
+        self.containers().iter().zip(images).any(|(container, image)| answer(container, image) != 200)
+    }
+
     async fn fail_probes(&self, images: &[Pulled]) {
         loop {
             for (container, image) in self.containers().iter().zip(images) {
-                if image.behaviour == Behaviour::NeverReady {
-                    let message = "Readiness probe failed: HTTP probe failed with statuscode: 503".to_owned();
+                let answer = answer(container, image);
+                if answer != 200 {
+                    let message =
+                        format!("Readiness probe failed: HTTP probe failed with statuscode: {answer}");
                     self.say(true, "Unhealthy", message, &text(container, "name"));
                 }
             }
@@ -333,6 +350,16 @@ impl Pod {
                 );
             }
         });
+    }
+}
+
+/// What the container answers to its readiness probe.
+fn answer(container: &Value, image: &Pulled) -> u16 {
+    let path = container["readinessProbe"]["httpGet"]["path"].as_str();
+    match path {
+        _ if image.behaviour == Behaviour::NeverReady => 503,
+        None | Some("/ready") => 200,
+        Some(_) => 404,
     }
 }
 

@@ -14,6 +14,8 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
+/// What containerd calls itself.
+const AGENT: &str = "containerd/2.3.4";
 /// The label by which an image of the demo says how its container behaves.
 pub(in crate::demo) const BEHAVIOUR_LABEL: &str = "dev.knotmeter.demo.behaviour";
 
@@ -23,6 +25,8 @@ pub(in crate::demo) enum Behaviour {
     Well,
     Crashes,
     NeverReady,
+    /// Ready, but only after longer than anybody waits.
+    SlowToStart,
 }
 
 impl Behaviour {
@@ -31,12 +35,13 @@ impl Behaviour {
             Behaviour::Well => "well",
             Behaviour::Crashes => "crashes",
             Behaviour::NeverReady => "never-ready",
+            Behaviour::SlowToStart => "slow-to-start",
         }
     }
 
     fn of(config: &Value) -> Self {
         let label = config["config"]["Labels"][BEHAVIOUR_LABEL].as_str();
-        let all = [Behaviour::Crashes, Behaviour::NeverReady];
+        let all = [Behaviour::Crashes, Behaviour::NeverReady, Behaviour::SlowToStart];
         all.into_iter().find(|one| label == Some(one.label())).unwrap_or(Behaviour::Well)
     }
 }
@@ -48,6 +53,18 @@ pub(super) struct Pulled {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) behaviour: Behaviour,
+}
+
+/// What containerd says where the way to the registry is cut.
+pub(super) fn unreachable(image: &str) -> String {
+    let reference: Result<ImageRef, _> = image.parse();
+    let (host, path) =
+        reference.as_ref().map_or(("", ""), |image| (image.repository.host(), image.repository.path()));
+    let tag = image.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    format!(
+        "failed to pull and unpack image {image:?}: failed to resolve image: failed to do request: Head \
+         \"http://{host}/v2/{path}/manifests/{tag}\": dial tcp {host}: connect: connection refused"
+    )
 }
 
 /// Pulls an image; the error is the text that containerd would give.
@@ -69,7 +86,7 @@ pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled
         (None, None) => "latest".to_owned(),
     };
     let url = format!("{front}/manifests/{wanted}");
-    let head = client.head(&url).header(header::ACCEPT, ACCEPTED).timeout(REQUEST_TIME_MAX).send().await;
+    let head = ask(client.head(&url)).await;
     let head = head.map_err(|error| not_resolved(format!("failed to do request: Head {url:?}: {error}")))?;
     match head.status() {
         StatusCode::OK => {}
@@ -77,6 +94,13 @@ pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled
             return Err(format!(
                 "rpc error: code = NotFound desc = {}",
                 not_resolved(format!("{image}: not found"))
+            ));
+        }
+        StatusCode::UNAUTHORIZED => {
+            return Err(not_resolved(
+                "pull access denied, repository does not exist or may require authorization: authorization \
+                 failed: no basic auth credentials"
+                    .to_owned(),
             ));
         }
         other => return Err(not_resolved(format!("unexpected status from HEAD request to {url}: {other}"))),
@@ -96,6 +120,11 @@ pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled
     Ok(Pulled { digest, size, behaviour: Behaviour::of(&config) })
 }
 
+async fn ask(request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+    let request = request.header(header::ACCEPT, ACCEPTED).header(header::USER_AGENT, AGENT);
+    request.timeout(REQUEST_TIME_MAX).send().await
+}
+
 /// In an index, the manifest for the node's platform.
 fn platform_of(index: &Value) -> Option<String> {
     let manifests = index["manifests"].as_array()?;
@@ -107,7 +136,7 @@ fn platform_of(index: &Value) -> Option<String> {
 }
 
 async fn document(client: &reqwest::Client, url: &str) -> Result<Value, String> {
-    let sent = client.get(url).header(header::ACCEPT, ACCEPTED).timeout(REQUEST_TIME_MAX).send().await;
+    let sent = ask(client.get(url)).await;
     let mut response = sent.map_err(|error| format!("failed to do request: Get {url:?}: {error}"))?;
     if response.status() != StatusCode::OK {
         return Err(format!("unexpected status from GET request to {url}: {}", response.status()));

@@ -163,6 +163,9 @@ impl Store {
         let managed =
             fields::managed(&Value::Null, &object, writer, applied, &named.api_version(), &seconds(now));
         object["metadata"]["managedFields"] = managed;
+        if writer.dry_run {
+            return Ok(Arc::new(object));
+        }
         self.note_template(kind, &Value::Null, &object, now);
         Ok(self.put(inner, kind, ChangeType::Added, object, None))
     }
@@ -215,6 +218,9 @@ impl Store {
             return Ok(old);
         }
         new["metadata"]["managedFields"] = managed;
+        if writer.dry_run {
+            return Ok(Arc::new(new));
+        }
         self.note_template(kind, &old, &new, now);
         Ok(self.put(inner, kind, ChangeType::Modified, new, Some(old)))
     }

@@ -12,7 +12,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::api::{Api, Asked};
+use super::api::{Api, Asked, in_version};
 use super::form::Form;
 use super::kinds::Kind;
 use super::list::lower_bound;
@@ -51,6 +51,7 @@ pub(super) fn watch(api: &Api, asked: &Asked) -> Result<Response, Refusal> {
         store: api.store.clone(),
         faults: api.faults.clone(),
         kind: asked.kind,
+        version: asked.version,
         namespace: asked.namespace.clone(),
         selector: sight,
         form: asked.form,
@@ -80,6 +81,7 @@ struct Watching {
     store: Arc<Store>,
     faults: Faults,
     kind: Kind,
+    version: &'static str,
     namespace: Option<String>,
     selector: Selector,
     form: Form,
@@ -97,7 +99,7 @@ impl Watching {
     fn begin_with_objects(&mut self) {
         let (version, objects) = self.store.list(self.kind, self.namespace.as_deref());
         for object in objects.iter().filter(|object| self.selector.matches(object)) {
-            self.waiting.push_back(line("ADDED", &self.form.one(self.kind, object)));
+            self.waiting.push_back(line("ADDED", &self.shown(object)));
         }
         self.cursor = version;
         if self.bookmarks {
@@ -165,7 +167,11 @@ impl Watching {
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        Some(line(type_, &self.form.one(self.kind, object)))
+        Some(line(type_, &self.shown(object)))
+    }
+
+    fn shown(&self, object: &Value) -> Value {
+        in_version(self.form.one(self.kind, object), self.kind, self.version)
     }
 
     fn queue_bookmark(&mut self, annotations: Value) {
@@ -192,7 +198,7 @@ impl Watching {
                     "columnDefinitions": null, "rows": [row]});
             }
         }
-        self.waiting.push_back(line("BOOKMARK", &object));
+        self.waiting.push_back(line("BOOKMARK", &in_version(object, self.kind, self.version)));
     }
 }
 

@@ -4,17 +4,24 @@ use axum::response::Response;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api::{Asked, json_response};
+use super::api::{Api, Asked, json_response};
 use super::fields::{self, Operation, Part, Writer};
 use super::kinds::Kind;
 use super::patch;
 use super::refusal::Refusal;
 use super::store::{Store, text};
+use crate::demo::fault::Fault;
 
-pub(super) fn write(store: &Store, method: &Method, asked: &Asked) -> Result<Response, Refusal> {
-    if asked.parameter("dryRun").is_some() {
-        return Err(Refusal::bad_request("the demo's API takes no dry runs"));
+/// Where the admission webhook of a fault says no, and its name.
+const GUARDED_NAMESPACE: &str = "prod";
+const WEBHOOK: &str = "signatures.demo.invalid";
+
+pub(super) fn write(api: &Api, method: &Method, asked: &Asked) -> Result<Response, Refusal> {
+    let store = &*api.store;
+    if asked.is_dry_run() && *method == Method::DELETE {
+        return Err(Refusal::bad_request("the demo's API deletes nothing on trial"));
     }
+    admit(api, asked)?;
     match *method {
         Method::POST if asked.name.is_none() => create(store, asked),
         Method::PUT => replace(store, asked),
@@ -39,8 +46,8 @@ pub(super) fn scale_of(object: &Value) -> Value {
 fn create(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
     let object = placed(asked, json_body(&asked.body)?)?;
     valid(asked.kind, &object)?;
-    let created = store.create(asked.kind, object, Writer::main(asked.manager()), None)?;
-    Ok(json_response(StatusCode::CREATED, &asked.form.one(asked.kind, &created)))
+    let created = store.create(asked.kind, object, asked.writer(Part::Main), None)?;
+    Ok(json_response(StatusCode::CREATED, &asked.shown(&created)))
 }
 
 fn replace(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
@@ -64,10 +71,12 @@ fn patched(store: &Store, asked: &Asked) -> Result<Response, Refusal> {
             patch::merge(object, &body);
             Ok(())
         }),
-        "application/strategic-merge-patch+json" => change(store, asked, namespace, name, |object| {
-            patch::strategic(object, &body);
-            Ok(())
-        }),
+        "application/strategic-merge-patch+json" if !asked.kind.named().is_custom() => {
+            change(store, asked, namespace, name, |object| {
+                patch::strategic(object, &body);
+                Ok(())
+            })
+        }
         "application/json-patch+json" => change(store, asked, namespace, name, |object| {
             patch::json_patch(object, &body).map_err(Refusal::invalid)
         }),
@@ -88,7 +97,7 @@ fn change(
     edit: impl FnOnce(&mut Value) -> Result<(), Refusal>,
 ) -> Result<Response, Refusal> {
     if asked.subresource.as_deref() == Some("scale") {
-        let writer = Writer::main(asked.manager());
+        let writer = asked.writer(Part::Main);
         let changed = store.update(asked.kind, namespace, name, writer, |object| {
             let mut scale = scale_of(object);
             edit(&mut scale)?;
@@ -99,16 +108,12 @@ fn change(
         })?;
         return Ok(json_response(StatusCode::OK, &scale_of(&changed)));
     }
-    let writer = if asked.subresource.is_some() {
-        Writer::status(asked.manager())
-    } else {
-        Writer::main(asked.manager())
-    };
+    let writer = asked.writer(if asked.subresource.is_some() { Part::Status } else { Part::Main });
     let changed = store.update(asked.kind, namespace, name, writer, |object| {
         edit(object)?;
         valid(asked.kind, object)
     })?;
-    Ok(json_response(StatusCode::OK, &asked.form.one(asked.kind, &changed)))
+    Ok(json_response(StatusCode::OK, &asked.shown(&changed)))
 }
 
 /// Server-side apply: creates what is missing, refuses what another manager holds unless forced.
@@ -122,16 +127,17 @@ fn apply(store: &Store, asked: &Asked, namespace: &str, name: &str) -> Result<Re
     let mut text = placed(asked, body)?;
     text["metadata"]["name"] = Value::from(name);
     let part = if asked.subresource.is_some() { Part::Status } else { Part::Main };
-    let writer = Writer { manager, part, operation: Operation::Apply };
+    let writer = Writer { operation: Operation::Apply, ..asked.writer(part) };
     if store.get(asked.kind, namespace, name).is_none() {
         valid(asked.kind, &text)?;
         let created = store.create(asked.kind, text.clone(), writer, Some(&text))?;
-        return Ok(json_response(StatusCode::CREATED, &asked.form.one(asked.kind, &created)));
+        return Ok(json_response(StatusCode::CREATED, &asked.shown(&created)));
     }
     let changed = store.write(asked.kind, namespace, name, writer, Some(&text), |object| {
         let conflicts = fields::conflicts(object, &text, manager);
         if !conflicts.is_empty() && !asked.is_set("force") {
-            return Err(conflict(&conflicts));
+            let version = asked.kind.named().api_version();
+            return Err(conflict(&conflicts, &version));
         }
         let mut applied = text.clone();
         if let Some(metadata) = applied["metadata"].as_object_mut() {
@@ -140,13 +146,27 @@ fn apply(store: &Store, asked: &Asked, namespace: &str, name: &str) -> Result<Re
         patch::strategic(object, &applied);
         valid(asked.kind, object)
     })?;
-    Ok(json_response(StatusCode::OK, &asked.form.one(asked.kind, &changed)))
+    Ok(json_response(StatusCode::OK, &asked.shown(&changed)))
 }
 
-fn conflict(conflicts: &[(String, String)]) -> Refusal {
-    let listed: Vec<String> =
-        conflicts.iter().map(|(manager, path)| format!("conflict with {manager:?}: {path}")).collect();
-    let message = format!("Apply failed with {} conflict(s): {}", listed.len(), listed.join(", "));
+/// The API server's own words, which other programs pass on.
+fn conflict(conflicts: &[(String, String)], api_version: &str) -> Refusal {
+    let message = match conflicts {
+        [(manager, path)] => {
+            format!("Apply failed with 1 conflict: conflict with {manager:?} using {api_version}: {path}")
+        }
+        _ => {
+            let mut managers: Vec<&str> = conflicts.iter().map(|(manager, _)| manager.as_str()).collect();
+            managers.dedup();
+            let of = |manager: &str| {
+                let paths = conflicts.iter().filter(|(other, _)| other == manager);
+                let paths: Vec<String> = paths.map(|(_, path)| format!("- {path}")).collect();
+                format!("conflicts with {manager:?} using {api_version}:\n{}", paths.join("\n"))
+            };
+            let told: Vec<String> = managers.into_iter().map(of).collect();
+            format!("Apply failed with {} conflicts: {}", conflicts.len(), told.join("\n"))
+        }
+    };
     let mut refusal = Refusal::new(StatusCode::CONFLICT, "Conflict", message);
     let causes: Vec<Value> = conflicts
         .iter()
@@ -216,6 +236,17 @@ fn placed(asked: &Asked, mut object: Value) -> Result<Value, Refusal> {
     Ok(object)
 }
 
+/// What an admission webhook says; there is none but by a fault.
+fn admit(api: &Api, asked: &Asked) -> Result<(), Refusal> {
+    let from_git = asked.content_type.starts_with("application/apply-patch");
+    let guarded = asked.kind == Kind::Deployment && asked.namespace.as_deref() == Some(GUARDED_NAMESPACE);
+    if guarded && from_git && api.faults.on(Fault::AdmissionDenied) {
+        let message = format!("admission webhook {WEBHOOK:?} denied the request: images must be signed");
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "Forbidden", message));
+    }
+    Ok(())
+}
+
 /// The little validation without which a controller would trip.
 fn valid(kind: Kind, object: &Value) -> Result<(), Refusal> {
     if !object.is_object() || !object["metadata"].is_object() {
@@ -227,15 +258,26 @@ fn valid(kind: Kind, object: &Value) -> Result<(), Refusal> {
         }
         _ => return Ok(()),
     };
+    let invalid = |what: String| {
+        let named = kind.named();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        Refusal::invalid(format!("{}.{} {name:?} is invalid: {what}", named.name, named.group))
+    };
     let containers = template["spec"]["containers"].as_array();
     let named = |container: &Value| container["name"].is_string() && container["image"].is_string();
     if containers.is_none_or(|all| all.is_empty() || !all.iter().all(named)) {
-        return Err(Refusal::invalid("spec.template.spec.containers: Required value: name and image"));
+        return Err(invalid("spec.template.spec.containers: Required value: name and image".to_owned()));
     }
-    if !super::selector::selects(&object["spec"]["selector"], &template["metadata"]["labels"]) {
-        return Err(Refusal::invalid(
-            "spec.template.metadata.labels: `selector` does not match template `labels`",
-        ));
+    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|replicas| *replicas < 0) {
+        return Err(invalid(format!(
+            "spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0"
+        )));
+    }
+    let labels = &template["metadata"]["labels"];
+    if !super::selector::selects(&object["spec"]["selector"], labels) {
+        return Err(invalid(format!(
+            "spec.template.metadata.labels: Invalid value: {labels}: `selector` does not match template `labels`"
+        )));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The applier: looks at the branch and applies every manifest of a new commit to the Kubernetes API, on the
-//! server's side and with force, as the manager `demo-applier`. It prunes nothing.
+//! server's side and (but for a fault) with force, as the manager `demo-applier`. It prunes nothing.
 
 use std::time::Duration;
 
@@ -77,22 +77,30 @@ impl Applier {
     }
 
     async fn apply(&self, environment: &str, object: &Value) -> Result<(), Error> {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        let version = object["apiVersion"].as_str().unwrap_or_default();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or(environment);
-        let root = if version.contains('/') { "apis" } else { "api" };
-        let plural = format!("{}s", kind.to_lowercase());
-        let url = format!(
-            "{}/{root}/{version}/namespaces/{namespace}/{plural}/{name}?fieldManager={MANAGER}&force=true",
-            self.api
-        );
+        let path = object_path(environment, object);
+        let force = !self.faults.on(Fault::ApplyConflict);
+        let url = format!("{}{path}?fieldManager={MANAGER}&force={force}", self.api);
         let request = self
             .client
             .patch(url)
             .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
             .body(object.to_string());
-        let what = || format!("applying {kind} {namespace}/{name}");
+        let what = || format!("applying {path}");
         expect(what, request.send().await, &[StatusCode::OK, StatusCode::CREATED]).await.map(drop)
     }
+}
+
+/// Where an object of a manifest is found in the API; `namespace` where the manifest names none.
+pub(in crate::demo) fn object_path(namespace: &str, object: &Value) -> String {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let kind = kind.to_lowercase();
+    let plural = match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{kind}s"),
+    };
+    format!("/{root}/{version}/namespaces/{namespace}/{plural}/{name}")
 }

@@ -56,8 +56,10 @@ impl Developer {
     pub(in crate::demo) async fn push(&self, repository: &str, tag: &str) -> Result<Digest, Error> {
         let behaviour = if self.faults.on(Fault::CrashLoop) {
             Behaviour::Crashes
-        } else if self.faults.on(Fault::NeverReady) {
+        } else if self.faults.on(Fault::NeverReady) || self.faults.on(Fault::HealthCheckFailed) {
             Behaviour::NeverReady
+        } else if self.faults.on(Fault::ProgressDeadline) {
+            Behaviour::SlowToStart
         } else {
             Behaviour::Well
         };

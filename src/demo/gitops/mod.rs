@@ -1,15 +1,19 @@
 //! The people and programs around the servers: a developer who pushes images, an updater that writes new tags
 //! to git, an applier that takes manifests from git to the cluster. They know each other only through the
 //! registry, git and the Kubernetes API, over HTTP; nothing is passed behind those. A new actor is a file here
-//! with a `run` that never returns.
+//! with a `run` that never returns. Where Flux is the engine, its controllers (`flux`) replace the last two.
+//! `meddler` is the person who makes mistakes.
 
 pub(super) mod applier;
 pub(super) mod developer;
+pub(super) mod meddler;
 pub(super) mod updater;
 
 use http::StatusCode;
 
 use super::Error;
+use super::engine::Engine;
+use super::flux;
 
 /// An application of the demo: its name, and in each environment how many of it run.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +26,25 @@ pub(super) struct App {
 pub(super) const APPS: [App; 3] =
     [App { name: "web", replicas: 3 }, App { name: "api", replicas: 2 }, App { name: "worker", replicas: 2 }];
 
+/// What all environments depend on where Flux is the engine.
+pub(super) const INFRASTRUCTURE: &str = "apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: cluster-settings
+  namespace: default
+data:
+  CLUSTER: lab
+";
+
 /// The environments, each a namespace and a folder in git.
 pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "prod"];
+
+/// What all manifests have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) engine: Engine,
+    pub(super) progress_deadline_seconds: u32,
+}
 
 impl App {
     /// The path of its images in the registry.
@@ -32,8 +53,11 @@ impl App {
     }
 
     /// The comment by which the updater finds its lines.
-    pub(super) fn keyword(&self) -> String {
-        format!("# release-{}", self.name)
+    pub(super) fn keyword(&self, engine: Engine) -> String {
+        match engine {
+            Engine::Plain => format!("# release-{}", self.name),
+            Engine::Flux => flux::marker(self.name),
+        }
     }
 
     /// What its containers read as environment variables when they start.
@@ -52,9 +76,10 @@ data:
     }
 
     /// The manifest of one environment, as it stands in git.
-    pub(super) fn manifest(&self, environment: &str, registry: &str, tag: &str, deadline: u32) -> String {
+    pub(super) fn manifest(&self, environment: &str, registry: &str, tag: &str, setup: Setup) -> String {
         let App { name, replicas } = self;
-        let (repository, keyword) = (self.repository(), self.keyword());
+        let Setup { engine, progress_deadline_seconds: deadline } = setup;
+        let (repository, keyword) = (self.repository(), self.keyword(engine));
         format!(
             "apiVersion: apps/v1
 kind: Deployment

@@ -8,9 +8,12 @@ use serde_json::Value;
 
 use super::{APPS, App, ENVIRONMENTS, expect, number, version};
 use crate::demo::Error;
+use crate::demo::engine::Engine;
 use crate::demo::fault::{Fault, Faults};
 use crate::demo::git::Git;
 
+/// What it calls itself to the registry.
+const AGENT: &str = "demo-updater";
 /// A repository with more pages of tags than this is not the demo's.
 const PAGES_MAX: usize = 1000;
 
@@ -84,8 +87,7 @@ impl Updater {
         let mut newest = None;
         for _ in 0..PAGES_MAX {
             let response =
-                expect(what, self.client.get(format!("{front}{next}")).send().await, &[StatusCode::OK])
-                    .await?;
+                expect(what, self.ask(format!("{front}{next}")).send().await, &[StatusCode::OK]).await?;
             let link = response.headers().get(header::LINK).and_then(|value| value.to_str().ok());
             let link = link.and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned()));
             let page: Value = response
@@ -100,6 +102,10 @@ impl Updater {
             }
         }
         Err(Error::Http { what: what(), why: "too many pages".to_owned() })
+    }
+
+    fn ask(&self, url: String) -> reqwest::RequestBuilder {
+        self.client.get(url).header(header::USER_AGENT, AGENT)
     }
 
     /// The files that would change, with their new text.
@@ -132,7 +138,7 @@ struct Edit {
 }
 
 /// The manifests in a folder, by name; none where there is no folder.
-pub(super) fn manifests(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(in crate::demo) fn manifests(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -148,7 +154,7 @@ pub(super) fn manifests(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-pub(super) fn read(path: &Path) -> Result<String, Error> {
+pub(in crate::demo) fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
@@ -158,7 +164,9 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 
 /// A line as it should be: those with an app's keyword carry its newest tag.
 fn edited(line: &str, newest: &[(App, String)], invents: bool, changes: &mut Vec<String>) -> String {
-    let Some((app, tag)) = newest.iter().find(|(app, _)| line.trim_end().ends_with(&app.keyword())) else {
+    let Some((app, tag)) =
+        newest.iter().find(|(app, _)| line.trim_end().ends_with(&app.keyword(Engine::Plain)))
+    else {
         return line.to_owned();
     };
     let (front, comment) = line.split_at(line.find(" #").unwrap_or(line.len()));

@@ -28,6 +28,8 @@ pub(super) struct Content {
 #[derive(Default)]
 pub(super) struct Repository {
     tags: BTreeMap<Tag, Digest>,
+    /// The tag that was pushed last.
+    newest: Option<Tag>,
     pub(super) manifests: HashMap<Digest, Manifest>,
     blobs: HashSet<Digest>,
 }
@@ -74,6 +76,7 @@ impl Content {
             if repository.tags.len() >= TAGS_MAX {
                 return Err(Full("tags"));
             }
+            repository.newest = Some(tag.clone());
             repository.tags.insert(tag, digest.clone());
         }
         repository.manifests.insert(digest, manifest);
@@ -151,6 +154,10 @@ impl Repository {
         };
         let page: Vec<String> = after.by_ref().take(n).map(Tag::to_string).collect();
         (page, after.next().is_some())
+    }
+
+    pub(super) fn newest(&self) -> Option<&Tag> {
+        self.newest.as_ref()
     }
 
     pub(super) fn tagged(&self, tag: &Tag) -> Option<&Digest> {

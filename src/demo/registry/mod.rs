@@ -26,6 +26,9 @@ const SLOW_ANSWER: Duration = Duration::from_secs(3);
 /// push needs seven.
 const THROTTLE_BURST: u32 = 8;
 const THROTTLE_INTERVAL: Duration = Duration::from_millis(150);
+/// Who looks for new tags in the demo, and who pulls, by the program that they say they are.
+const SCANNERS: [&str; 2] = ["demo-updater", "go-containerregistry"];
+const PULLER: &str = "containerd";
 /// Tags in one answer when the client asks for no number, and the most it gets when it does.
 const TAGS_PER_PAGE_MAX: usize = 1000;
 
@@ -98,13 +101,20 @@ impl Registry {
     }
 
     /// The answer that a fault gives in place of the true one.
-    async fn misbehave(&self) -> Option<Response> {
+    async fn misbehave(&self, agent: &str) -> Option<Response> {
         if self.faults.on(Fault::RegistrySlow) {
             tokio::time::sleep(SLOW_ANSWER).await;
         }
         if self.faults.on(Fault::RegistryDown) {
             let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "service unavailable");
             return Some(refusal.into_response());
+        }
+        let scans = is_scanner(agent) && self.faults.on(Fault::ScanFailing);
+        if scans || agent.contains(PULLER) && self.faults.on(Fault::PullDenied) {
+            let message = "authentication required";
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
+            let realm = [(header::WWW_AUTHENTICATE, "Basic realm=\"demo\"")];
+            return Some((realm, refusal).into_response());
         }
         if self.faults.on(Fault::RegistryThrottled) {
             let mut paid = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,10 +131,10 @@ impl Registry {
 }
 
 async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
-    if let Some(response) = registry.misbehave().await {
+    let (parts, body) = request.into_parts();
+    if let Some(response) = registry.misbehave(agent(&parts.headers)).await {
         return response;
     }
-    let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     let answered = match endpoint(parts.uri.path()) {
         None => Err(Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint")),
@@ -146,7 +156,7 @@ impl Registry {
         match endpoint {
             Endpoint::Base if reads => Ok(json_response(&json!({}))),
             Endpoint::Catalog if reads => Ok(json_response(&json!({"repositories": self.content().names()}))),
-            Endpoint::Tags { name } if reads => self.tags(name, query),
+            Endpoint::Tags { name } if reads => self.tags(name, query, agent(headers)),
             Endpoint::Manifest { name, reference } => match *method {
                 Method::GET | Method::HEAD => self.get_manifest(name, reference, method, headers),
                 Method::PUT => self.put_manifest(name, reference, headers, body).await,
@@ -169,7 +179,7 @@ impl Registry {
         }
     }
 
-    fn tags(&self, name: &str, query: &str) -> Result<Response, Refusal> {
+    fn tags(&self, name: &str, query: &str, agent: &str) -> Result<Response, Refusal> {
         let n = match parameter(query, "n") {
             Some(text) => text.parse::<usize>().map_err(|_| {
                 Refusal::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "n is not a number")
@@ -178,10 +188,15 @@ impl Registry {
         };
         let n = n.min(TAGS_PER_PAGE_MAX);
         let last = parameter(query, "last").unwrap_or_default();
+        let truncates = is_scanner(agent) && self.faults.on(Fault::ListTruncated);
         let (tags, more) = {
             let content = self.content();
             let repository = content.repository(name).ok_or_else(|| Refusal::name_unknown(name))?;
-            repository.tags_after(&last, n)
+            let (mut tags, more) = repository.tags_after(&last, n);
+            if truncates && let Some(newest) = repository.newest() {
+                tags.retain(|tag| tag != newest.as_str());
+            }
+            (tags, more)
         };
         let mut response = json_response(&json!({"name": name, "tags": tags}));
         if let (true, Some(last)) = (more, tags.last()) {
@@ -217,6 +232,14 @@ fn endpoint(path: &str) -> Option<Endpoint<'_>> {
         "referrers" => Some(Endpoint::Referrers { name, digest: last }),
         _ => None,
     }
+}
+
+fn agent(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_scanner(agent: &str) -> bool {
+    SCANNERS.iter().any(|one| agent.contains(one))
 }
 
 fn unsupported() -> Refusal {

@@ -5,6 +5,8 @@ use http::StatusCode;
 use knotmeter::demo::{Entry, Fault, Happened, Options};
 use serde_json::Value;
 
+use super::flux::condition;
+use super::flux_faults::Releases;
 use super::{client, items, live, patiently, quick, until, waits_with, world};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,5 +89,68 @@ async fn servers_that_are_down_or_busy_say_so() {
     }
     let busy = answers.iter().find(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS).unwrap();
     assert_eq!(busy.headers()["retry-after"], "1");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_in_the_cluster_is_shown_and_ends() {
+    let world = world(Options { progress_deadline_seconds: 2, ..quick() }).await;
+    let mut releases = Releases(0);
+    let pods = "/api/v1/namespaces/prod/pods";
+    let web = "/apis/apps/v1/namespaces/prod/deployments/web";
+    for (fault, says) in [
+        (Fault::PullDenied, "authorization failed: no basic auth credentials"),
+        (Fault::PullRegistryDown, "connect: connection refused"),
+    ] {
+        world.inject(fault);
+        let push = releases.next(&world).await;
+        let list = until(&world, pods, |list| waits_with(list, "ImagePullBackOff")).await;
+        assert!(list.to_string().contains(says), "{fault}: {list:#}");
+        world.clear(fault);
+        patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    }
+    // A path that does not exist answers 404.
+    world.inject(Fault::ProbeFailing);
+    let events = "/api/v1/namespaces/prod/events?fieldSelector=reason=Unhealthy";
+    let unhealthy =
+        |list: &Value| items(list).any(|event| event["message"].as_str().unwrap().ends_with("404"));
+    until(&world, events, unhealthy).await;
+    world.clear(Fault::ProbeFailing);
+    let probe = |object: &Value| {
+        object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/ready"
+            && object["status"]["updatedReplicas"] == 3
+            && object["status"]["availableReplicas"] == 3
+    };
+    until(&world, web, probe).await;
+    // The setting changes and the pods stay, until somebody restarts them.
+    let before = world.get(web).await.unwrap();
+    world.inject(Fault::ConfigNotRolled);
+    let settings = "/api/v1/namespaces/prod/configmaps/web-settings";
+    until(&world, settings, |object| object["data"]["GREETING"] == "a warm hello from prod").await;
+    let after = world.get(web).await.unwrap();
+    assert_eq!(before["spec"]["template"], after["spec"]["template"]);
+    world.clear(Fault::ConfigNotRolled);
+    until(&world, web, |object| object["spec"]["template"] != before["spec"]["template"]).await;
+    // Paused: the template changes and nothing follows.
+    world.inject(Fault::Paused);
+    let paused = |object: &Value| condition(object, "Progressing")["reason"] == "DeploymentPaused";
+    until(&world, web, paused).await;
+    let push = releases.next(&world).await;
+    let applied = |entry: &Entry| {
+        matches!(&entry.what, Happened::Applied { namespace, image, .. }
+            if namespace == "prod" && image.ends_with("team/web:v1.0.3"))
+    };
+    patiently(world.happened(applied)).await;
+    assert!(!world.truth().iter().any(|entry| live(entry, &push, "prod")));
+    world.clear(Fault::Paused);
+    patiently(world.happened(|entry| live(entry, &push, "prod"))).await;
+    // Slower to start than the deadline allows; the next image is not.
+    world.inject(Fault::ProgressDeadline);
+    world.push("team/api", "v1.0.1").await.unwrap();
+    let exceeded = |object: &Value| condition(object, "Progressing")["reason"] == "ProgressDeadlineExceeded";
+    until(&world, "/apis/apps/v1/namespaces/prod/deployments/api", exceeded).await;
+    world.clear(Fault::ProgressDeadline);
+    let push = world.push("team/api", "v1.0.2").await.unwrap();
+    patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
     world.stop().await;
 }

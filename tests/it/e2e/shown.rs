@@ -86,9 +86,14 @@ async fn what_is_typed_wrongly_is_a_usage_error() {
     let faults = demo(&["--list-faults"]).await.done();
     assert!(faults.lines().any(|line| line.starts_with("never-ready ")), "{faults}");
     let folder = tempfile::tempdir().unwrap();
-    for wrong in
-        [&["demo", "--fault", "coffee-out"][..], &["demo", "--journeys", "many"], &["sail"], &["wait"]]
-    {
+    for wrong in [
+        &["demo", "--fault", "coffee-out"][..],
+        &["demo", "--engine", "steam"],
+        &["demo", "--fault", "suspended-source"],
+        &["demo", "--journeys", "many"],
+        &["sail"],
+        &["wait"],
+    ] {
         let said = run(knotmeter(wrong, folder.path()), "knotmeter").await;
         assert_eq!(said.code, Some(64), "{wrong:?}: {said:?}");
     }
