@@ -191,6 +191,14 @@ impl Tracker {
         let mut due = self.index.deadlines.due(self.now);
         due.extend(self.index.held.iter().cloned());
         self.judge_all(due, &mut events);
+        // What was judged may be due for something else by now. Once asked is enough, so that a journal need only
+        // remember the time: a process that recalls it comes to the same.
+        while let Some(next) = self.index.deadlines.first().filter(|next| next.at <= self.now) {
+            self.judge_all(self.index.deadlines.due(self.now), &mut events);
+            if self.index.deadlines.first() == Some(next) {
+                break;
+            }
+        }
         events
     }
 
