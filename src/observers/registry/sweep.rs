@@ -17,10 +17,14 @@ use crate::observation::{
     Basis, CacheResult, Fact, ImageDescribed, Interval, LookFailure, Measure, RepositoryInterest, Scope,
     Subject, Time,
 };
+use crate::observers::schedule::Wanted;
 use crate::observers::{Reporter, now};
 
 /// Tags asked about in one look. A mass push is worked off over several looks instead of blocking one.
 const QUESTIONS_MAX: usize = 500;
+/// Tags asked about in a look that is for told tags only. One image has rarely more; the rest waits for the whole look
+/// that follows.
+const TOLD_QUESTIONS_MAX: usize = 8;
 /// Images described in one look: each costs several requests.
 const DESCRIPTIONS_PER_LOOK_MAX: usize = 100;
 /// Digests noted as "to describe" in one repository. Beyond it new ones are dropped and counted.
@@ -53,7 +57,7 @@ impl Host {
     }
 
     /// Looks at a repository once, so `late`, and reports what changed, then that the look is complete or why it is
-    /// not.
+    /// not. Where only tags are wanted, those that somebody told of are asked for, and it is no complete look.
     ///
     /// # Errors
     /// What cut the look short, already reported.
@@ -61,14 +65,19 @@ impl Host {
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
+        wanted: Wanted,
         late: Duration,
     ) -> Result<(), Error> {
         let started = now();
-        let outcome = self.look(known, interest, late).await;
+        let outcome = match wanted {
+            Wanted::Whole => self.look(known, interest, late).await.map(Some),
+            Wanted::Tags => self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await.map(|()| None),
+        };
         let finished = now();
         let scope = Scope::Repository(known.repository.clone());
         match outcome {
-            Ok(tags) => {
+            Ok(None) => Ok(()),
+            Ok(Some(tags)) => {
                 tracing::debug!(tags, "look completed");
                 let interval_seconds = self.interval_seconds;
                 let fact = Fact::LookCompleted { scope, started, finished, interval_seconds };
@@ -92,6 +101,7 @@ impl Host {
         interest: &RepositoryInterest,
         late: Duration,
     ) -> Result<usize, Problem> {
+        self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
         let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
@@ -124,6 +134,31 @@ impl Host {
 
     async fn ask_about_tags(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
         let questions = known.questions(interest.tags.iter(), interest.urgent, now(), QUESTIONS_MAX);
+        self.ask_about(known, interest, questions).await
+    }
+
+    /// Asks for what somebody told of before anything else: somebody waits for it.
+    async fn ask_about_told(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        limit: usize,
+    ) -> Result<(), Problem> {
+        let questions = known.told_questions(&interest.tags, limit);
+        match self.ask_about(known, interest, questions).await {
+            // While it links a tag distribution answers 500, too. It is asked again, and the next whole look tells
+            // whether it is broken.
+            Err(Problem::Status(500..=599)) => Ok(()),
+            asked => asked,
+        }
+    }
+
+    async fn ask_about(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        questions: Vec<Tag>,
+    ) -> Result<(), Problem> {
         let repository = known.repository.clone();
         let mut answers = futures::stream::iter(questions)
             .map(|tag| async {
