@@ -158,6 +158,7 @@ pub fn journey() -> Vec<Value> {
         gauge.push(started.elapsed());
         let started = Instant::now();
         assert_eq!(raw.head(&format!("/v2/team/web/manifests/{tag}")), 200);
+        assert_eq!(raw.get("/v2/team/web/tags/list").0, 200);
         file.write_all(&[0; 256]).and_then(|()| file.sync_data()).expect("a disk");
         floor.push(started.elapsed());
     }

@@ -57,7 +57,8 @@ impl Host {
     }
 
     /// Looks at a repository once, so `late`, and reports what changed, then that the look is complete or why it is
-    /// not. Where only tags are wanted, those that somebody told of are asked for, and it is no complete look.
+    /// not. Where only tags are wanted, those that somebody told of are asked for. If there is news of one, the look
+    /// becomes a complete one: what a policy selects is decided by all of the tags. Else it is none.
     ///
     /// # Errors
     /// What cut the look short, already reported.
@@ -70,8 +71,8 @@ impl Host {
     ) -> Result<(), Error> {
         let started = now();
         let outcome = match wanted {
-            Wanted::Whole => self.look(known, interest, late).await.map(Some),
-            Wanted::Tags => self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await.map(|()| None),
+            Wanted::Whole => self.look_whole(known, interest, late).await.map(Some),
+            Wanted::Tags => self.look_for_told(known, interest, late).await,
         };
         let finished = now();
         let scope = Scope::Repository(known.repository.clone());
@@ -95,13 +96,34 @@ impl Host {
         }
     }
 
-    async fn look(
+    async fn look_whole(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         late: Duration,
     ) -> Result<usize, Problem> {
         self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
+        self.look(known, interest, late).await
+    }
+
+    async fn look_for_told(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+    ) -> Result<Option<usize>, Problem> {
+        match self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await? {
+            true => self.look(known, interest, late).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    async fn look(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+    ) -> Result<usize, Problem> {
         let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
@@ -137,20 +159,21 @@ impl Host {
         self.ask_about(known, interest, questions).await
     }
 
-    /// Asks for what somebody told of before anything else: somebody waits for it.
+    /// Asks for what somebody told of before anything else: somebody waits for it. Tells whether there is news.
     async fn ask_about_told(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         limit: usize,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         let questions = known.told_questions(&interest.tags, limit);
-        match self.ask_about(known, interest, questions).await {
+        match self.ask_about(known, interest, questions.clone()).await {
             // While it links a tag distribution answers 500, too. It is asked again, and the next whole look tells
             // whether it is broken.
-            Err(Problem::Status(500..=599)) => Ok(()),
-            asked => asked,
+            Ok(()) | Err(Problem::Status(500..=599)) => {}
+            Err(problem) => return Err(problem),
         }
+        Ok(questions.iter().any(|tag| !known.told.tags().contains(tag)))
     }
 
     async fn ask_about(
