@@ -1,6 +1,7 @@
 //! The task that owns the tracker: reports in, journal, events and snapshots out.
 
 mod keeping;
+mod pace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::keeping::Keeping;
+use self::pace::{PUBLISH_EVERY, Pace};
 use super::memory::Recalled;
 use super::sources::Recollection;
 use crate::exporters::Snapshot;
@@ -21,15 +23,6 @@ use crate::tracker::{Event, Tracker};
 
 /// Reports taken in one go before events are handed on.
 const BATCH_MAX: usize = 512;
-/// News are published at once. In a storm of them publishing, which copies the state, takes at most one part in so many
-/// of the time: that is one part in fifty, and the page and the gauges are a moment old.
-const PUBLISH_SHARE: u32 = 50;
-/// News that come closer together than this are published together: no eye and no scrape tells them apart.
-const PUBLISH_SPACING_MIN: Duration = Duration::from_millis(5);
-/// The page and the gauges are at most this old, unless the state is so large that publishing it as often would take
-/// more than a tenth of the time.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-const PUBLISH_SHARE_MAX: u32 = 10;
 /// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
 /// of the state after each would be most of what an idle program does.
 const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -83,6 +76,7 @@ impl Follower {
         self.tell(&untold);
         ready.set(true);
         let mut publish_at = Instant::now();
+        let mut pace = Pace::new(publish_at.into_std());
         let (mut looks_at, mut journal_at) = (publish_at, publish_at);
         // When to publish; nothing is new where it is absent.
         let mut due = Some(publish_at);
@@ -127,7 +121,7 @@ impl Follower {
             if Instant::now() >= at {
                 let started = Instant::now();
                 self.publish();
-                publish_at = Instant::now() + publish_spacing(started.elapsed());
+                publish_at = pace.published(started.elapsed(), Instant::now().into_std()).into();
                 looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
                 due = None;
             }
@@ -222,12 +216,6 @@ impl Follower {
         self.metrics.journal(&keeping::gauges(&status));
         ready.set_journal(serde_json::to_value(&status).unwrap_or_default());
     }
-}
-
-/// From the end of one publication to the next, after one that took so long.
-fn publish_spacing(took: Duration) -> Duration {
-    let cheap = (took * PUBLISH_SHARE).clamp(PUBLISH_SPACING_MIN, PUBLISH_EVERY);
-    cheap.max(took * PUBLISH_SHARE_MAX)
 }
 
 /// One structured record per journey event.
