@@ -43,6 +43,13 @@ pub struct Host {
     descriptions: Mutex<Descriptions>,
 }
 
+/// A fact that is to be reported.
+struct News {
+    happened: Interval,
+    basis: Basis,
+    fact: Fact,
+}
+
 /// Descriptions by digest. A digest never changes, so an entry is good for ever.
 #[derive(Default)]
 struct Descriptions {
@@ -102,8 +109,8 @@ impl Host {
         interest: &RepositoryInterest,
         late: Duration,
     ) -> Result<usize, Problem> {
-        self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
-        self.look(known, interest, late).await
+        let news = self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
+        self.look(known, interest, late, news).await
     }
 
     async fn look_for_told(
@@ -112,19 +119,24 @@ impl Host {
         interest: &RepositoryInterest,
         late: Duration,
     ) -> Result<Option<usize>, Problem> {
-        match self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await? {
-            true => self.look(known, interest, late).await.map(Some),
-            false => Ok(None),
+        let news = self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await?;
+        if news.is_empty() {
+            return Ok(None);
         }
+        self.look(known, interest, late, news).await.map(Some)
     }
 
+    /// `news` are reported with what the list shows: two commits to the journal would take longer than the list.
     async fn look(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         late: Duration,
+        news: Vec<News>,
     ) -> Result<usize, Problem> {
-        let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
+        let listing = tags::list(&self.client, &known.repository, known.pages()).await;
+        self.report(news).await;
+        let listing = listing?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
             let limit = self.room.limit() as u64;
@@ -156,31 +168,42 @@ impl Host {
 
     async fn ask_about_tags(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
         let questions = known.questions(interest.tags.iter(), interest.urgent, now(), QUESTIONS_MAX);
-        self.ask_about(known, interest, questions).await
+        self.ask_about(known, interest, questions, None).await
     }
 
-    /// Asks for what somebody told of before anything else: somebody waits for it. Tells whether there is news.
+    /// Asks for what somebody told of before anything else: somebody waits for it. Returns what is to be reported.
     async fn ask_about_told(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         limit: usize,
-    ) -> Result<bool, Problem> {
+    ) -> Result<Vec<News>, Problem> {
         let questions = known.told_questions(&interest.tags, limit);
-        match self.ask_about(known, interest, questions.clone()).await {
+        let mut news = Vec::new();
+        match self.ask_about(known, interest, questions, Some(&mut news)).await {
             // While it links a tag distribution answers 500, too. It is asked again, and the next whole look tells
             // whether it is broken.
-            Ok(()) | Err(Problem::Status(500..=599)) => {}
-            Err(problem) => return Err(problem),
+            Ok(()) | Err(Problem::Status(500..=599)) => Ok(news),
+            Err(problem) => {
+                self.report(news).await;
+                Err(problem)
+            }
         }
-        Ok(questions.iter().any(|tag| !known.told.tags().contains(tag)))
     }
 
+    async fn report(&self, news: impl IntoIterator<Item = News>) {
+        for News { happened, basis, fact } in news {
+            self.reporter.fact(happened, basis, fact).await;
+        }
+    }
+
+    /// Reports what the answers tell, or puts it into `held`.
     async fn ask_about(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         questions: Vec<Tag>,
+        mut held: Option<&mut Vec<News>>,
     ) -> Result<(), Problem> {
         let repository = known.repository.clone();
         let mut answers = futures::stream::iter(questions)
@@ -191,7 +214,13 @@ impl Host {
             .buffered(HOST_CONCURRENCY);
         while let Some((tag, answer)) = answers.next().await {
             match answer {
-                Ok(answer) => self.take_answer(known, interest, tag, answer).await,
+                Ok(answer) => {
+                    let news = self.take_answer(known, interest, tag, answer);
+                    match &mut held {
+                        Some(held) => held.extend(news),
+                        None => self.report(news).await,
+                    }
+                }
                 // A tag whose digest only a pull could tell.
                 Err(Problem::PullsUsedUp) => {
                     self.dropped("pull_limit");
@@ -209,31 +238,30 @@ impl Host {
         Ok(())
     }
 
-    async fn take_answer(
+    fn take_answer(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         tag: Tag,
         answer: Resolution,
-    ) {
+    ) -> Option<News> {
         let repository = known.repository.clone();
         let in_use = interest.tags.contains(&tag);
         match known.answer(&tag, in_use, answer.digest.clone(), answer.asked, answer.answered) {
-            Verdict::Unchanged | Verdict::NotFound => {}
+            Verdict::Unchanged | Verdict::NotFound => None,
             Verdict::Gone(happened) => {
                 let fact = Fact::Absent { subject: Subject::Tag { repository, tag } };
-                self.reporter.fact(happened, Basis::Poll, fact).await;
+                Some(News { happened, basis: Basis::Poll, fact })
             }
             Verdict::Points { happened, first } => {
-                let Some(digest) = answer.digest else { return };
+                let digest = answer.digest?;
                 let stamped = || self.reporter.stamps().of_tag(&repository, &tag, &digest, happened);
                 let (happened, basis) = match (first, stamped()) {
                     (true, _) => (happened, Basis::Backfill),
                     (false, Some(stamped)) => (stamped, Basis::Webhook),
                     (false, None) => (happened, Basis::Poll),
                 };
-                let fact = Fact::TagPointsTo { repository, tag, digest };
-                self.reporter.fact(happened, basis, fact).await;
+                Some(News { happened, basis, fact: Fact::TagPointsTo { repository, tag, digest } })
             }
         }
     }
