@@ -158,11 +158,12 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
     let ways = Ways { cache, interests, look_now: look_now.clone(), reporters, recollect };
     let (change, changes) = mpsc::channel(1);
     tasks.spawn(Sources::start(&config, known, ways).run(changes));
-    let hooks = config.hooks.clone();
+    let hooks = Arc::new(hooks::Taker::new(&config.hooks, look_now.clone(), hooks_reporter, metrics.clone()));
     let reload = match reading {
         Some(reading) => {
             let (reload, asked) = Reload::new();
-            let reloader = Reloader::new(reading, config, rules_reporter, change, metrics.clone());
+            let reloader =
+                Reloader::new(reading, config, rules_reporter, change, hooks.clone(), metrics.clone());
             tasks.spawn(reloader.run(asked));
             reload
         }
@@ -180,20 +181,13 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
     tasks.spawn(follower.follow(reports, ending, recollecting, ready.clone()));
-    let hooks = match &hooks[..] {
-        [] => Hooks::default(),
-        hooks => {
-            let taker = hooks::Taker::new(hooks, look_now.clone(), hooks_reporter, metrics.clone());
-            Hooks::new(Arc::new(taker))
-        }
-    };
     let state = HttpState {
         snapshots: snapshots.clone(),
         metrics,
         events: events.clone(),
         ready,
         bundles,
-        hooks,
+        hooks: Hooks::new(hooks),
         reload: reload.clone(),
     };
     tasks.spawn(http::serve(listener, state, std::future::pending()));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use knotmeter::app::{self, Running};
 use knotmeter::demo::{Options, World};
-use knotmeter::observers::schedule::COOL_DOWN;
+use knotmeter::observers::schedule::{COOL_DOWN, WHOLE_AFTER};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,9 +27,8 @@ use super::process;
 const SECRET: &str = "a-secret-of-this-bench";
 /// Deliveries that are timed, each of a new tag.
 const DELIVERIES: usize = 31;
-/// Between two deliveries: one repository is looked at once more two seconds after a delivery, and for a second after that
-/// nobody's wish is heard.
-const BETWEEN: Duration = COOL_DOWN.saturating_mul(4);
+/// Between two deliveries: a whole look follows each.
+const BETWEEN: Duration = WHOLE_AFTER.saturating_add(COOL_DOWN);
 /// Bad deliveries of the flood, and good ones among them.
 const BOGUS: usize = 100_000;
 const GOOD: usize = 100;
@@ -158,8 +157,8 @@ pub fn journey() -> Vec<Value> {
         until(|| open(&mut api) == 1.0);
         gauge.push(started.elapsed());
         let started = Instant::now();
-        assert_eq!(raw.get("/v2/team/web/tags/list").0, 200);
         assert_eq!(raw.head(&format!("/v2/team/web/manifests/{tag}")), 200);
+        assert_eq!(raw.get("/v2/team/web/tags/list").0, 200);
         file.write_all(&[0; 256]).and_then(|()| file.sync_data()).expect("a disk");
         floor.push(started.elapsed());
     }

@@ -1,6 +1,7 @@
 //! The task that owns the tracker: reports in, journal, events and snapshots out.
 
 mod keeping;
+mod pace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::keeping::Keeping;
+use self::pace::{PUBLISH_EVERY, Pace};
 use super::memory::Recalled;
 use super::sources::Recollection;
 use crate::exporters::Snapshot;
@@ -21,9 +23,6 @@ use crate::tracker::{Event, Tracker};
 
 /// Reports taken in one go before events are handed on.
 const BATCH_MAX: usize = 512;
-/// The page and the gauges are at most this old. Publishing copies the state, so a large one is published less
-/// often: never more than a tenth of the time goes into it.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// Looks that found nothing new change no more than how fresh a source is. A sweep has hundreds of them, and a copy
 /// of the state after each would be most of what an idle program does.
 const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -77,6 +76,7 @@ impl Follower {
         self.tell(&untold);
         ready.set(true);
         let mut publish_at = Instant::now();
+        let mut pace = Pace::new(publish_at.into_std());
         let (mut looks_at, mut journal_at) = (publish_at, publish_at);
         // When to publish; nothing is new where it is absent.
         let mut due = Some(publish_at);
@@ -121,7 +121,7 @@ impl Follower {
             if Instant::now() >= at {
                 let started = Instant::now();
                 self.publish();
-                publish_at = Instant::now() + PUBLISH_EVERY.max(started.elapsed() * 10);
+                publish_at = pace.published(started.elapsed(), Instant::now().into_std()).into();
                 looks_at = Instant::now() + PUBLISH_LOOKS_EVERY;
                 due = None;
             }

@@ -1,26 +1,21 @@
 //! Webhooks between HTTP and the pollers: what was said to have moved is looked at now.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::StatusCode;
 
 use crate::config;
 use crate::exporters::metrics::Metrics;
 use crate::http::{HookHead, TakeHook};
-use crate::image::{Repository, Tag};
 use crate::observation::{Basis, Fact, Interval, Measure};
 use crate::observers::hooks::{BODY_BYTES_MAX, Head, Hooks, Moved, Refused, Stamps, Trigger};
 use crate::observers::schedule::{Asked, LookNow};
 use crate::observers::{Reporter, now};
 
-/// A registry may tell of a tag before it can be listed: distribution sends its notification, then links the tag.
-const AGAIN_AFTER: Duration = Duration::from_secs(2);
-
 /// Takes deliveries. Nothing in it waits: a look is asked for, and a time is noted.
 #[derive(Debug)]
 pub struct Taker {
-    hooks: Hooks,
+    hooks: RwLock<Arc<Hooks>>,
     stamps: Stamps,
     look_now: LookNow,
     /// For what senders may expect.
@@ -33,20 +28,27 @@ impl Taker {
     #[must_use]
     pub fn new(hooks: &[config::Hook], look_now: LookNow, reporter: Reporter, metrics: Arc<Metrics>) -> Self {
         let stamps = reporter.stamps().clone();
-        Self { hooks: Hooks::new(hooks), stamps, look_now, reporter, metrics }
+        Self { hooks: RwLock::new(Arc::new(Hooks::new(hooks))), stamps, look_now, reporter, metrics }
+    }
+
+    /// Takes a new configuration, and names what it changes. A delivery that is being read ends as it began.
+    pub fn change(&self, hooks: &[config::Hook]) -> Vec<String> {
+        let mut in_force = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
+        let new = in_force.with(hooks);
+        let changed = new.changes(&in_force);
+        *in_force = Arc::new(new);
+        changed
+    }
+
+    fn hooks(&self) -> Arc<Hooks> {
+        self.hooks.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn look(&self, trigger: &Trigger) -> Asked {
         // The time first: the look may be over before the next line.
         self.stamps.note(trigger);
         let asked = match &trigger.moved {
-            Moved::Tag { repository, tag, .. } => {
-                let asked = self.look_now.repository(repository, tag.as_ref());
-                if asked == Asked::Noted {
-                    self.look_again(repository.clone(), tag.clone());
-                }
-                asked
-            }
+            Moved::Tag { repository, tag, .. } => self.look_now.repository(repository, tag.as_ref()),
             Moved::Branch { repository, branch, .. } => {
                 self.look_now.branches(|url| repository.fits(url), branch.as_deref())
             }
@@ -54,15 +56,6 @@ impl Taker {
         };
         tracing::debug!(?trigger.moved, ?asked, "a webhook asks for a look");
         asked
-    }
-
-    /// One look for each that was noted: what is coalesced has one coming.
-    fn look_again(&self, repository: Repository, tag: Option<Tag>) {
-        let look_now = self.look_now.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(AGAIN_AFTER).await;
-            look_now.repository(&repository, tag.as_ref());
-        });
     }
 
     fn count(&self, hook: &str, result: &'static str) {
@@ -92,17 +85,17 @@ impl TakeHook for Taker {
     }
 
     fn admit(&self, head: HookHead<'_>) -> Result<(), (StatusCode, String)> {
-        self.hooks.admit(known(head)).map_err(|refused| self.refuse(head, refused))
+        self.hooks().admit(known(head)).map_err(|refused| self.refuse(head, refused))
     }
 
     fn take(&self, head: HookHead<'_>, body: &[u8]) -> Result<(), (StatusCode, String)> {
         // Who may expect something is heard whole, or asked to come again.
         let mut room = self.reporter.room();
-        if room.is_none() && self.hooks.may_expect(head.name) {
+        if room.is_none() && self.hooks().may_expect(head.name) {
             return Err(self.refuse(head, Refused::Busy));
         }
         let triggers =
-            self.hooks.take(known(head), body, now()).map_err(|refused| self.refuse(head, refused))?;
+            self.hooks().take(known(head), body, now()).map_err(|refused| self.refuse(head, refused))?;
         self.count(head.name, "taken");
         for trigger in &triggers {
             // Of what nobody looks at nothing is expected.

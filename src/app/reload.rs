@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::hooks::Taker;
 use super::rules;
 use super::sources::Change;
 use crate::config::Config;
@@ -44,6 +45,7 @@ pub struct Reloader {
     seen: Digest,
     rules: Reporter,
     sources: mpsc::Sender<Change>,
+    hooks: Arc<Taker>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,11 +55,12 @@ impl Reloader {
         config: Config,
         rules: Reporter,
         sources: mpsc::Sender<Change>,
+        hooks: Arc<Taker>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let seen = content(&reading, &config);
         metrics.config_read(Some(now()));
-        Self { reading, started: config.clone(), in_force: config, seen, rules, sources, metrics }
+        Self { reading, started: config.clone(), in_force: config, seen, rules, sources, hooks, metrics }
     }
 
     /// Watches for ever, and answers who asks.
@@ -108,6 +111,8 @@ impl Reloader {
         let change = Change { config: config.clone(), changed: answer };
         self.sources.send(change).await.map_err(|_| ending())?;
         let mut changed = changed.await.map_err(|_| ending())?;
+        changed.extend(self.hooks.change(&config.hooks).into_iter().map(|name| format!("hooks/{name}")));
+        changed.sort();
         let new = rules(&config);
         if new != rules(&self.in_force) {
             changed.insert(0, "rules".into());
@@ -126,7 +131,6 @@ fn until_restart(started: &Config, new: &Config) -> Vec<String> {
         ("listen", text(&started.listen) != text(&new.listen)),
         ("journal", text(&started.journal) != text(&new.journal)),
         ("traces", text(&started.traces) != text(&new.traces)),
-        ("hooks", text(&started.hooks) != text(&new.hooks)),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }

@@ -10,7 +10,7 @@ use super::public_url;
 
 /// A webhook: `POST /hooks/NAME`. It makes a look at something that is known already due at once, and is believed
 /// in nothing else; a hint may also say what is to go live, where `expect_in` allows it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
     /// The last part of its address: letters, digits, `-` and `_`.

@@ -36,7 +36,7 @@ impl schedule::Interest for Want {
 
 const QUIET: Want = Want { urgent: false, things: 0, interval: None };
 const URGENT: Want = Want { urgent: true, ..QUIET };
-const GOOD: Outcome = Outcome { failure: None, requests: 1 };
+const GOOD: Outcome = Outcome { failure: None, requests: 1, wish: None };
 
 /// A plan whose subjects are numbers and remember nothing.
 type Plan = schedule::Plan<u32, (), Want>;
@@ -46,7 +46,7 @@ fn plan(interval: Duration) -> Plan {
 }
 
 fn bad(failure: LookFailure) -> Outcome {
-    Outcome { failure: Some(failure), requests: 0 }
+    Outcome { failure: Some(failure), requests: 0, wish: None }
 }
 
 const fn seconds(seconds: u64) -> Duration {

@@ -151,7 +151,7 @@ fn poller(followed: &Followed, cache: &Path) -> Poller {
 /// One look at one repository.
 async fn look(gate: Arc<Gate>, begun: Begun<Arc<str>, Poller, GitInterest>) -> Ended<Poller> {
     let mut poller = begun.memory;
-    let outcome = |failure| Outcome { failure, requests: REQUESTS_PER_LOOK };
+    let outcome = |failure| Outcome { failure, requests: REQUESTS_PER_LOOK, wish: None };
     let Ok(_permit) = gate.turn().await else {
         return Ended { memory: poller, outcome: outcome(Some(LookFailure::Throttled)) };
     };

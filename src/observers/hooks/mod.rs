@@ -18,7 +18,8 @@ pub use oidc::Tokens;
 pub use stamps::Stamps;
 pub use trigger::{GitName, Moved, STAMPED_WITHIN_MILLIS, Trigger};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use reqwest::header::HeaderMap;
@@ -38,7 +39,7 @@ const TRIGGERS_MAX: usize = 64;
 /// Every configured webhook.
 #[derive(Debug, Default)]
 pub struct Hooks {
-    hooks: BTreeMap<String, Hook>,
+    hooks: BTreeMap<String, Arc<Hook>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,7 @@ struct Hook {
     /// One of these two is there, or both; what is there must hold.
     secrets: Option<Secrets>,
     tokens: Option<Tokens>,
-    repeats: Repeats,
+    repeats: Arc<Repeats>,
 }
 
 /// A request as far as it is known before its body is read.
@@ -82,16 +83,36 @@ pub enum Refused {
 impl Hooks {
     #[must_use]
     pub fn new(hooks: &[config::Hook]) -> Self {
+        Self::default().with(hooks)
+    }
+
+    /// Those of a new configuration. What it does not change goes on as it is, and what was taken before is not taken
+    /// again because a webhook has another secret now.
+    #[must_use]
+    pub fn with(&self, hooks: &[config::Hook]) -> Self {
         let hook = |config: &config::Hook| {
-            let hook = Hook {
-                config: config.clone(),
-                secrets: config.secret_file.as_deref().map(Secrets::of),
-                tokens: config.oidc.as_ref().map(Tokens::new),
-                repeats: Repeats::default(),
-            };
+            let before = self.hooks.get(&config.name);
+            let unchanged = before.filter(|before| before.config == *config).cloned();
+            let hook = unchanged.unwrap_or_else(|| {
+                Arc::new(Hook {
+                    config: config.clone(),
+                    secrets: config.secret_file.as_deref().map(Secrets::of),
+                    tokens: config.oidc.as_ref().map(Tokens::new),
+                    repeats: before.map(|before| before.repeats.clone()).unwrap_or_default(),
+                })
+            });
             (config.name.clone(), hook)
         };
         Self { hooks: hooks.iter().map(hook).collect() }
+    }
+
+    /// The names of those that are other than before, new, or gone.
+    #[must_use]
+    pub fn changes(&self, before: &Self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.hooks.keys().chain(before.hooks.keys()).collect();
+        let config = |hooks: &Self, name: &str| hooks.hooks.get(name).map(|hook| hook.config.clone());
+        let changed = names.into_iter().filter(|name| config(self, name) != config(before, name));
+        changed.cloned().collect()
     }
 
     /// Whether it is worth reading the body: without it most of what is wrong with a request can be told.

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::names::Names;
 use super::room::Place;
 use super::tags::{Listing, Page};
+use super::told::{Told, since};
 use crate::image::{Digest, Repository, Tag};
 use crate::observation::{Interval, LastLook, RepositoryInterest, Time};
 
@@ -24,6 +25,9 @@ const RESOLVED_UNNAMED_MAX: usize = 2000;
 /// Digests noted as described that nobody asks for any more. One that was forgotten is described again when
 /// somebody does.
 const DESCRIBED_UNWANTED_MAX: usize = 2000;
+/// What a list shows and is not there is asked again after this, then after twice as long, and so on: a registry lists
+/// a tag an instant before it answers for it.
+const LISTED_AGAIN_MILLIS: i64 = 2000;
 /// What was not found, or was broken, is asked again after this.
 pub const NEGATIVE_MILLIS: i64 = 10 * 60 * 1000;
 
@@ -42,8 +46,7 @@ pub struct Known {
     resolved: HashMap<Tag, Resolved>,
     /// Named tags without a digest: not there, or not readable.
     unresolved: HashMap<Tag, Unresolved>,
-    /// Tags to ask about in the next look, due or not.
-    soon: BTreeSet<Tag>,
+    pub told: Told,
     /// Digests said to be here.
     pub described: HashSet<Digest>,
     /// Digests that could not be described, and when to try again.
@@ -67,6 +70,8 @@ struct Missing {
 struct Pending {
     happened: Interval,
     retry_at: Time,
+    /// 404s so far.
+    misses: u32,
 }
 
 #[derive(Debug)]
@@ -119,7 +124,7 @@ impl Known {
             pending: BTreeMap::new(),
             resolved: HashMap::new(),
             unresolved: HashMap::new(),
-            soon: BTreeSet::new(),
+            told: Told::default(),
             described: HashSet::new(),
             undescribed: HashMap::new(),
             place: None,
@@ -171,6 +176,8 @@ impl Known {
         for missing in self.missing.values_mut() {
             missing.looks += 1;
         }
+        // Evidence from before this list is worth less than the list, once what it shows is taken.
+        let absent = self.told.take_absent();
         if listing.unchanged {
             return Change::Fresh(0);
         }
@@ -180,7 +187,8 @@ impl Known {
             match difference {
                 Difference::Gone(name) => self.miss(name, before),
                 Difference::Came(name, answered) => {
-                    fresh += usize::from(self.welcome(name, Interval::new(before, answered), started));
+                    let happened = since(Interval::new(before, answered), absent.get(name).copied());
+                    fresh += usize::from(self.welcome(name, happened, started));
                 }
             }
         }
@@ -205,7 +213,7 @@ impl Known {
             None => happened,
         };
         let Ok(tag) = name.parse() else { return false };
-        self.pending.insert(tag, Pending { happened, retry_at: started });
+        self.pending.insert(tag, Pending { happened, retry_at: started, misses: 0 });
         true
     }
 
@@ -229,9 +237,21 @@ impl Known {
         }
     }
 
-    /// Somebody heard that these tags changed: they are asked about in the next look, as far as they are known.
-    pub fn ask_soon(&mut self, tags: BTreeSet<Tag>) {
-        self.soon = tags;
+    /// Which told tags to ask about, at most `limit`. One that was listed from the beginning and that nobody names is
+    /// forgotten: there is no digest with which to compare the answer. So are all before the first list.
+    #[must_use]
+    pub fn told_questions(&mut self, named: &BTreeSet<Tag>, limit: usize) -> Vec<Tag> {
+        let mut told = std::mem::take(&mut self.told);
+        told.keep(|tag| {
+            let is_known = self.resolved.contains_key(tag) || self.pending.contains_key(tag);
+            self.listed.is_some() && (named.contains(tag) || is_known || !self.is_listed(tag))
+        });
+        self.told = told;
+        self.told.tags().iter().take(limit).cloned().collect()
+    }
+
+    fn is_listed(&self, tag: &Tag) -> bool {
+        self.pages.iter().any(|page| page.names.iter().any(|name| name == tag.as_str()))
     }
 
     /// Which tags to ask about now: new ones, named ones that are due, and those that may be gone. At most
@@ -248,7 +268,6 @@ impl Known {
         let mut due: Vec<(Time, &Tag)> =
             named.filter_map(|tag| self.due(tag, urgent, now).map(|last| (last, tag))).collect();
         due.sort_unstable();
-        let soon = self.soon.iter().filter(|tag| self.resolved.contains_key(*tag));
         let fresh = self.pending.iter().filter(|(_, pending)| pending.retry_at <= now).map(|(tag, _)| tag);
         let doubtful = self.missing.iter().filter(|(_, missing)| {
             missing.looks >= LOOKS_WITHOUT_MIN
@@ -258,7 +277,6 @@ impl Known {
         let mut questions: Vec<Tag> = due
             .into_iter()
             .map(|(_, tag)| tag)
-            .chain(soon)
             .chain(fresh)
             .chain(doubtful.map(|(tag, _)| tag))
             .filter(|tag| asked.insert(tag))
@@ -279,7 +297,7 @@ impl Known {
                 Some(_) | None => return Some(Time::MIN),
             },
         };
-        (urgent || self.soon.contains(tag) || last + every <= now).then_some(last)
+        (urgent || last + every <= now).then_some(last)
     }
 
     /// Takes the answer about a tag: its digest, or a 404. `is_named`: somebody wants to know where it points,
@@ -295,12 +313,17 @@ impl Known {
         let Some(digest) = digest else { return self.answer_not_found(tag, asked, answered) };
         let pending_when_it_left = self.missing.get_mut(tag).and_then(|missing| missing.pending.take());
         let pending = self.pending.remove(tag).map(|pending| pending.happened).or(pending_when_it_left);
+        let pending = pending.or_else(|| self.not_listed(tag, answered));
+        let pending = pending.map(|happened| self.told.narrow(tag, happened));
         if !is_named && pending.is_none() && !self.resolved.contains_key(tag) {
             return Verdict::Unchanged;
         }
         let absent = self.unresolved.remove(tag).filter(|unresolved| unresolved.absent);
         let resolved = Resolved { digest: digest.clone(), seen: asked, checked: asked };
         let before = self.resolved.insert(tag.clone(), resolved);
+        if before.as_ref().is_none_or(|before| before.digest != digest) {
+            self.told.forget(tag);
+        }
         match before {
             Some(before) if before.digest == digest => Verdict::Unchanged,
             Some(before) => Verdict::Points { happened: Interval::new(before.seen, answered), first: false },
@@ -311,10 +334,22 @@ impl Known {
         }
     }
 
+    /// When a told tag came that the last complete list lacks, and that no list before had.
+    fn not_listed(&self, tag: &Tag, answered: Time) -> Option<Interval> {
+        let is_new = self.told.tags().contains(tag)
+            && !self.resolved.contains_key(tag)
+            && !self.missing.contains_key(tag)
+            && !self.is_listed(tag);
+        self.listed.filter(|_| is_new).map(|listed| Interval::new(listed, answered))
+    }
+
     fn answer_not_found(&mut self, tag: &Tag, asked: Time, answered: Time) -> Verdict {
         if let Some(pending) = self.pending.get_mut(tag) {
-            pending.retry_at = answered + NEGATIVE_MILLIS;
+            let wait = LISTED_AGAIN_MILLIS.saturating_mul(1 << pending.misses.min(16));
+            pending.retry_at = answered + wait.min(NEGATIVE_MILLIS);
+            pending.misses += 1;
         }
+        self.told.was_absent(tag, asked);
         match self.missing.get(tag) {
             Some(missing) if missing.looks >= LOOKS_WITHOUT_MIN => {
                 let gone = Interval::new(missing.last_listed, answered);
@@ -335,6 +370,7 @@ impl Known {
 
     /// A tag whose answer was broken: not asked again for a while.
     pub fn postpone(&mut self, tag: &Tag, now: Time) {
+        self.told.forget(tag);
         if let Some(pending) = self.pending.get_mut(tag) {
             pending.retry_at = now + NEGATIVE_MILLIS;
         } else if !self.resolved.contains_key(tag) {

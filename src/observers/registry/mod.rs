@@ -26,6 +26,7 @@ mod probe;
 mod resolve;
 mod resume;
 mod sweep;
+mod told;
 mod watch;
 
 pub use client::NamedBy;

@@ -17,10 +17,14 @@ use crate::observation::{
     Basis, CacheResult, Fact, ImageDescribed, Interval, LookFailure, Measure, RepositoryInterest, Scope,
     Subject, Time,
 };
+use crate::observers::schedule::Wanted;
 use crate::observers::{Reporter, now};
 
 /// Tags asked about in one look. A mass push is worked off over several looks instead of blocking one.
 const QUESTIONS_MAX: usize = 500;
+/// Tags asked about in a look that is for told tags only. One image has rarely more; the rest waits for the whole look
+/// that follows.
+const TOLD_QUESTIONS_MAX: usize = 8;
 /// Images described in one look: each costs several requests.
 const DESCRIPTIONS_PER_LOOK_MAX: usize = 100;
 /// Digests noted as "to describe" in one repository. Beyond it new ones are dropped and counted.
@@ -39,6 +43,13 @@ pub struct Host {
     descriptions: Mutex<Descriptions>,
 }
 
+/// A fact that is to be reported.
+struct News {
+    happened: Interval,
+    basis: Basis,
+    fact: Fact,
+}
+
 /// Descriptions by digest. A digest never changes, so an entry is good for ever.
 #[derive(Default)]
 struct Descriptions {
@@ -53,7 +64,8 @@ impl Host {
     }
 
     /// Looks at a repository once, so `late`, and reports what changed, then that the look is complete or why it is
-    /// not.
+    /// not. Where only tags are wanted, those that somebody told of are asked for. If there is news of one, the look
+    /// becomes a complete one: what a policy selects is decided by all of the tags. Else it is none.
     ///
     /// # Errors
     /// What cut the look short, already reported.
@@ -61,14 +73,19 @@ impl Host {
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
+        wanted: Wanted,
         late: Duration,
     ) -> Result<(), Error> {
         let started = now();
-        let outcome = self.look(known, interest, late).await;
+        let outcome = match wanted {
+            Wanted::Whole => self.look_whole(known, interest, late).await.map(Some),
+            Wanted::Tags => self.look_for_told(known, interest, late).await,
+        };
         let finished = now();
         let scope = Scope::Repository(known.repository.clone());
         match outcome {
-            Ok(tags) => {
+            Ok(None) => Ok(()),
+            Ok(Some(tags)) => {
                 tracing::debug!(tags, "look completed");
                 let interval_seconds = self.interval_seconds;
                 let fact = Fact::LookCompleted { scope, started, finished, interval_seconds };
@@ -86,13 +103,40 @@ impl Host {
         }
     }
 
-    async fn look(
+    async fn look_whole(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         late: Duration,
     ) -> Result<usize, Problem> {
-        let listing = tags::list(&self.client, &known.repository, known.pages()).await?;
+        let news = self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
+        self.look(known, interest, late, news).await
+    }
+
+    async fn look_for_told(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+    ) -> Result<Option<usize>, Problem> {
+        let news = self.ask_about_told(known, interest, TOLD_QUESTIONS_MAX).await?;
+        if news.is_empty() {
+            return Ok(None);
+        }
+        self.look(known, interest, late, news).await.map(Some)
+    }
+
+    /// `news` are reported with what the list shows: two commits to the journal would take longer than the list.
+    async fn look(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        late: Duration,
+        news: Vec<News>,
+    ) -> Result<usize, Problem> {
+        let listing = tags::list(&self.client, &known.repository, known.pages()).await;
+        self.report(news).await;
+        let listing = listing?;
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
             let limit = self.room.limit() as u64;
@@ -124,6 +168,43 @@ impl Host {
 
     async fn ask_about_tags(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
         let questions = known.questions(interest.tags.iter(), interest.urgent, now(), QUESTIONS_MAX);
+        self.ask_about(known, interest, questions, None).await
+    }
+
+    /// Asks for what somebody told of before anything else: somebody waits for it. Returns what is to be reported.
+    async fn ask_about_told(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        limit: usize,
+    ) -> Result<Vec<News>, Problem> {
+        let questions = known.told_questions(&interest.tags, limit);
+        let mut news = Vec::new();
+        match self.ask_about(known, interest, questions, Some(&mut news)).await {
+            // While it links a tag distribution answers 500, too. It is asked again, and the next whole look tells
+            // whether it is broken.
+            Ok(()) | Err(Problem::Status(500..=599)) => Ok(news),
+            Err(problem) => {
+                self.report(news).await;
+                Err(problem)
+            }
+        }
+    }
+
+    async fn report(&self, news: impl IntoIterator<Item = News>) {
+        for News { happened, basis, fact } in news {
+            self.reporter.fact(happened, basis, fact).await;
+        }
+    }
+
+    /// Reports what the answers tell, or puts it into `held`.
+    async fn ask_about(
+        &self,
+        known: &mut Known,
+        interest: &RepositoryInterest,
+        questions: Vec<Tag>,
+        mut held: Option<&mut Vec<News>>,
+    ) -> Result<(), Problem> {
         let repository = known.repository.clone();
         let mut answers = futures::stream::iter(questions)
             .map(|tag| async {
@@ -133,7 +214,13 @@ impl Host {
             .buffered(HOST_CONCURRENCY);
         while let Some((tag, answer)) = answers.next().await {
             match answer {
-                Ok(answer) => self.take_answer(known, interest, tag, answer).await,
+                Ok(answer) => {
+                    let news = self.take_answer(known, interest, tag, answer);
+                    match &mut held {
+                        Some(held) => held.extend(news),
+                        None => self.report(news).await,
+                    }
+                }
                 // A tag whose digest only a pull could tell.
                 Err(Problem::PullsUsedUp) => {
                     self.dropped("pull_limit");
@@ -151,31 +238,30 @@ impl Host {
         Ok(())
     }
 
-    async fn take_answer(
+    fn take_answer(
         &self,
         known: &mut Known,
         interest: &RepositoryInterest,
         tag: Tag,
         answer: Resolution,
-    ) {
+    ) -> Option<News> {
         let repository = known.repository.clone();
         let in_use = interest.tags.contains(&tag);
         match known.answer(&tag, in_use, answer.digest.clone(), answer.asked, answer.answered) {
-            Verdict::Unchanged | Verdict::NotFound => {}
+            Verdict::Unchanged | Verdict::NotFound => None,
             Verdict::Gone(happened) => {
                 let fact = Fact::Absent { subject: Subject::Tag { repository, tag } };
-                self.reporter.fact(happened, Basis::Poll, fact).await;
+                Some(News { happened, basis: Basis::Poll, fact })
             }
             Verdict::Points { happened, first } => {
-                let Some(digest) = answer.digest else { return };
+                let digest = answer.digest?;
                 let stamped = || self.reporter.stamps().of_tag(&repository, &tag, &digest, happened);
                 let (happened, basis) = match (first, stamped()) {
                     (true, _) => (happened, Basis::Backfill),
                     (false, Some(stamped)) => (stamped, Basis::Webhook),
                     (false, None) => (happened, Basis::Poll),
                 };
-                let fact = Fact::TagPointsTo { repository, tag, digest };
-                self.reporter.fact(happened, basis, fact).await;
+                Some(News { happened, basis, fact: Fact::TagPointsTo { repository, tag, digest } })
             }
         }
     }

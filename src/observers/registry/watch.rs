@@ -15,7 +15,7 @@ use super::sweep::Host;
 use crate::config;
 use crate::image::Repository;
 use crate::observation::{Interests, Measure, RepositoryInterest};
-use crate::observers::schedule::{self, Begun, Ended, LookNow, Outcome, Plan};
+use crate::observers::schedule::{self, Begun, Ended, LookNow, Outcome, Plan, Wanted, Wish};
 
 /// Looks under way at one host. A look waits mostly for the network; more would only queue for requests.
 const LOOKS_MAX: usize = HOST_CONCURRENCY;
@@ -94,13 +94,23 @@ fn look(
     host: Arc<Host>,
     begun: Begun<Repository, Known, RepositoryInterest>,
 ) -> impl Future<Output = Ended<Known>> + Send + 'static {
-    let Begun { key: repository, memory: mut known, interest, late, tags } = begun;
+    let Begun { key: repository, memory: mut known, interest, late, wanted, asked } = begun;
     let span = tracing::info_span!("sweep", registry = &**host.client.host(), repository = repository.path());
     let look = async move {
-        known.ask_soon(tags);
-        let ended = host.sweep(&mut known, &interest, late).await;
+        known.told.hear(asked.iter().flatten());
+        let ended = host.sweep(&mut known, &interest, wanted, late).await;
+        let is_wished = asked.is_some() || wanted == Wanted::Tags;
+        if wanted == Wanted::Whole && ended.is_ok() {
+            let just_told = asked.unwrap_or_default();
+            known.told.keep(|tag| just_told.contains(tag));
+        }
+        let wish = match known.told.tags().is_empty() {
+            true => is_wished.then_some(Wish::Met),
+            // Where looks fail, only a new wish makes another come sooner.
+            false => (is_wished || ended.is_ok()).then_some(Wish::Unmet),
+        };
         let requests = u32::try_from(known.pages().len().max(1)).unwrap_or(u32::MAX);
-        let outcome = Outcome { failure: ended.err().map(|error| error.class()), requests };
+        let outcome = Outcome { failure: ended.err().map(|error| error.class()), requests, wish };
         Ended { memory: known, outcome }
     };
     look.instrument(span)

@@ -19,8 +19,9 @@ const TAGS_NOTED_MAX: usize = 64;
 /// Tells the pollers that something known is due now. Clones share it; it never waits for a poller.
 ///
 /// The look itself comes when the host may be asked: not before the end of its `Retry-After`, and not sooner than
-/// [`COOL_DOWN`](super::COOL_DOWN) after the last look that was asked for in this way. What is asked while a look is
-/// under way gets another look after it, for the one under way may have read too early.
+/// [`COOL_DOWN`](super::COOL_DOWN) after the last look that was asked for in this way. Where tags are named, they alone
+/// are asked for at first, and a few times again while they are not found: a look for tags costs a request for each. What
+/// is asked while a look is under way gets another look after it, for the one under way may have read too early.
 #[derive(Clone, Default)]
 pub struct LookNow(Arc<Shared>);
 
@@ -33,6 +34,15 @@ pub enum Asked {
     Coalesced,
     /// Nothing of that name is looked at. It is counted and forgotten.
     Unknown,
+}
+
+/// What a wish is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// All of the subject.
+    Whole,
+    /// Tags that are named.
+    Tags,
 }
 
 /// Where the numbers about wishes go.
@@ -61,8 +71,7 @@ impl LookNow {
         Self(Arc::new(Shared { meter: Some(Box::new(meter)), ..Shared::default() }))
     }
 
-    /// A registry's repository may have changed, and which tag in it, if that is known. A tag that is named or
-    /// was seen before is asked for its digest in that look; any other is found where the list shows it.
+    /// A registry's repository may have changed, and which tag in it, if that is known: that tag is asked for its digest.
     pub fn repository(&self, repository: &Repository, tag: Option<&Tag>) -> Asked {
         let desks = self.0.registries.read().unwrap_or_else(PoisonError::into_inner);
         let desk = desks.get(repository.host()).and_then(Weak::upgrade);
@@ -152,9 +161,16 @@ pub struct Desk<K> {
 struct Notes<K> {
     known: HashSet<K>,
     /// Until the look begins.
-    asked: HashMap<K, BTreeSet<Tag>>,
+    asked: HashMap<K, Noted>,
     /// Those of them that the poller has not heard of.
-    fresh: Vec<K>,
+    fresh: Vec<(K, Wanted)>,
+}
+
+/// What is wanted of one subject; one of the two at least.
+#[derive(Debug, Default)]
+struct Noted {
+    whole: bool,
+    tags: BTreeSet<Tag>,
 }
 
 impl<K> Default for Desk<K> {
@@ -183,17 +199,21 @@ impl<K: Clone + Eq + Hash> Desk<K> {
         if !notes.known.contains(key) {
             return Asked::Unknown;
         }
-        let is_new = !notes.asked.contains_key(key);
-        let tags = notes.asked.entry(key.clone()).or_default();
-        if let Some(tag) = tag
-            && tags.len() < TAGS_NOTED_MAX
-        {
-            tags.insert(tag.clone());
-        }
+        let noted = notes.asked.entry(key.clone()).or_default();
+        let (wanted, is_new) = match tag {
+            None => (Wanted::Whole, !std::mem::replace(&mut noted.whole, true)),
+            Some(tag) => {
+                let is_new = noted.tags.is_empty();
+                if noted.tags.len() < TAGS_NOTED_MAX {
+                    noted.tags.insert(tag.clone());
+                }
+                (Wanted::Tags, is_new)
+            }
+        };
         if !is_new {
             return Asked::Coalesced;
         }
-        notes.fresh.push(key.clone());
+        notes.fresh.push((key.clone(), wanted));
         drop(notes);
         self.rung.notify_one();
         Asked::Noted
@@ -206,16 +226,22 @@ impl<K: Clone + Eq + Hash> Desk<K> {
 
     /// What was noted since this was last called. It stays noted until its look begins.
     #[must_use]
-    pub fn fresh(&self) -> Vec<K> {
+    pub fn fresh(&self) -> Vec<(K, Wanted)> {
         std::mem::take(&mut self.notes().fresh)
     }
 
-    /// A look begins, and serves whatever was noted so far: these tags. `None` where nobody asked.
+    /// A look begins, and serves what was noted so far: these tags. One that is not whole serves nothing else. `None`
+    /// where nobody asked.
     #[must_use]
-    pub fn begin(&self, key: &K) -> Option<BTreeSet<Tag>> {
+    pub fn begin(&self, key: &K, wanted: Wanted) -> Option<BTreeSet<Tag>> {
         let mut notes = self.notes();
-        let tags = notes.asked.remove(key)?;
-        notes.fresh.retain(|fresh| fresh != key);
+        let noted = notes.asked.get_mut(key)?;
+        let tags = std::mem::take(&mut noted.tags);
+        let served = wanted == Wanted::Whole || !noted.whole;
+        if served {
+            notes.asked.remove(key);
+        }
+        notes.fresh.retain(|(fresh, wanted)| fresh != key || !served && *wanted == Wanted::Whole);
         Some(tags)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{Id, JoinSet};
 
 use super::gate::hurrying;
-use super::look_now::Desk;
+use super::look_now::{Desk, Wanted};
 use super::plan::{Due, Interest, Outcome, Plan};
 use crate::image::Tag;
 use crate::observation::LookFailure;
@@ -54,8 +54,10 @@ pub struct Begun<K, M, I> {
     pub interest: Arc<I>,
     /// How long it was due.
     pub late: Duration,
-    /// Tags that somebody asked for.
-    pub tags: BTreeSet<Tag>,
+    /// All of it, or only the tags that were asked for.
+    pub wanted: Wanted,
+    /// Tags that somebody asked for since the last look; empty where all of it was meant. `None` where nobody asked.
+    pub asked: Option<BTreeSet<Tag>>,
 }
 
 /// A look that ended, with the memory that it was given.
@@ -119,13 +121,7 @@ where
                     Some(Crashed { key, why: error.to_string() })
                 }
             },
-            () = self.desk.rung() => {
-                let now = Instant::now();
-                for key in self.desk.fresh() {
-                    self.plan.look_now(&key, now);
-                }
-                None
-            }
+            () = self.desk.rung() => None,
             () = tokio::time::sleep_until(wake.into()) => None,
         }
     }
@@ -148,6 +144,12 @@ where
         F: Future<Output = Ended<M>> + Send + 'static,
     {
         let now = Instant::now();
+        for (key, wanted) in self.desk.fresh() {
+            match wanted {
+                Wanted::Whole => self.plan.look_now(&key, now),
+                Wanted::Tags => self.plan.ask_now(&key, now),
+            }
+        }
         let latest = now + SLEEP_MAX;
         if let Some(until) = paused.filter(|until| *until > now) {
             self.note_state(now);
@@ -156,9 +158,9 @@ where
         while self.tasks.len() < self.places + HURRIED_PLACES {
             let hurried_only = self.tasks.len() >= self.places;
             let Some((key, due)) = self.plan.take_due(now, hurried_only) else { break };
-            let tags = self.desk.begin(&key).unwrap_or_default();
-            let Due { memory, interest, late, hurried } = due;
-            let begun = Begun { key: key.clone(), memory, interest, late, tags };
+            let Due { memory, interest, late, hurried, wanted } = due;
+            let asked = self.desk.begin(&key, wanted);
+            let begun = Begun { key: key.clone(), memory, interest, late, wanted, asked };
             let task = self.tasks.spawn(hurrying(hurried, look(begun)));
             self.keys.insert(task.id(), key);
         }

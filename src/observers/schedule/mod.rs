@@ -17,16 +17,17 @@ mod pulls;
 mod quota;
 mod rate;
 pub mod retry_after;
+mod tag_looks;
 mod wait;
 
 pub use gate::{Gate, PATIENCE, Told, hurrying};
-pub use look_now::{Asked, Desk, LookNow};
+pub use look_now::{Asked, Desk, LookNow, Wanted};
 pub use looks::{Begun, Crashed, Ended, Looks, State};
-pub use plan::{Due, Interest, Outcome, Plan, SweepCost};
+pub use plan::{Due, Interest, Outcome, Plan, SweepCost, Wish};
 pub use pulls::Pulls;
 pub use quota::Quota;
 pub use rate::{RATE_MIN, Rate};
 pub use wait::{
-    COOL_DOWN, HOT_FOR, Pace, jittered, not_even_asked, together, wait_after_failure, wait_after_first,
-    wait_after_success, wait_while_hot,
+    COOL_DOWN, HOT_FOR, Pace, TOLD_AGAIN, TOLD_AGAIN_MAX, WHOLE_AFTER, jittered, not_even_asked, together,
+    told_again, wait_after_failure, wait_after_first, wait_after_success, wait_while_hot,
 };

@@ -8,7 +8,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::look_now::Wanted;
 use super::rate::RATE_MIN;
+use super::tag_looks::TagLooks;
 use super::wait::{self, Pace};
 use crate::observation::LookFailure;
 
@@ -68,13 +70,19 @@ struct Entry<M, I> {
     unused_since: Option<Instant>,
     /// It has been urgent since then.
     urgent_since: Option<Instant>,
+    /// By its own schedule.
     due: Instant,
-    /// Somebody asked for a look, and none has begun since.
-    asked: bool,
+    /// Somebody asked for a look, and none has begun since: when it may begin.
+    asked: Option<Instant>,
     /// Start of the last look that was asked for.
     asked_start: Option<Instant>,
+    told: TagLooks,
+    /// Of the last look that was whole.
     last_start: Option<Instant>,
+    /// Whole ones.
     looks: u64,
+    /// The look that is under way, or was the last.
+    under_way: Option<(Instant, Wanted)>,
     failures: u32,
     /// The end of a wait that no wish shortens: what just failed is not asked at once again.
     not_before: Option<Instant>,
@@ -93,6 +101,8 @@ pub struct Due<M, I> {
     pub late: Duration,
     /// Somebody waits for it.
     pub hurried: bool,
+    /// All of the subject, or only the tags that somebody told of.
+    pub wanted: Wanted,
 }
 
 /// How a look ended.
@@ -102,6 +112,17 @@ pub struct Outcome {
     pub failure: Option<LookFailure>,
     /// Requests that it takes when nothing changed.
     pub requests: u32,
+    /// What became of a wish that it served, where such a wish may come too early.
+    pub wish: Option<Wish>,
+}
+
+/// What became of a wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// What was told of was found, or nothing was named.
+    Met,
+    /// What was told of was not found.
+    Unmet,
 }
 
 impl<K, M, I> Plan<K, M, I>
@@ -173,10 +194,12 @@ where
                 unused_since: None,
                 urgent_since: interest.urgent().then_some(now),
                 due: now,
-                asked: false,
+                asked: None,
                 asked_start: None,
+                told: TagLooks::default(),
                 last_start: None,
                 looks: 0,
+                under_way: None,
                 failures: 0,
                 not_before: None,
                 cost: SweepCost::default(),
@@ -241,8 +264,20 @@ where
         }
         self.leave_line(key);
         let entry = self.entries.get_mut(key).expect("it was there");
-        entry.asked = true;
-        entry.due = entry.due.min(entry.soonest(now));
+        entry.asked = Some(entry.soonest(now));
+        self.stand_in_line(key);
+    }
+
+    /// Somebody told of tags of a subject: they are asked for now, or when the next look for tags may begin. Within one
+    /// cool-down there are few of these, whoever tells of however much; see [`wait::told_again`].
+    pub fn ask_now(&mut self, key: &K, now: Instant) {
+        if self.entries.get(key).is_none_or(|entry| entry.unused_since.is_some()) {
+            return;
+        }
+        self.leave_line(key);
+        let entry = self.entries.get_mut(key).expect("it was there");
+        entry.told.fresh = true;
+        entry.told.due = Some(entry.soonest_told(now));
         self.stand_in_line(key);
     }
 
@@ -259,13 +294,23 @@ where
         let line = if hurried { &mut self.hurried } else { &mut self.quiet };
         let (due, key) = line.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
-        if std::mem::take(&mut entry.asked) {
-            entry.asked_start = Some(now);
+        let is_whole = entry.due <= now || entry.asked.is_some_and(|asked| asked <= now);
+        let wanted = if is_whole { Wanted::Whole } else { Wanted::Tags };
+        // A whole look serves everybody.
+        if entry.told.due.take().is_some() {
+            entry.told.begin(now);
         }
-        entry.last_start = Some(now);
-        entry.looks += 1;
+        if is_whole {
+            if entry.asked.take().is_some() {
+                entry.asked_start = Some(now);
+            }
+            entry.last_start = Some(now);
+            entry.looks += 1;
+        }
+        entry.under_way = Some((now, wanted));
         let (memory, interest) = (entry.memory.take()?, entry.interest.clone());
-        Some((key, Due { memory, interest, late: now.saturating_duration_since(due), hurried }))
+        let late = now.saturating_duration_since(due);
+        Some((key, Due { memory, interest, late, hurried, wanted }))
     }
 
     /// A look ended.
@@ -273,42 +318,52 @@ where
         let (interval, hot, began, count) = (self.interval, self.hot, self.began, self.entries.len());
         let Some(entry) = self.entries.get_mut(key) else { return };
         let interval = entry.interest.interval().unwrap_or(interval);
-        let started = entry.last_start.unwrap_or(now);
+        let (started, wanted) = entry.under_way.unwrap_or((now, Wanted::Whole));
         let pace = if entry.interest.urgent() { Pace::Urgent } else { Pace::Quiet };
         let first = entry.looks == 1;
         let is_hot = hot && outcome.failure.is_none() && entry.is_hot(now);
         let wait = match outcome.failure {
+            // What can be told of a tag says nothing about the rest.
+            None if wanted == Wanted::Tags => None,
             None => {
                 let busy = now.saturating_duration_since(started);
                 let cost = SweepCost { subjects: 1, requests: outcome.requests.into(), busy };
                 self.cost = self.cost.replaced(std::mem::replace(&mut entry.cost, cost), cost);
                 (entry.failures, entry.not_before) = (0, None);
-                if is_hot {
+                Some(if is_hot {
                     wait::wait_while_hot(interval, outcome.requests)
                 } else {
                     wait::wait_after_success(interval, pace)
-                }
+                })
             }
             Some(failure) => {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.not_before = wait::not_even_asked(failure).map(|wait| now + wait);
-                wait::wait_after_failure(interval, pace, failure, entry.failures)
+                Some(wait::wait_after_failure(interval, pace, failure, entry.failures))
             }
         };
-        let wait = if first && pace == Pace::Quiet && outcome.failure.is_none() {
-            wait::wait_after_first(wait, &(self.seed, key))
-        } else if is_hot {
-            wait::jittered_within(wait, &(self.seed, key), entry.looks)
-        } else {
-            wait::jittered(wait, &(self.seed, key), entry.looks)
-        };
-        entry.due = started + wait;
-        if pace == Pace::Quiet {
-            entry.due = wait::together(entry.due, began.unwrap_or(now), interval, count);
+        if let Some(wait) = wait {
+            let wait = if first && pace == Pace::Quiet && outcome.failure.is_none() {
+                wait::wait_after_first(wait, &(self.seed, key))
+            } else if is_hot {
+                wait::jittered_within(wait, &(self.seed, key), entry.looks)
+            } else {
+                wait::jittered(wait, &(self.seed, key), entry.looks)
+            };
+            entry.due = started + wait;
+            if pace == Pace::Quiet {
+                entry.due = wait::together(entry.due, began.unwrap_or(now), interval, count);
+            }
         }
-        if entry.asked {
-            entry.due = entry.due.min(entry.soonest(now));
+        if let Some(wish) = outcome.wish {
+            let whole = started + wait::WHOLE_AFTER;
+            entry.due = entry.due.min(entry.not_before.map_or(whole, |not_before| whole.max(not_before)));
+            if wish == Wish::Unmet && outcome.failure.is_none() {
+                entry.told.again(now);
+            }
         }
+        // A failure moves what was asked for meanwhile.
+        entry.wait_for_wishes(now);
         entry.memory = Some(memory);
         self.stand_in_line(key);
     }
@@ -319,6 +374,7 @@ where
         entry.failures = entry.failures.saturating_add(1);
         entry.due = now + CRASHED_PAUSE;
         entry.not_before = Some(entry.due);
+        entry.wait_for_wishes(now);
         entry.memory = Some(memory);
         self.stand_in_line(key);
     }
@@ -354,17 +410,15 @@ where
     fn stand_in_line(&mut self, key: &K) {
         let Some(entry) = self.entries.get(key) else { return };
         if entry.memory.is_some() && entry.unused_since.is_none() {
-            let hurried = entry.asked || entry.interest.urgent();
-            let line = if hurried { &mut self.hurried } else { &mut self.quiet };
-            line.insert((entry.due, key.clone()));
+            let line = if entry.hurried() { &mut self.hurried } else { &mut self.quiet };
+            line.insert((entry.next(), key.clone()));
         }
     }
 
     fn leave_line(&mut self, key: &K) {
         let Some(entry) = self.entries.get(key) else { return };
-        let hurried = entry.asked || entry.interest.urgent();
-        let line = if hurried { &mut self.hurried } else { &mut self.quiet };
-        line.remove(&(entry.due, key.clone()));
+        let line = if entry.hurried() { &mut self.hurried } else { &mut self.quiet };
+        line.remove(&(entry.next(), key.clone()));
     }
 }
 
@@ -385,9 +439,33 @@ impl<M, I: Interest> Entry<M, I> {
         self.interest.urgent() && self.urgent_since.is_some_and(|since| now < since + wait::HOT_FOR)
     }
 
+    /// When the next look at it begins, of whatever kind.
+    fn next(&self) -> Instant {
+        [self.asked, self.told.due].into_iter().flatten().fold(self.due, Instant::min)
+    }
+
+    /// Somebody waits for it.
+    fn hurried(&self) -> bool {
+        self.asked.is_some() || self.told.due.is_some() || self.interest.urgent()
+    }
+
     /// When a look that somebody asks for now may begin.
     fn soonest(&self, now: Instant) -> Instant {
         let cooled = self.asked_start.map_or(now, |start| start + wait::COOL_DOWN);
         now.max(cooled).max(self.not_before.unwrap_or(now))
+    }
+
+    /// The same for one that only asks for tags.
+    fn soonest_told(&self, now: Instant) -> Instant {
+        self.told.soonest(now).max(self.not_before.unwrap_or(now))
+    }
+
+    /// Gives every wish the time at which it may be served, as it is now.
+    fn wait_for_wishes(&mut self, now: Instant) {
+        self.asked = self.asked.map(|_| self.soonest(now));
+        self.told.due = match self.told.due {
+            Some(_) if self.told.fresh => Some(self.soonest_told(now)),
+            again => again.map(|again| again.max(self.not_before.unwrap_or(again))),
+        };
     }
 }

@@ -11,6 +11,14 @@ const URGENT_FACTOR: u32 = 4;
 const URGENT_MIN: Duration = Duration::from_secs(1);
 /// Looks that were asked for begin at most this often: whoever floods us with wishes gets one look a second.
 pub const COOL_DOWN: Duration = Duration::from_secs(1);
+/// What somebody told of may not be there yet: distribution tells of a tag some milliseconds before it links it. So a
+/// look for told tags that did not find them is repeated after this, then after twice as long, and so on: close enough
+/// that the push is known to well under a tenth of a second, and over before the cool-down is.
+pub const TOLD_AGAIN: Duration = Duration::from_millis(25);
+/// Repeats of one such look, the last 775 ms after the first. What is not there by then is left to whole looks.
+pub const TOLD_AGAIN_MAX: u32 = 5;
+/// A whole look follows what was asked for so soon: it finds what was not told, and describes what was found.
+pub const WHOLE_AFTER: Duration = Duration::from_secs(2);
 /// A subject that just became urgent is hot for so long: most of what belongs together comes within two minutes,
 /// and a journey that is stuck for days must not be a burden for days.
 pub const HOT_FOR: Duration = Duration::from_secs(120);
@@ -89,6 +97,13 @@ fn class(failure: LookFailure) -> (Duration, Duration) {
         LookFailure::Missing => (30, 10 * 60),
     };
     (Duration::from_secs(base), Duration::from_secs(max))
+}
+
+/// From the start of a look for told tags to the start of the next within one cool-down, after so many of them.
+/// `None` where that was the last.
+#[must_use]
+pub fn told_again(repeats: u32) -> Option<Duration> {
+    (repeats < TOLD_AGAIN_MAX).then(|| TOLD_AGAIN * 2u32.pow(repeats))
 }
 
 /// The wait after the very first look. Everything is due at once when a process begins; each subject's own part

@@ -14,9 +14,14 @@ use super::world::{config_of, quick, sources_up};
 use super::{Timed, get, until};
 
 async fn metric(page: &str, name: &str) -> Option<f64> {
+    metric_of(page, &format!("{name}{{}}")).await
+}
+
+/// The same with its labels.
+async fn metric_of(page: &str, series: &str) -> Option<f64> {
     let text = reqwest::get(format!("{page}/metrics")).await.ok()?.text().await.ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{} "))?.to_owned();
-    line.split(' ').next()?.parse().ok()
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?.to_owned();
+    value.split(' ').next()?.parse().ok()
 }
 
 async fn reload(page: &str) -> (u16, Value) {
@@ -163,4 +168,70 @@ async fn a_hangup_reads_the_configuration_again() {
     program.still_runs();
     program.signal("TERM");
     assert!(program.ended().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_come_change_and_go_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, secrets) in [("old", "the-first-secret\n"), ("new", "the-second-secret\nthe-third-secret\n")] {
+        std::fs::write(at(name), secrets).unwrap();
+    }
+    let hook =
+        |name: &str, kind: &str, secret: &str| json!({"name": name, "kind": kind, "secret_file": at(secret)});
+    let write = |hooks: Value| {
+        let cluster = json!({"name": "none", "kubeconfig": at("none")});
+        let text = json!({"listen": "127.0.0.1:0", "clusters": [cluster], "hooks": hooks});
+        std::fs::write(at("knotmeter.yaml"), text.to_string()).unwrap();
+    };
+    write(json!([]));
+    let file = at("knotmeter.yaml");
+    let read = Box::new(move || config::load(&file).map_err(|error| error.to_string()));
+    let started = config::load(&at("knotmeter.yaml")).unwrap();
+    // Nobody watches the file, so that each answer is about the change before it.
+    let reading = Reading { file: None, read };
+    let running = app::start_with(started, at("cache"), Some(reading)).await.unwrap();
+    let page = format!("http://{}", running.address);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let send = async |hook: &str, secret: &str, tag: u32| {
+        let body = json!({"image": format!("r.example/team/web:{tag}")}).to_string();
+        let sent = client.post(format!("{page}/hooks/{hook}")).bearer_auth(secret).body(body).send().await;
+        sent.unwrap().status().as_u16()
+    };
+    let changed = |names: &[&str]| (200, json!({"changed": names, "needs_restart": []}));
+    let repeated =
+        async || metric_of(&page, r#"knotmeter_hook_requests_total{hook="ci",result="repeated"}"#).await;
+
+    assert_eq!(send("ci", "the-first-secret", 1).await, 404);
+    write(json!([hook("ci", "hint", "old")]));
+    assert_eq!(reload(&page).await, changed(&["hooks/ci"]));
+    assert_eq!(send("ci", "the-first-secret", 1).await, 202);
+    assert_eq!(send("ci", "the-second-secret", 2).await, 401);
+
+    // Another secret, or two of them, and a second webhook; what was taken before is known.
+    write(json!([hook("ci", "hint", "new"), hook("fleet", "hint", "old")]));
+    assert_eq!(reload(&page).await, changed(&["hooks/ci", "hooks/fleet"]));
+    assert_eq!(send("ci", "the-first-secret", 2).await, 401);
+    assert_eq!(send("ci", "the-second-secret", 2).await, 202);
+    assert_eq!(send("ci", "the-third-secret", 3).await, 202);
+    assert_eq!(send("fleet", "the-first-secret", 3).await, 202);
+    assert_eq!(repeated().await, None);
+    assert_eq!(send("ci", "the-second-secret", 1).await, 202);
+    assert_eq!(repeated().await, Some(1.0));
+
+    // What cannot be used changes nothing.
+    write(json!([hook("ci", "hint", "old"), hook("ci", "hint", "new")]));
+    let (status, told) = reload(&page).await;
+    assert!(status == 500 && told["error"].as_str().unwrap().contains("last good"), "{told}");
+    assert_eq!(send("ci", "the-third-secret", 4).await, 202);
+    assert_eq!(send("fleet", "the-first-secret", 4).await, 202);
+
+    // Another kind, another name.
+    write(json!([hook("fleet", "generic", "old"), hook("build", "hint", "new")]));
+    assert_eq!(reload(&page).await, changed(&["hooks/build", "hooks/ci", "hooks/fleet"]));
+    assert_eq!(send("ci", "the-third-secret", 5).await, 404);
+    assert_eq!(send("build", "the-third-secret", 5).await, 202);
+    assert_eq!(send("fleet", "the-first-secret", 5).await, 401, "the secret of this kind ends the address");
+    assert_eq!(reload(&page).await, changed(&[]));
+    running.stop().await;
 }

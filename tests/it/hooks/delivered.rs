@@ -13,6 +13,7 @@ use axum::response::Response;
 use futures::StreamExt as _;
 use knotmeter::app::{self, Running};
 use knotmeter::config;
+use knotmeter::image::Digest;
 use knotmeter::observers::hooks::BODY_BYTES_MAX;
 use serde_json::json;
 use tempfile::TempDir;
@@ -28,18 +29,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// All bodies together that are held in memory, as `src/http/hooks.rs` has it.
 const BODIES_BYTES_MAX: usize = 8 << 20;
 
+/// Tags of one repository that are noted for a look, as `src/observers/schedule/look_now.rs` has it.
+const TAGS_NOTED_MAX: usize = 64;
+
 /// A Knotmeter that nobody but a webhook hurries, and the registry that it asks.
 struct Told {
     running: Running,
     client: reqwest::Client,
-    /// Lists that were asked for.
-    looks: Arc<AtomicUsize>,
+    counted: Arc<Counted>,
     /// While this is false an answer is not finished.
     open: watch::Sender<bool>,
     registry: String,
     secret: PathBuf,
     _folder: TempDir,
     task: JoinHandle<()>,
+}
+
+/// What the registry was asked for.
+#[derive(Debug, Default)]
+struct Counted {
+    lists: AtomicUsize,
+    tags: AtomicUsize,
 }
 
 impl Drop for Told {
@@ -60,16 +70,21 @@ impl Told {
     async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (open, opened) = watch::channel(true);
-        let looks = Arc::new(AtomicUsize::new(0));
-        let counted = looks.clone();
+        let counted = Arc::new(Counted::default());
+        let counts = counted.clone();
         let app = Router::new().fallback(move |uri: Uri| {
-            counted.fetch_add(usize::from(uri.path().ends_with("/tags/list")), Ordering::SeqCst);
+            let is_list = uri.path().ends_with("/tags/list");
+            let count = if is_list { &counts.lists } else { &counts.tags };
+            count.fetch_add(1, Ordering::SeqCst);
             let mut opened = opened.clone();
-            let body = futures::stream::once(async move {
-                opened.wait_for(|open| *open).await.map_err(std::io::Error::other)?;
-                Ok::<_, std::io::Error>(r#"{"name":"team/web","tags":["1.0.0"]}"#)
-            });
-            async move { Response::new(Body::from_stream(body.boxed())) }
+            async move {
+                opened.wait_for(|open| *open).await.expect("the test still runs");
+                if is_list {
+                    return Response::new(Body::from(r#"{"name":"team/web","tags":["0.9.0"]}"#));
+                }
+                let digest = Digest::of(uri.path().as_bytes()).to_string();
+                Response::builder().header("docker-content-digest", digest).body(Body::empty()).unwrap()
+            }
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = listener.local_addr().unwrap().to_string();
@@ -86,14 +101,16 @@ impl Told {
         });
         let config = config::parse(&text.to_string(), Path::new("test.yaml")).unwrap();
         let running = app::start(config, folder.path().join("cache")).await.unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let told = Self { running, client, looks, open, registry, secret, _folder: folder, task };
-        until("the first look", async || told.looks() == 1).await;
+        // A connection whose body was refused is closed: none is used twice.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let told = Self { running, client, counted, open, registry, secret, _folder: folder, task };
+        until("the first look", async || told.asked() == (1, 0)).await;
         told
     }
 
-    fn looks(&self) -> usize {
-        self.looks.load(Ordering::SeqCst)
+    /// Lists and tags that the registry was asked for.
+    fn asked(&self) -> (usize, usize) {
+        (self.counted.lists.load(Ordering::SeqCst), self.counted.tags.load(Ordering::SeqCst))
     }
 
     fn body(&self, number: usize) -> String {
@@ -115,9 +132,9 @@ impl Told {
 
     /// A true delivery is taken, and looked for.
     async fn is_hurried_by(&self, number: usize) {
-        let before = self.looks();
+        let (_, before) = self.asked();
         assert_eq!(self.post(SECRET, self.body(number)).await, 202);
-        until("the look that was asked for", async || self.looks() > before).await;
+        until("the look that was asked for", async || self.asked().1 > before).await;
     }
 
     /// Sends the beginning of a delivery: all that is announced and `sent` bytes of the body.
@@ -154,14 +171,14 @@ async fn a_flood_of_bad_ones_makes_no_look_and_keeps_no_good_one_waiting() {
         }
     };
     futures::stream::iter(0..600).for_each_concurrent(16, bad).await;
-    assert_eq!(told.looks(), 1);
+    assert_eq!(told.asked(), (1, 0));
     told.is_hurried_by(1).await;
     assert_eq!(told.counted("unproven").await, 400.0);
     assert_eq!(told.counted("malformed").await, 200.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_true_ones_becomes_one_look_and_a_repeat_none() {
+async fn a_flood_of_true_ones_becomes_few_looks_and_a_repeat_none() {
     let told = Told::start().await;
     told.open.send_replace(false);
     // While this look lasts, all the others come.
@@ -171,14 +188,18 @@ async fn a_flood_of_true_ones_becomes_one_look_and_a_repeat_none() {
         async move { assert_eq!(told.post(SECRET, told.body(number)).await, 202) }
     };
     futures::stream::iter(1..=300).for_each_concurrent(16, good).await;
-    assert_eq!(told.looks(), 2);
+    assert_eq!(told.asked(), (1, 1));
     told.open.send_replace(true);
-    until("the look for all of them", async || told.looks() == 3).await;
+    until("the looks for as many as are noted", async || told.asked().1 == 1 + TAGS_NOTED_MAX).await;
     // Somebody who listened sends them again.
     futures::stream::iter(0..=300).for_each_concurrent(16, good).await;
     assert_eq!(told.counted("repeated").await, 301.0);
     told.is_hurried_by(1000).await;
-    assert_eq!(told.looks(), 4, "neither the flood nor the repeats made a look of their own");
+    assert_eq!(
+        told.asked().1,
+        2 + TAGS_NOTED_MAX,
+        "neither the flood nor the repeats made a look of their own"
+    );
     assert_eq!(told.counted("taken").await, 302.0);
 }
 

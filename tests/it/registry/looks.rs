@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use knotmeter::image::Digest;
 use knotmeter::observation::{Basis, CacheResult, Fact, Interests, Measure, NodeRole, Time};
 use knotmeter::observers::registry::Limits;
-use knotmeter::observers::schedule::Asked;
+use knotmeter::observers::schedule::{Asked, TOLD_AGAIN_MAX};
 
 use super::fake::{Content, Fake, ok, page, status};
 use super::{Watching, interest, registry};
@@ -286,8 +286,52 @@ async fn what_somebody_tells_of_is_looked_at_at_once_and_the_tag_asked_for() {
     }
     assert_eq!(watching.points("1.0.0").await.0, moved);
     watching.look_completed().await;
-    assert_eq!(fake.count("/tags/list"), 3, "a flood is one look");
+    assert_eq!(fake.count("/manifests/1.0.0"), 2, "a flood is one look");
+    assert_eq!(fake.count("/tags/list"), 3, "one whole look follows both wishes");
     assert_eq!(fake.count("/shop/other"), 0);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_told_of_before_it_is_there_is_found_an_instant_later() {
+    let mut content = Content::default();
+    content.tag_image("1.0.0", "2026-01-01T00:00:00Z");
+    let mut later = content.clone();
+    let (digest, _) = later.tag_image("1.0.1", "2026-02-02T00:00:00Z");
+    let asked_for_it = AtomicUsize::new(0);
+    // As distribution: the tag is not there, then it is being linked, then it is there.
+    let fake = Fake::start(move |_, asked| {
+        let asks_for_it = asked.target.contains("/manifests/1.0.1");
+        match asked_for_it.fetch_add(usize::from(asks_for_it), Ordering::SeqCst) {
+            1 if asks_for_it => status(500),
+            0 | 1 => content.answer(asked),
+            _ => later.answer(asked),
+        }
+    })
+    .await;
+    let mut slow = registry(&fake.host, &["shop/web"]);
+    slow.interval = knotmeter::config::Seconds(3600.0);
+    let mut watching = Watching::start(vec![slow], Interests::default(), Limits::default());
+    watching.look_completed().await;
+    let repository = format!("{}/shop/web", fake.host).parse().unwrap();
+    let told = Time::from(chrono::Utc::now());
+    watching.look_now.repository(&repository, Some(&"1.0.1".parse().unwrap()));
+    let (found, seen) = watching.points("1.0.1").await;
+    assert_eq!((found, seen.basis), (digest, Basis::Poll));
+    assert!(seen.happened.not_before >= told, "it was asked for in vain after that: {:?}", seen.happened);
+    watching.look_completed().await;
+    let points = watching.facts.iter().filter(|seen| matches!(seen.fact, Fact::TagPointsTo { .. })).count();
+    assert_eq!((points, fake.count("/tags/list")), (1, 2), "the list that follows tells nothing new");
+    let failed = watching.facts.iter().any(|seen| matches!(seen.fact, Fact::LookFailed { .. }));
+    assert!(!failed, "{:?}", watching.facts);
+
+    // One that never comes costs so many questions and one list, however often it is told of meanwhile.
+    for _ in 0..20 {
+        watching.look_now.repository(&repository, Some(&"6.6.6".parse().unwrap()));
+    }
+    watching.look_completed().await;
+    let most = 2 + TOLD_AGAIN_MAX as usize;
+    assert!((2..=most).contains(&fake.count("/manifests/6.6.6")), "{:#?}", fake.asked());
+    assert_eq!(fake.count("/tags/list"), 3);
 }
 
 #[tokio::test]

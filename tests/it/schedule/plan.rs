@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use knotmeter::observation::LookFailure;
 use knotmeter::observers::schedule::{
-    COOL_DOWN, HOT_FOR, Outcome, Pace, SweepCost, jittered, wait_after_failure, wait_after_success,
-    wait_while_hot,
+    COOL_DOWN, HOT_FOR, Outcome, Pace, SweepCost, TOLD_AGAIN_MAX, WHOLE_AFTER, Wanted, Wish, jittered,
+    wait_after_failure, wait_after_success, wait_while_hot,
 };
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -207,6 +207,96 @@ fn a_wish_waits_after_a_failure_unless_the_subject_was_missing() {
     }
 }
 
+/// Looks at the only subject until then, each taking so long: what was wanted, and when it began after the start.
+fn looks_until(
+    plan: &mut Plan,
+    start: Instant,
+    end: Duration,
+    takes: Duration,
+    wish: Option<Wish>,
+) -> Vec<(Wanted, Duration)> {
+    let mut looks = Vec::new();
+    while let Some(now) = plan.next_due().filter(|due| *due < start + end) {
+        let (key, due) = plan.take_due(now, false).unwrap();
+        looks.push((due.wanted, now - start));
+        let wish = wish.filter(|_| due.wanted == Wanted::Tags);
+        plan.finish(&key, (), Outcome { wish, ..GOOD }, now + takes);
+    }
+    looks
+}
+
+#[test]
+fn what_is_told_too_early_is_asked_for_again_and_then_no_more() {
+    let milliseconds = |times: &[u64]| -> Vec<(Wanted, Duration)> {
+        let mut looks: Vec<_> = times.iter().map(|at| (Wanted::Tags, Duration::from_millis(*at))).collect();
+        looks.push((Wanted::Whole, WHOLE_AFTER));
+        looks
+    };
+    let start = Instant::now();
+    for (takes, wish, expected) in [
+        (0, Wish::Met, vec![0]),
+        (1, Wish::Unmet, vec![0, 25, 75, 175, 375, 775]),
+        (60, Wish::Unmet, vec![0, 60, 120, 220, 420, 820]),
+        // Not even where each look takes longer than the cool-down.
+        (300, Wish::Unmet, vec![0, 300, 600, 900, 1200, 1600]),
+    ] {
+        let mut plan = filled(1, seconds(3600), start);
+        look(&mut plan, start, GOOD);
+        plan.ask_now(&0, start);
+        let takes = Duration::from_millis(takes);
+        let looks = looks_until(&mut plan, start, seconds(30), takes, Some(wish));
+        assert_eq!(looks, milliseconds(&expected), "{takes:?}");
+    }
+    // Who polls something that is there when it is told of asks once.
+    let mut plan = filled(1, seconds(3600), start);
+    look(&mut plan, start, GOOD);
+    plan.look_now(&0, start);
+    let looks = looks_until(&mut plan, start, seconds(30), Duration::ZERO, None);
+    assert_eq!(looks, [(Wanted::Whole, Duration::ZERO)]);
+}
+
+#[test]
+fn a_flood_of_told_tags_is_few_looks_in_each_cool_down() {
+    for wish in [Wish::Met, Wish::Unmet] {
+        let start = Instant::now();
+        let mut plan = filled(1, seconds(3600), start);
+        look(&mut plan, start, GOOD);
+        let mut looks = Vec::new();
+        for at in 0..10_000 {
+            let now = start + Duration::from_millis(at);
+            plan.ask_now(&0, now);
+            looks.extend(looks_until(&mut plan, now, Duration::from_nanos(1), Duration::ZERO, Some(wish)));
+        }
+        let of_tags = looks.iter().filter(|(wanted, _)| *wanted == Wanted::Tags).count();
+        let most = 10 * (1 + TOLD_AGAIN_MAX as usize);
+        assert!((20..=most).contains(&of_tags), "{of_tags}");
+        assert!((4..=5).contains(&(looks.len() - of_tags)), "{} whole ones", looks.len() - of_tags);
+    }
+}
+
+#[test]
+fn a_failure_delays_what_is_told_as_well() {
+    let start = Instant::now();
+    let mut plan = filled(1, MINUTE, start);
+    look(&mut plan, start, GOOD);
+    plan.ask_now(&0, start);
+    let (key, due) = plan.take_due(start, false).unwrap();
+    assert_eq!((due.wanted, due.hurried), (Wanted::Tags, true));
+    plan.ask_now(&0, start);
+    plan.finish(&key, (), Outcome { wish: Some(Wish::Unmet), ..bad(LookFailure::Throttled) }, start);
+    assert_eq!(plan.next_due(), Some(start + seconds(15)));
+    // What was told while nothing failed is not given up for an hour because one answer was an error.
+    let mut plan = filled(1, seconds(3600), start);
+    look(&mut plan, start, GOOD);
+    plan.ask_now(&0, start);
+    let (key, _) = plan.take_due(start, false).unwrap();
+    plan.finish(&key, (), Outcome { wish: Some(Wish::Unmet), ..bad(LookFailure::Network) }, start);
+    let (key, due) = plan.take_due(start + WHOLE_AFTER, false).unwrap();
+    assert_eq!(due.wanted, Wanted::Whole);
+    plan.finish(&key, (), bad(LookFailure::Network), start + WHOLE_AFTER);
+    assert!(plan.next_due().unwrap() > start + seconds(3000), "and then as after any failure");
+}
+
 #[test]
 fn a_crashed_look_begins_anew_after_a_pause() {
     let start = Instant::now();
@@ -214,6 +304,7 @@ fn a_crashed_look_begins_anew_after_a_pause() {
     let (key, _) = plan.take_due(start, false).unwrap();
     plan.restart(&key, (), start);
     plan.look_now(&0, start);
+    plan.ask_now(&0, start);
     assert_eq!(plan.next_due(), Some(start + seconds(60)), "and no wish shortens it");
 }
 
@@ -228,7 +319,7 @@ fn what_waits_and_what_is_late_is_counted_and_a_sweep_has_its_cost() {
     for requests in 1..=10 {
         let (key, due) = plan.take_due(start + 2 * second, false).unwrap();
         assert_eq!(due.late, 2 * second);
-        plan.finish(&key, (), Outcome { failure: None, requests }, start + 3 * second);
+        plan.finish(&key, (), Outcome { requests, ..GOOD }, start + 3 * second);
     }
     let cost = SweepCost { subjects: 10, requests: 55, busy: 10 * second };
     assert_eq!(plan.sweep_cost(), cost);
@@ -248,7 +339,7 @@ fn the_projected_sweep_grows_with_the_tags_and_knows_the_registrys_limit() {
         for _ in 0..looks {
             let now = plan.next_due().unwrap();
             let (key, _) = plan.take_due(now, false).unwrap();
-            plan.finish(&key, (), Outcome { failure: None, requests: pages }, now + each);
+            plan.finish(&key, (), Outcome { requests: pages, ..GOOD }, now + each);
         }
         let projected = |per_second| plan.sweep_projected(8, per_second).unwrap().as_secs_f64();
         [None, Some(20.0)].map(|per_second| (projected(per_second) * 100.0).round() / 100.0)
@@ -312,7 +403,7 @@ proptest! {
                     }
                 }
                 Step::End { failed } => if let Some(key) = under_way.pop() {
-                    plan.finish(&key, (), Outcome { failure: failed, requests: 1 }, now);
+                    plan.finish(&key, (), Outcome { failure: failed, ..GOOD }, now);
                 },
                 Step::Ask(key) => {
                     plan.look_now(&key, now);
