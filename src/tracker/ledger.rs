@@ -236,7 +236,9 @@ impl Ledger {
             let last = workload.versions.last().and_then(|version| version.holds.last());
             last.is_some_and(|span| span.until.is_none())
         };
-        bench.workload.is_some_and(held) && self.entries.iter().any(|entry| entry.journey.is_open())
+        let open = || self.entries.iter().filter(|entry| entry.journey.is_open());
+        bench.workload.is_some_and(held) && open().next().is_some()
+            || open().any(|entry| entry.journey.held.is_some())
     }
 
     /// The next moment at which judging can change something.

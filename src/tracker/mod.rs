@@ -184,21 +184,15 @@ impl Tracker {
         self.judge_all(waiting, events);
     }
 
-    /// Lets time pass up to `now`: budgets run out, sources grow stale, journeys settle.
+    /// Lets time pass up to `now`: budgets run out, sources grow stale, journeys settle. What was due on the way happens
+    /// at its own time and in order, so that it does not matter how often this is called, or that it came late: a
+    /// process that recalls only the last time comes to the same.
     pub fn advance(&mut self, now: Time) -> Vec<Event> {
+        let mut events = self.catch_up(now);
         self.now = self.now.max(now);
-        let mut events = Vec::new();
         let mut due = self.index.deadlines.due(self.now);
         due.extend(self.index.held.iter().cloned());
         self.judge_all(due, &mut events);
-        // What was judged may be due for something else by now. Once asked is enough, so that a journal need only
-        // remember the time: a process that recalls it comes to the same.
-        while let Some(next) = self.index.deadlines.first().filter(|next| next.at <= self.now) {
-            self.judge_all(self.index.deadlines.due(self.now), &mut events);
-            if self.index.deadlines.first() == Some(next) {
-                break;
-            }
-        }
         events
     }
 
