@@ -87,6 +87,13 @@ impl Follower {
                     if count == 0 {
                         return;
                     }
+                    // Who speaks says several things in a row: one commit for all of them.
+                    tokio::task::yield_now().await;
+                    while batch.len() < BATCH_MAX
+                        && let Ok(report) = reports.try_recv()
+                    {
+                        batch.push(report);
+                    }
                 }
                 Some(asked) = recollect.recv() => asking.push(asked),
                 () = sleep_until(wake) => {}

@@ -18,6 +18,9 @@ use super::queue::{Command, Shared, Taken};
 
 /// Between two commits under load: what comes meanwhile shares the next one's sync.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Commits that need not wait for each other after a while of silence: what belongs together comes in a few batches, and
+/// somebody may be waiting for the last.
+const COMMITS_AT_ONCE: u32 = 4;
 /// First wait after the disk refused.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after the disk refused: so soon after room was made it goes on.
@@ -44,7 +47,8 @@ pub struct Keeper {
     limits_checked: Option<Instant>,
     /// The disk refused: when to try again, and how long to wait after that.
     retry: Option<(Instant, Duration)>,
-    last_commit: Option<Instant>,
+    /// Until when the commits so far have used up their share of the time.
+    used_until: Instant,
 }
 
 impl Keeper {
@@ -93,7 +97,7 @@ impl Keeper {
             pass: None,
             limits_checked: None,
             retry: None,
-            last_commit: None,
+            used_until: Instant::now(),
         }
     }
 
@@ -153,14 +157,13 @@ impl Keeper {
         if nothing && self.retry.is_none() {
             return;
         }
-        if let Some(last) = self.last_commit {
-            self.shared.pause(COMMIT_INTERVAL_MIN.saturating_sub(last.elapsed()));
-        }
+        let ahead = Instant::now() + COMMIT_INTERVAL_MIN * (COMMITS_AT_ONCE - 1);
+        self.shared.pause(self.used_until.saturating_duration_since(ahead));
         let started = Instant::now();
         self.shared.committing(Some(started));
         let outcome = self.try_commit();
         self.shared.committing(None);
-        self.last_commit = Some(Instant::now());
+        self.used_until = self.used_until.max(Instant::now()) + COMMIT_INTERVAL_MIN;
         match outcome {
             Ok(()) => self.committed(started.elapsed()),
             Err(Fault::Damaged(what)) => self.rebuild(&what),

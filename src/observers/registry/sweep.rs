@@ -90,6 +90,9 @@ impl Host {
                 let interval_seconds = self.interval_seconds;
                 let fact = Fact::LookCompleted { scope, started, finished, interval_seconds };
                 self.reporter.fact(Interval::at(finished), Basis::Poll, fact).await;
+                if wanted == Wanted::Tags {
+                    self.ask_about_others(known, interest).await;
+                }
                 Ok(())
             }
             Err(problem) => {
@@ -110,7 +113,11 @@ impl Host {
         late: Duration,
     ) -> Result<usize, Problem> {
         let news = self.ask_about_told(known, interest, QUESTIONS_MAX).await?;
-        self.look(known, interest, late, news).await
+        let tags = self.look(known, interest, late, news).await?;
+        let asked = self.ask_about_tags(known, interest).await;
+        // What could be asked is described even if something else failed.
+        self.describe_wanted(known, interest).await?;
+        asked.map(|()| tags)
     }
 
     async fn look_for_told(
@@ -126,7 +133,8 @@ impl Host {
         self.look(known, interest, late, news).await.map(Some)
     }
 
-    /// `news` are reported with what the list shows: two commits to the journal would take longer than the list.
+    /// `news` are reported last, so that they and the word that the look is complete come together: two commits to the
+    /// journal would take longer than the list.
     async fn look(
         &self,
         known: &mut Known,
@@ -135,11 +143,17 @@ impl Host {
         news: Vec<News>,
     ) -> Result<usize, Problem> {
         let listing = tags::list(&self.client, &known.repository, known.pages()).await;
-        self.report(news).await;
-        let listing = listing?;
+        let listing = match listing {
+            Ok(listing) => listing,
+            Err(problem) => {
+                self.report(news).await;
+                return Err(problem);
+            }
+        };
         let (tags, finished) = (listing.tag_count(), listing.finished);
         if !known.place.get_or_insert_with(|| self.room.place()).resize(listing.names_bytes()) {
             let limit = self.room.limit() as u64;
+            self.report(news).await;
             return Err(Problem::TooLarge { what: "bytes in the tags of all repositories", limit });
         }
         self.reporter.measure(Measure::RegistryScan {
@@ -160,10 +174,18 @@ impl Host {
             self.dropped("too_many_new_tags");
         }
         known.forget_unwanted(interest);
+        self.report(news).await;
+        Ok(tags)
+    }
+
+    /// What a look for told tags leaves for later, because somebody waits for its end. A whole look follows soon, and asks
+    /// again for what fails here.
+    async fn ask_about_others(&self, known: &mut Known, interest: &RepositoryInterest) {
         let asked = self.ask_about_tags(known, interest).await;
-        // What could be asked is described even if something else failed.
-        self.describe_wanted(known, interest).await?;
-        asked.map(|()| tags)
+        let described = self.describe_wanted(known, interest).await;
+        if let Err(problem) = asked.and(described) {
+            tracing::debug!(repository = %known.repository, %problem, "left for the next look");
+        }
     }
 
     async fn ask_about_tags(&self, known: &mut Known, interest: &RepositoryInterest) -> Result<(), Problem> {
