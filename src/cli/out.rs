@@ -27,7 +27,7 @@ pub fn line(said: impl Display) -> Result<(), Error> {
 /// Prints a part of the result that ends its lines itself.
 pub fn text(said: impl Display) -> Result<(), Error> {
     let mut to = io::stdout().lock();
-    write!(to, "{said}")?;
+    to.write_all(shown(said).as_bytes())?;
     // What is flushed at the exit fails without a word.
     Ok(to.flush()?)
 }
@@ -41,7 +41,12 @@ pub fn typed(said: &clap::Error) -> Result<(), Error> {
 
 /// Prints pretty JSON.
 pub fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    Ok(line(serde_json::to_string_pretty(value)?)?)
+    Ok(line(escaped(&serde_json::to_string_pretty(value)?))?)
+}
+
+/// Prints JSON as one line.
+pub fn json_line(value: impl Display) -> Result<(), Error> {
+    line(escaped(&value.to_string()))
 }
 
 /// Prints YAML.
@@ -51,5 +56,52 @@ pub fn yaml<T: Serialize>(value: &T) -> anyhow::Result<()> {
 
 /// Says something beside the result. Where nobody hears it the command goes on.
 pub fn remark(said: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{said}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown(said));
+}
+
+/// Much of what is printed was written by others, and a terminal obeys control characters: they are left out. So are
+/// the marks that turn the direction of writing, with which a line looks like another one.
+fn shown(said: impl Display) -> String {
+    let mut text = said.to_string();
+    text.retain(|c| c == '\n' || !commands(c));
+    text
+}
+
+/// JSON escapes only some of them by itself. They can stand nowhere but in its texts.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && commands(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+/// Whether a terminal does something for this character, instead of showing it.
+fn commands(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that would turn red, ring, set the title of the window, and read backwards.
+    const HOSTILE: &str = "a\u{1b}[31m\u{7}\u{1b}]0;owned\u{7}\u{9b}2J\u{7f}\r\u{202e}b\n";
+
+    #[test]
+    fn no_text_of_others_commands_the_terminal() {
+        assert_eq!(shown(HOSTILE), "a[31m]0;owned2Jb\n");
+        assert_eq!(shown("täglich: ✓ 日本\n"), "täglich: ✓ 日本\n");
+    }
+
+    #[test]
+    fn json_holds_the_same_text_without_a_command_to_the_terminal() {
+        let value = serde_json::json!({ "subject": HOSTILE });
+        let json = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!json.chars().any(|c| c != '\n' && commands(c)), "{json:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+    }
 }

@@ -8,7 +8,7 @@ use super::table::Table;
 use super::{Exit, out};
 use crate::config;
 use crate::image::Repository;
-use crate::observers::registry;
+use crate::observers::registry::{self, address::Names};
 
 /// Scans each repository.
 pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
@@ -16,6 +16,8 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
     let mut table = Table::new(&["REPOSITORY", "TAGS", "PAGES", "BYTES", "REQUESTS", "SECONDS"]);
     let mut reports = Vec::new();
     let mut exit = Exit::Done;
+    let names = Names::default();
+    names.name(config.registries.iter().map(|listed| &listed.host));
     for text in &args.repositories {
         let repository: Repository = text.parse()?;
         let known = config.registries.iter().find(|registry| registry.host == repository.host()).cloned();
@@ -25,7 +27,7 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<Exit> {
             docker_config: config.docker_config.clone(),
             ..config::Registry::default()
         });
-        match registry::scan(&registry, &repository).await {
+        match registry::scan_as(&registry, &names, &repository).await {
             Ok(report) => {
                 let requests: u64 = report.requests.values().sum();
                 table.row([

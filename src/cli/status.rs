@@ -63,7 +63,7 @@ async fn journeys(instance: &Instance, args: &StatusArgs) -> anyhow::Result<Valu
 /// Prints journeys as a table, or one JSON object per line.
 pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(), out::Error> {
     if matches!(output, Output::Json | Output::Yaml) {
-        return journeys.iter().try_for_each(out::line);
+        return journeys.iter().try_for_each(out::json_line);
     }
     let wide = output == Output::Wide;
     let mut columns = vec!["APP", "ENVIRONMENT", "WORKLOAD", "IMAGE", "TRIGGER", "STATE", "TO LIVE", "AGE"];

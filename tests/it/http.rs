@@ -7,7 +7,7 @@ use std::time::Duration;
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
 use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, serve_with, why};
-use knotmeter::tracker::{Event, Outcome, Stage};
+use knotmeter::tracker::{Event, Outcome, Stage, Who};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
@@ -306,14 +306,22 @@ async fn the_openapi_document_has_every_route_of_the_api_and_no_other() {
 #[tokio::test]
 async fn the_page_puts_what_is_stuck_first_and_escapes_everything() {
     let mut snapshot = (*fleet::shop()).clone();
-    let hostile = "<script>alert(1)</script>";
-    Arc::make_mut(&mut snapshot.journeys[4]).destination.environment = hostile.into();
+    let hostile = "\"'><script>alert(1)</script>";
+    let stuck = Arc::make_mut(&mut snapshot.journeys[4]);
+    stuck.destination.environment = hostile.into();
+    stuck.who = Some(Who { object: hostile.into(), says: hostile.into() });
+    let commit = stuck.commit.as_mut().unwrap();
+    (commit.subject, commit.author, commit.repository) = (hostile.into(), hostile.into(), hostile.into());
+    let detail = format!("/journeys/{}", stuck.id);
     snapshot.destinations[0].destination.app = hostile.into();
     snapshot.sources[0].source = hostile.into();
     let server = start(Arc::new(snapshot)).await;
     let (status, page) = server.get("/").await;
     assert_eq!(status, 200);
-    assert!(!page.contains("<script"), "{page}");
+    for page in [&page, &server.get(&detail).await.1] {
+        assert!(!page.contains("<script") && !page.contains("\"'>"), "{page}");
+        assert!(page.contains("&lt;script&gt;"), "{page}");
+    }
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("the page lacks {text:?}"));
     assert!(place("its container ends again and again") < place("Under way"));
     assert!(place(">Stuck ") < place(">Held or out of sight "));

@@ -13,6 +13,7 @@ mod parts;
 mod pulls;
 mod real;
 mod restart;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;

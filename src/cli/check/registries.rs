@@ -10,6 +10,7 @@ use super::report::{Source, State};
 use super::snippets;
 use crate::config::{self, Config};
 use crate::image::Repository;
+use crate::observers::registry::address::Names;
 use crate::observers::registry::{self, CheckReport, Error, NamedBy, Problem};
 
 /// Registries that nobody listed and that are checked. A cluster uses a handful.
@@ -24,7 +25,7 @@ pub async fn check_listed(config: &Config) -> Vec<Source> {
     let checks = config.registries.iter().map(async |listed| {
         let literal = |glob: &config::Glob| format!("{}/{}", listed.host, glob.literal()?).parse().ok();
         let repositories: Vec<Repository> = listed.repositories.iter().filter_map(literal).collect();
-        check_one(listed, NamedBy::Operator, &repositories).await
+        check_one(listed, NamedBy::Operator, &names(config), &repositories).await
     });
     join_all(checks).await
 }
@@ -45,7 +46,7 @@ pub async fn check_used(config: &Config, images: &BTreeSet<Repository>) -> Vec<S
     let left_out = used.len().saturating_sub(USED_MAX);
     let checks = used.into_iter().take(USED_MAX).map(async |(host, repository)| {
         let unlisted = registry::unlisted(host, config.docker_config.clone());
-        check_one(&unlisted, NamedBy::Workload, std::slice::from_ref(repository)).await
+        check_one(&unlisted, NamedBy::Workload, &names(config), std::slice::from_ref(repository)).await
     });
     let mut sources: Vec<Source> = stream::iter(checks).buffered(USED_AT_ONCE).collect().await;
     if left_out > 0 {
@@ -57,9 +58,21 @@ pub async fn check_used(config: &Config, images: &BTreeSet<Repository>) -> Vec<S
     sources
 }
 
-async fn check_one(listed: &config::Registry, named_by: NamedBy, repositories: &[Repository]) -> Source {
+/// The hosts that the operator named.
+fn names(config: &Config) -> Names {
+    let names = Names::default();
+    names.name(config.registries.iter().map(|listed| &listed.host));
+    names
+}
+
+async fn check_one(
+    listed: &config::Registry,
+    named_by: NamedBy,
+    names: &Names,
+    repositories: &[Repository],
+) -> Source {
     let name = format!("registry/{}", listed.host);
-    match registry::check_as(listed, named_by, repositories).await {
+    match registry::check_as(listed, named_by, names, repositories).await {
         Ok(report) => found(name, &report),
         Err(error) => {
             let blind = Source::blind(name, error.problem().to_string()).costs(COSTS);

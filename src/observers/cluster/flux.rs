@@ -25,9 +25,18 @@ const INVENTORY_MAX: usize = 2_000;
 /// Dependencies and overridden images of one applier.
 const NAMES_MAX: usize = 100;
 
+/// Spec, status and managed fields of one object. etcd refuses objects above 1.5 MiB; as values they take sixteen times
+/// as much memory.
+const OBJECT_BYTES_MAX: usize = 2 << 20;
+
 /// Reads an object of this kind.
 pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<EngineObject, serde_json::Error> {
     let metadata = &object.metadata;
+    let managed = metadata.managed_fields.map(RawValue::get);
+    let bytes: usize = [object.spec, object.status, managed].into_iter().flatten().map(str::len).sum();
+    if bytes > OBJECT_BYTES_MAX {
+        return Err(serde::de::Error::custom(format_args!("it has more than {OBJECT_BYTES_MAX} bytes")));
+    }
     let spec: Value = part(object.spec)?;
     let status: Value = part(object.status)?;
     let key = EngineKey { kind, namespace: metadata.namespace.to_arc(), name: metadata.name.to_arc() };
@@ -35,7 +44,7 @@ pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<EngineObje
     let role = match kind {
         EngineKind::ImageRepository => Role::Scan(scan(&spec, &status)),
         EngineKind::ImagePolicy => {
-            let written = selected_at(part(metadata.managed_fields.map(RawValue::get))?);
+            let written = selected_at(part(managed)?);
             Role::Policy(policy(&key, &spec, &status, written))
         }
         EngineKind::ImageUpdateAutomation => Role::Updater(updater(&key, &spec, &status)),

@@ -116,6 +116,9 @@ pub fn describe(
     })
 }
 
+/// Who commits writes them: they are shown to people, and no control character is needed for that.
 fn shown(text: &[u8]) -> Arc<str> {
-    text.to_str_lossy().trim().chars().take(TEXT_LENGTH_MAX).collect::<String>().into()
+    let text = text.to_str_lossy();
+    let letters = text.trim().chars().filter(|c| !c.is_control());
+    letters.take(TEXT_LENGTH_MAX).collect::<String>().into()
 }

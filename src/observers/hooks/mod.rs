@@ -35,6 +35,8 @@ use crate::observers::now;
 pub const BODY_BYTES_MAX: usize = 512 << 10;
 /// Things that one delivery can hurry. Beyond it the rest waits for its poll.
 const TRIGGERS_MAX: usize = 64;
+/// Characters of what is wrong with a delivery. Ours have some hundred; the name of a field that is none may have any.
+const COMPLAINT_LENGTH_MAX: usize = 400;
 
 /// Every configured webhook.
 #[derive(Debug, Default)]
@@ -78,6 +80,14 @@ pub enum Refused {
     NoSecret,
     #[error("the keys that sign tokens are not here yet; send it again")]
     NoKeys,
+}
+
+impl Refused {
+    /// What a sender is told, and the log: it may quote what was sent.
+    fn malformed(why: &str) -> Self {
+        let letters = why.chars().map(|c| if c.is_control() { ' ' } else { c });
+        Self::Malformed(letters.take(COMPLAINT_LENGTH_MAX).collect())
+    }
 }
 
 impl Hooks {
@@ -137,7 +147,8 @@ impl Hooks {
     pub fn take(&self, head: Head<'_>, body: &[u8], received: Time) -> Result<Vec<Trigger>, Refused> {
         let hook = self.hooks.get(head.hook).ok_or(Refused::Unknown)?;
         hook.prove(|proof, secrets| proof.holds(head, body, secrets), head)?;
-        let payload = payload::read(&hook.config, head.headers, body).map_err(Refused::Malformed)?;
+        let payload =
+            payload::read(&hook.config, head.headers, body).map_err(|why| Refused::malformed(&why))?;
         if hook.repeats.is_repeated(payload.id.as_deref(), body) {
             return Err(Refused::Repeated);
         }

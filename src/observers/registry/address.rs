@@ -2,18 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::{fmt, io};
 
+use futures::future::BoxFuture;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::error::Problem;
 
-/// Cloud metadata services outside the link-local ranges: AWS over IPv6, and Alibaba.
-const METADATA: [IpAddr; 2] = [
+/// Cloud metadata services outside the link-local ranges: AWS (machine and Pod Identity) and Google over IPv6,
+/// Alibaba, Azure's WireServer, which has an address as public ones have, and Oracle's older one.
+const METADATA: [IpAddr; 6] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
 /// Which kinds of address a client may connect to. Public ones always.
@@ -42,13 +49,13 @@ impl Reach {
             IpAddr::V4(v4) => (
                 v4.is_loopback() || v4.octets()[0] == 0,
                 v4.is_link_local() || v4.is_broadcast() || v4.is_multicast(),
-                // 100.64.0.0/10 is the provider's side of an address translator: somebody's inside.
-                v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+                v4.is_private() || is_inside(v4),
             ),
             IpAddr::V6(v6) => (
                 v6.is_loopback() || v6.is_unspecified(),
                 v6.is_unicast_link_local() || v6.is_multicast(),
-                v6.is_unique_local(),
+                // The second is a translator's own prefix (RFC 8215): it leads to what the operator of it chose.
+                v6.is_unique_local() || v6.segments()[..3] == [0x64, 0xff9b, 1],
             ),
         };
         let link_local = link_local || METADATA.contains(&address);
@@ -70,9 +77,22 @@ impl Reach {
     }
 }
 
-/// What an address translator makes of 64:ff9b::/96 (RFC 6052).
+/// What others than [`Ipv4Addr::is_private`] are somebody's inside: 100.64.0.0/10, the provider's side of an address
+/// translator; 192.0.0.0/24 and 198.18.0.0/15, which some use as private ones.
+fn is_inside(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    a == 100 && b & 0xc0 == 64 || [a, b, c] == [192, 0, 0] || a == 198 && b & 0xfe == 18
+}
+
+/// The address inside of another: what a translator makes of 64:ff9b::/96 (RFC 6052), what a 6to4 gateway makes of
+/// 2002::/16, and the old way to write one, `::a.b.c.d`.
 fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
+    let (high, low) = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => (high, low),
+        // `::` and `::1` mean this machine.
+        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => (high, low),
+        _ => return None,
+    };
     let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
     Some(Ipv4Addr::new(a, b, c, d))
 }
@@ -146,24 +166,76 @@ pub struct RefusedAddress {
     pub address: IpAddr,
 }
 
+/// Turns a name into addresses.
+pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// What is known of names beyond one registry. Clones share it.
+#[derive(Clone)]
+pub struct Names {
+    lookup: Lookup,
+    /// Hosts that the operator named.
+    named: Arc<RwLock<BTreeSet<String>>>,
+}
+
+impl Default for Names {
+    /// The system turns names into addresses, and nobody named any.
+    fn default() -> Self {
+        Self::of(Arc::new(|host| {
+            Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), 0)).await?.collect()) })
+        }))
+    }
+}
+
+impl Names {
+    /// Somebody else turns names into addresses.
+    #[must_use]
+    pub fn of(lookup: Lookup) -> Self {
+        Self { lookup, named: Arc::default() }
+    }
+
+    /// From now on the operator names these, each with or without a port: a registry may send us there.
+    pub fn name<H: AsRef<str>>(&self, hosts: impl IntoIterator<Item = H>) {
+        let host =
+            |host: H| Url::parse(&format!("https://{}/", host.as_ref())).ok()?.host_str().map(str::to_owned);
+        *self.named.write().unwrap_or_else(PoisonError::into_inner) =
+            hosts.into_iter().filter_map(host).collect();
+    }
+
+    fn is_named(&self, host: &str) -> bool {
+        self.named.read().unwrap_or_else(PoisonError::into_inner).contains(host)
+    }
+
+    /// What may be asked of this host.
+    pub(super) fn reach(&self, guard: &Guard, host: &str) -> Reach {
+        if self.is_named(host) { Reach::Anywhere } else { guard.reach() }
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("named", &self.named).finish_non_exhaustive()
+    }
+}
+
 /// Resolves names and leaves out the addresses that may not be asked, at the moment of connecting: checking
 /// earlier would leave time for the name to change.
 #[derive(Debug)]
 pub struct GuardedResolver {
     guard: Guard,
+    names: Names,
     /// A proxy is named by the operator, and is asked in place of every other host.
     proxies: BTreeSet<String>,
 }
 
 impl GuardedResolver {
     #[must_use]
-    pub fn new(guard: Guard) -> Self {
+    pub fn new(guard: Guard, names: Names) -> Self {
         let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"]
             .into_iter()
             .filter_map(|name| std::env::var(name).ok())
             .filter_map(|text| Url::parse(&text).ok()?.host_str().map(str::to_owned))
             .collect();
-        Self { guard, proxies }
+        Self { guard, names, proxies }
     }
 }
 
@@ -171,13 +243,14 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
         let is_proxy = self.proxies.contains(&host);
-        let reach = if is_proxy { Reach::Anywhere } else { self.guard.reach() };
+        let reach = if is_proxy { Reach::Anywhere } else { self.names.reach(&self.guard, &host) };
         let inside = match &self.guard {
             Guard::Home(_, inside) if !is_proxy => Some(inside.clone()),
             Guard::Home(..) | Guard::Away(_) | Guard::AwayFrom(_) => None,
         };
+        let looked_up = (self.names.lookup)(host.clone());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found = looked_up.await?;
             if let Some(inside) = inside {
                 inside.learn(found.iter().map(SocketAddr::ip));
             }

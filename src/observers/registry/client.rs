@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCAT
 use reqwest::{Method, Response, Url, redirect};
 use tracing::Instrument;
 
-use super::address::{self, Guard, GuardedResolver, Inside, Reach};
+use super::address::{self, Guard, GuardedResolver, Inside, Names, Reach};
 use super::auth::{self, Answered, AskTokenService, Auth, TokenRequest};
 use super::credentials::{Keyring, Login};
 use super::error::Problem;
@@ -50,6 +50,7 @@ pub struct Client {
     auth: Auth,
     limits: Limits,
     gate: Gate,
+    names: Names,
     clock_measured: Mutex<Option<Instant>>,
     meter: Meter,
 }
@@ -96,6 +97,20 @@ impl Client {
         limits: Limits,
         meter: Meter,
     ) -> Result<Self, Problem> {
+        Self::with_names(registry, named_by, limits, meter, Names::default())
+    }
+
+    /// The same where more is known of names.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_names(
+        registry: &config::Registry,
+        named_by: NamedBy,
+        limits: Limits,
+        meter: Meter,
+        names: Names,
+    ) -> Result<Self, Problem> {
         let host: Arc<str> = registry.host.as_str().into();
         // The name in references and the name of the API are two for Docker Hub.
         let api = if &*host == "docker.io" { "registry-1.docker.io" } else { &*host };
@@ -123,7 +138,7 @@ impl Client {
                 .connect_timeout(limits.request.min(Duration::from_secs(10)))
                 .timeout(limits.request)
                 .tls_backend_preconfigured(tls)
-                .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())));
+                .dns_resolver(Arc::new(GuardedResolver::new(guard.clone(), names.clone())));
             if this_machine {
                 builder = builder.no_proxy();
             }
@@ -141,6 +156,7 @@ impl Client {
             elsewhere: route(elsewhere, elsewhere_tls)?,
             limits,
             gate: Gate::new(HOST_CONCURRENCY, &*host == "docker.io"),
+            names: names.clone(),
             clock_measured: Mutex::default(),
             meter,
             host,
@@ -274,7 +290,7 @@ impl Client {
         login: Option<HeaderValue>,
     ) -> Result<Response, Problem> {
         let route = if at_home { &self.own } else { &self.elsewhere };
-        route.guard.reach().check(url).map_err(|problem| self.named_in_full(problem))?;
+        self.may_ask(route, url)?;
         let mut request = route.http.request(ask.method.clone(), url.clone());
         if let Some(accept) = ask.accept {
             request = request.header(ACCEPT, accept);
@@ -297,6 +313,11 @@ impl Client {
             self.measure_clock(response.headers(), sent, now());
         }
         Ok(response)
+    }
+
+    fn may_ask(&self, route: &Route, url: &Url) -> Result<(), Problem> {
+        let reach = self.names.reach(&route.guard, url.host_str().unwrap_or_default());
+        reach.check(url).map_err(|problem| self.named_in_full(problem))
     }
 
     /// A refused address is allowed by the host as it stands in the configuration, with its port.
@@ -359,7 +380,7 @@ impl AskTokenService for Client {
     async fn ask(&self, request: TokenRequest) -> Result<Answered, Problem> {
         let same_host = request.url.host_str() == self.base.host_str();
         let route = if same_host { &self.own } else { &self.elsewhere };
-        route.guard.reach().check(&request.url)?;
+        self.may_ask(route, &request.url)?;
         let mut built = match request.form {
             Some(form) => route
                 .http
@@ -374,7 +395,8 @@ impl AskTokenService for Client {
         let outcome = built.send().await;
         let code = outcome.as_ref().map_or(0, |response| response.status().as_u16());
         self.measure(Measure::RegistryRequest { registry: self.host.clone(), operation: "token", code });
-        let response = outcome.map_err(|error| Problem::transport(error, self.limits.request))?;
+        let response =
+            outcome.map_err(|error| self.named_in_full(Problem::transport(error, self.limits.request)))?;
         if code == 429 {
             return Err(Problem::Throttled(self.gate.refused(response.headers(), Told::Nothing, now())));
         }

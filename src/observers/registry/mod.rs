@@ -32,7 +32,7 @@ mod watch;
 pub use client::NamedBy;
 pub use error::{Error, Problem};
 pub use limits::Limits;
-pub use probe::{CheckReport, ScanReport, check, check_as, scan};
+pub use probe::{CheckReport, ScanReport, check, check_as, scan, scan_as};
 pub use watch::wanted;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::{Receiver, channel as watch_channel};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
+use self::address::Names;
 use self::client::Client;
 use self::resume::LastLooks;
 use self::room::Room;
@@ -159,6 +160,7 @@ pub async fn follow(
 ) {
     let mut hosts = Hosts { tasks: HashMap::new(), running: JoinSet::new(), full: false };
     let last_looks = LastLooks::new(last_looks);
+    let names = Names::default();
     let rooms = (Room::new(limits.names_bytes), Room::new(limits.for_unlisted().names_bytes));
     let start = |registry: &config::Registry, named_by| {
         let reporter = reporters(&registry.host);
@@ -167,6 +169,7 @@ pub async fn follow(
             named_by,
             limits: if named_by == NamedBy::Operator { limits } else { limits.for_unlisted() },
             room: if named_by == NamedBy::Operator { rooms.0.clone() } else { rooms.1.clone() },
+            names: names.clone(),
         };
         watch_registry(registry, interests.clone(), last_looks.clone(), look_now.clone(), reporter)
     };
@@ -175,6 +178,7 @@ pub async fn follow(
     let (mut open, mut may_change) = (true, true);
     let mut in_force = settings.borrow_and_update().clone();
     loop {
+        names.name(in_force.listed.keys());
         let wanted: BTreeSet<String> =
             changes.borrow_and_update().repositories.keys().map(|r| r.host().to_owned()).collect();
         hosts.end_unused(&wanted);
@@ -328,6 +332,7 @@ struct Watched {
     named_by: NamedBy,
     limits: Limits,
     room: Room,
+    names: Names,
 }
 
 async fn watch_registry(
@@ -337,10 +342,10 @@ async fn watch_registry(
     look_now: LookNow,
     reporter: Reporter,
 ) {
-    let Watched { registry, named_by, limits, room } = watched;
+    let Watched { registry, named_by, limits, room, names } = watched;
     let meter = reporter.clone();
     let meter = Arc::new(move |measure| meter.measure(measure));
-    match Client::new(&registry, named_by, limits, meter) {
+    match Client::with_names(&registry, named_by, limits, meter, names) {
         Ok(client) => {
             let host = Arc::new(Host::new(client, reporter, registry.interval.0, room));
             watch::watch_host(host, registry, interests, last_looks, &look_now).await;

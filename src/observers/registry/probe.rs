@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Method;
 
+use super::address::Names;
 use super::client::{Ask, Client, Meter, NamedBy};
 use super::error::{Error, Problem};
 use super::limits::Limits;
@@ -48,8 +49,20 @@ pub struct CheckReport {
 /// # Errors
 /// What cut the listing short, with the repository's name and what to do.
 pub async fn scan(registry: &config::Registry, repository: &Repository) -> Result<ScanReport, Error> {
+    scan_as(registry, &Names::default(), repository).await
+}
+
+/// The same where the operator named other hosts, too.
+///
+/// # Errors
+/// As [`scan`].
+pub async fn scan_as(
+    registry: &config::Registry,
+    names: &Names,
+    repository: &Repository,
+) -> Result<ScanReport, Error> {
     let counts = Arc::new(Counts::default());
-    let client = client(registry, NamedBy::Operator, &counts)
+    let client = client(registry, NamedBy::Operator, names, &counts)
         .map_err(|problem| Error::new(&registry.host, problem))?;
     let listing = tags::list(&client, repository, &[])
         .await
@@ -78,7 +91,7 @@ pub async fn scan(registry: &config::Registry, repository: &Repository) -> Resul
 /// # Errors
 /// The registry itself cannot be reached or used. A failing repository is in the report instead.
 pub async fn check(registry: &config::Registry, repositories: &[Repository]) -> Result<CheckReport, Error> {
-    check_as(registry, NamedBy::Operator, repositories).await
+    check_as(registry, NamedBy::Operator, &Names::default(), repositories).await
 }
 
 /// The same for a registry that may have been named by a workload.
@@ -88,11 +101,12 @@ pub async fn check(registry: &config::Registry, repositories: &[Repository]) -> 
 pub async fn check_as(
     registry: &config::Registry,
     named_by: NamedBy,
+    names: &Names,
     repositories: &[Repository],
 ) -> Result<CheckReport, Error> {
     let counts = Arc::new(Counts::default());
     let about = |problem| Error::new(&registry.host, problem);
-    let client = client(registry, named_by, &counts).map_err(about)?;
+    let client = client(registry, named_by, names, &counts).map_err(about)?;
     let root = client
         .ask(Ask {
             operation: "check",
@@ -136,7 +150,12 @@ struct Counts {
     clock_offset: Mutex<Option<f64>>,
 }
 
-fn client(registry: &config::Registry, named_by: NamedBy, counts: &Arc<Counts>) -> Result<Client, Problem> {
+fn client(
+    registry: &config::Registry,
+    named_by: NamedBy,
+    names: &Names,
+    counts: &Arc<Counts>,
+) -> Result<Client, Problem> {
     let counts = counts.clone();
     let meter: Meter = Arc::new(move |measure| match measure {
         Measure::RegistryRequest { code, .. } => {
@@ -147,5 +166,5 @@ fn client(registry: &config::Registry, named_by: NamedBy, counts: &Arc<Counts>) 
         }
         _ => {}
     });
-    Client::new(&normal(registry), named_by, Limits::default(), meter)
+    Client::with_names(&normal(registry), named_by, Limits::default(), meter, names.clone())
 }

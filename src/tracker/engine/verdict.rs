@@ -160,5 +160,24 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
 }
 
 fn who(hand: &EngineState, says: &str) -> Who {
-    Who { object: hand.now.key.to_string().as_str().into(), says: says.trim().into() }
+    Who { object: one_line(&hand.now.key.to_string()).as_str().into(), says: one_line(says).as_str().into() }
+}
+
+/// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
+fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn what_an_engine_says_is_one_line_without_control_characters() {
+        assert_eq!(
+            one_line("  Job failed:\n\tteam/web:1 is live\u{1b}[0m\u{2028}in prod\r\n"),
+            "Job failed: team/web:1 is live [0m in prod"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Objects that are not written as one expects: other orders, escapes, nulls, sizes, letters that are none.
 
-use knotmeter::observation::{Basis, Fact, Measure, Pod, Subject, TemplateHash, Time};
+use knotmeter::observation::{Basis, EngineKind, Fact, Measure, Pod, Subject, TemplateHash, Time};
 use knotmeter::observers::cluster::{DecodeError, LINE_BYTES_MAX, Resource, Said, Stream};
 
 use super::place;
@@ -157,4 +157,21 @@ fn times_are_read_however_they_are_written() {
         let said = looking(Resource::Pods).event(Time(2), line.as_bytes()).unwrap().said;
         assert_eq!(pods(&said)[0].created, Time::from_rfc3339(text), "{text}");
     }
+}
+
+#[test]
+fn an_object_of_an_engine_that_is_too_large_to_be_one_is_left_out_and_proves_nothing_absent() {
+    let kind = Resource::Engine(EngineKind::Kustomization);
+    let object = |uid: &str, many: usize| {
+        let zeros = "0,".repeat(many) + "0";
+        format!(
+            r#"{{"type":"ADDED","object":{{"metadata":{{"uid":"{uid}","name":"{uid}","namespace":"shop",
+            "resourceVersion":"5"}},"spec":{{"path":"./a"}},"status":{{"zeros":[{zeros}]}}}}}}"#
+        )
+    };
+    let mut stream = looking(kind);
+    let large = stream.event(Time(1), object("large", 1 << 20).as_bytes()).unwrap();
+    assert_eq!(large.said, [dropped("malformed")]);
+    let small = stream.event(Time(1), object("small", 1000).as_bytes()).unwrap();
+    assert!(matches!(&small.said[..], [Said::Fact { fact: Fact::EngineIs(_), .. }]), "{:?}", small.said);
 }

@@ -199,7 +199,7 @@ fn one_broken_object_stops_no_other() {
 
 #[test]
 fn an_empty_object_of_every_kind_is_told_with_zeros() {
-    for resource in Resource::ALL {
+    for resource in Resource::all() {
         let mut stream = Stream::new(resource, place());
         stream.begin_look(Time(1));
         let bare = r#"{"metadata":{"uid":"u","resourceVersion":"1"}}"#;

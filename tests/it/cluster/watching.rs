@@ -265,6 +265,14 @@ async fn a_silent_watch_is_looked_at_and_opened_again() {
         observer.looked_at(Resource::Deployments).await;
     }
     assert_eq!(observer.heard.iter().filter_map(image_of).count(), 1);
+    let requests = fake.lock().requests.clone();
+    let of = |what: &str| {
+        let path = "/apis/apps/v1/deployments";
+        requests.iter().filter(|one| one.starts_with(path) && one.contains(what)).count()
+    };
+    assert!(of("resourceVersion=") >= 2, "it was opened again: {requests:#?}");
+    fake.lock().deploy("web", "web:2");
+    observer.deployed("web:2").await;
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ mod restart;
 mod secrets;
 mod settings;
 mod shown;
+mod terminal;
 mod truth;
 pub mod world;
 

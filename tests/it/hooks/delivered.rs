@@ -148,7 +148,35 @@ impl Told {
         let _ = connection.write_all(&vec![b' '; sent]).await;
         connection
     }
+
+    /// Sends the beginning of a delivery, and then the same byte again and again until the connection is ended. What was
+    /// answered.
+    async fn drip(&self, begin: &str, byte: &str) -> String {
+        let mut connection = TcpStream::connect(self.running.address).await.unwrap();
+        connection.write_all(begin.as_bytes()).await.unwrap();
+        let (mut from, mut to) = connection.split();
+        let dripping = async {
+            while to.write_all(byte.as_bytes()).await.is_ok() {
+                tokio::time::sleep(DRIP_EVERY).await;
+            }
+            // Whoever has gone says so to the reader.
+            std::future::pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        let ended = async {
+            tokio::select! {
+                () = dripping => {}
+                // A connection that is reset is ended, too.
+                _ = from.read_to_end(&mut answer) => {}
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it is let go");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
 }
+
+/// Between two bytes of a sender that drips: far below every patience.
+const DRIP_EVERY: Duration = Duration::from_millis(200);
 
 /// The status of whatever answer comes.
 async fn status(connection: &mut TcpStream) -> u16 {
@@ -216,12 +244,21 @@ async fn a_body_that_is_too_large_or_never_ends_is_let_go() {
     for sent in [0, 1, 1000] {
         slow.push(told.begin(2000, sent).await);
     }
-    told.is_hurried_by(1).await;
-    for connection in &mut slow {
-        assert_eq!(status(connection).await, 408);
-    }
+    // And these never stop: a byte now and then, of the body, of the head, or none at all.
+    let head = format!("POST /hooks/ci HTTP/1.1\r\nauthorization: Bearer {SECRET}\r\nhost: x");
+    let of_body = format!("{head}\r\ncontent-length: 2000\r\n\r\n");
+    let drips = [(of_body.as_str(), " "), (&head, "x"), ("", "")].map(|(begin, byte)| told.drip(begin, byte));
+    let drips = futures::future::join_all(drips);
+    let (answers, ()) = tokio::join!(drips, async {
+        told.is_hurried_by(1).await;
+        for connection in &mut slow {
+            assert_eq!(status(connection).await, 408);
+        }
+    });
+    assert!(answers[0].starts_with("HTTP/1.1 408 "), "{answers:?}");
+    assert!(answers[1..].iter().all(|answer| answer.is_empty() || answer.contains(" 408 ")), "{answers:?}");
     drop(told.begin(2000, 1000).await);
-    until("the one that hung up", async || told.counted("unread").await == 6.0).await;
+    until("the one that hung up", async || told.counted("unread").await == 7.0).await;
     told.is_hurried_by(2).await;
 }
 

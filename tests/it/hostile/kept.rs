@@ -1,12 +1,16 @@
 //! What the other parsers keep of texts that are right: those of clusters, clouds, programs, people and our own disk.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use knotmeter::config::{self, Git, Glob, Marker};
 use knotmeter::exporters::metrics::Format;
 use knotmeter::http::Question;
 use knotmeter::image::{Digest, ImageRef};
 use knotmeter::journal::{Line, Position, row};
-use knotmeter::observation::{Fact, Schedule, Time};
-use knotmeter::observers::cluster::{Place, Refusal, Replay, Resource, Said, Stream, running_digest};
+use knotmeter::observation::{EngineRevision, Fact, Role, Schedule, Time};
+use knotmeter::observers::cluster::{
+    Place, Refusal, Replay, Resource, Said, Stream, connect, running_digest,
+};
 use knotmeter::observers::git::{Address, public_url};
 use knotmeter::observers::registry::challenge::may_know_password;
 use knotmeter::observers::registry::created::Claims;
@@ -85,6 +89,62 @@ proptest! {
         let event = Refusal::of_event(&body);
         prop_assert_eq!((event.code, event.in_stream), (418, true));
         prop_assert_eq!(event.message, why);
+    }
+
+    #[test]
+    fn a_revision_is_read_in_each_of_its_forms(pointer in "[a-z0-9][a-z0-9./@-]{0,30}", bytes in any::<u64>()) {
+        let commit = &Digest::of(&bytes.to_le_bytes()).to_string()[7..47];
+        for text in [format!("{pointer}@sha1:{commit}"), format!("{pointer}/{commit}")] {
+            let read = EngineRevision::parse(&text);
+            prop_assert_eq!((read.pointer, read.hash), (Some(&*pointer), Some(commit)));
+        }
+        let named = format!("sha1:{commit}");
+        for text in [&named, commit] {
+            let read = EngineRevision::parse(text);
+            prop_assert_eq!((read.pointer, read.hash), (None, Some(commit)));
+        }
+    }
+
+    #[test]
+    fn an_applier_says_what_it_applied_and_why_it_does_not(
+        name in name(), path in "\\./[a-z/]{1,20}", revision in "[a-z]{1,10}@sha1:[0-9a-f]{40}", says in "[ -~]{0,600}",
+    ) {
+        let object = json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": "u-1", "resourceVersion": "7", "generation": 2},
+            "spec": {"path": path, "interval": "1m30s", "sourceRef": {"kind": "GitRepository", "name": "fleet"}},
+            "status": {"lastAppliedRevision": revision, "observedGeneration": 2, "conditions": [
+                {"type": "Ready", "status": "False", "reason": "BuildFailed", "message": says}]},
+        });
+        let line = json!({"type": "MODIFIED", "object": object}).to_string();
+        let said = Replay::new(place()).event(NOW, "kustomizations", line.as_bytes()).unwrap();
+        let found = said.into_iter().find_map(|said| match said {
+            Said::Fact { fact: Fact::EngineIs(object), .. } => Some(object),
+            _ => None,
+        });
+        let Some(found) = found else { return Err(TestCaseError::fail("nothing said")) };
+        let Role::Applier(applier) = &found.role else { return Err(TestCaseError::fail("no applier")) };
+        prop_assert_eq!((applier.applied.as_deref(), applier.path.as_deref()), (Some(&*revision), Some(&*path)));
+        prop_assert_eq!(found.interval_seconds, Some(90.0));
+        prop_assert_eq!(&*found.ready.as_ref().unwrap().message, &says[..says.len().min(500)]);
+    }
+
+    #[test]
+    fn a_kubeconfig_gives_the_namespace_of_its_context(names in prop::collection::btree_set(name(), 2), token in "[a-z0-9]{1,20}") {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kubeconfig");
+        let contexts: Vec<_> = names.iter().map(|name| {
+            json!({"name": name, "context": {"cluster": "c", "user": "u", "namespace": format!("in-{name}")}})
+        }).collect();
+        let text = json!({"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "contexts": contexts, "users": [{"name": "u", "user": {"token": token}}]});
+        std::fs::write(&file, text.to_string()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for name in &names {
+            let cluster = config::Cluster { name: "lab".into(), kubeconfig: Some(file.clone()), context: Some(name.clone()) };
+            let client = runtime.block_on(connect(&cluster)).unwrap();
+            prop_assert_eq!(client.default_namespace(), format!("in-{name}"));
+        }
     }
 
     #[test]
@@ -198,6 +258,11 @@ proptest! {
     }
 }
 
+fn ecr(user: &str, password: &str) -> String {
+    let pair = STANDARD.encode(format!("{user}:{password}"));
+    json!({"authorizationData": [{"authorizationToken": pair, "expiresAt": 1.9e9}]}).to_string()
+}
+
 proptest! {
     // Each is a question over a socket, or a program.
     #![proptest_config(ProptestConfig::with_cases(12))]
@@ -205,8 +270,17 @@ proptest! {
     #[test]
     fn a_login_is_what_the_cloud_or_the_program_said(secret in "[A-Za-z0-9._-]{12,40}", user in "[a-z]{1,10}") {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let azure = answers::of_azure(&json!({"access_token": "a", "refresh_token": secret}).to_string());
+        let Some(Login::Identity(identity)) = &azure else { return Err(TestCaseError::fail("no login")) };
+        prop_assert_eq!(identity.reveal(), &*secret);
+        let credential = |status: serde_json::Value| {
+            let version = "client.authentication.k8s.io/v1";
+            answers::of_plugin(&json!({"apiVersion": version, "kind": "ExecCredential", "status": status}).to_string())
+        };
+        prop_assert_eq!([credential(json!({ "token": secret })), answers::of_plugin(&secret)], [true, false]);
         for (login, asks) in [
             (answers::of_google(&json!({"access_token": secret, "expires_in": 300}).to_string()), "oauth2accesstoken"),
+            (answers::of_amazon(&ecr(&user, &secret)), &*user),
             (answers::of_helper(&json!({"Username": user, "Secret": secret}).to_string()), &*user),
         ] {
             let Some(Login::Password { user, password }) = &login else {

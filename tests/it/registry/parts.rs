@@ -288,6 +288,20 @@ fn addresses_that_nobody_named_are_refused() {
         ("fe80::1", vec![Anywhere]),
         ("fd00:ec2::254", vec![Anywhere]),
         ("100.100.100.200", vec![Anywhere]),
+        // The others of the clouds: WireServer, Oracle's, Google's and Pod Identity's.
+        ("168.63.129.16", vec![Anywhere]),
+        ("192.0.0.192", vec![Anywhere]),
+        ("fd20:ce::254", vec![Anywhere]),
+        ("fd00:ec2::23", vec![Anywhere]),
+        // An address inside of another.
+        ("2002:7f00:1::1", vec![Anywhere, Machine]),
+        ("2002:a9fe:a9fe::", vec![Anywhere]),
+        ("2002:5db8:d822::1", vec![Anywhere, Machine, Private, Public]),
+        ("::10.1.2.3", vec![Anywhere, Machine, Private]),
+        ("::", vec![Anywhere, Machine]),
+        ("64:ff9b:1::1", vec![Anywhere, Machine, Private]),
+        ("198.19.0.1", vec![Anywhere, Machine, Private]),
+        ("198.20.0.1", vec![Anywhere, Machine, Private, Public]),
     ] {
         let reaches: Vec<Reach> = [Anywhere, Machine, Private, Public]
             .into_iter()

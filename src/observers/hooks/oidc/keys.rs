@@ -77,6 +77,13 @@ impl Keys {
         Self(Arc::new(Shared { url: url.into(), state: Mutex::default() }))
     }
 
+    /// As after a fetch at that moment, which brought this. `None` where that holds no keys.
+    #[must_use]
+    pub fn fetched(url: &str, published: &[u8], at: Instant) -> Option<Self> {
+        let state = State { by_id: read(published)?, fetched: Some(at), asked: Some(at) };
+        Some(Self(Arc::new(Shared { url: url.into(), state: Mutex::new(state) })))
+    }
+
     /// The key of this name. Where it is missing, or all are old, a fetch begins beside this.
     pub fn find(&self, id: &str, now: Instant) -> Found {
         let mut state = self.state();

@@ -33,6 +33,12 @@ impl Tokens {
         Self { wanted: wanted.clone(), keys }
     }
 
+    /// With keys that were published so, and are fetched anew when they are old. `None` where these are none.
+    #[must_use]
+    pub fn with_keys(wanted: &config::Oidc, published: &[u8], at: Instant) -> Option<Self> {
+        Some(Self { wanted: wanted.clone(), keys: Keys::fetched(&wanted.keys_url, published, at)? })
+    }
+
     /// Whether these headers carry a good token. The cheap questions come first: a signature is only checked where
     /// everything else is right. `now` and `at` are the same moment by two clocks.
     ///

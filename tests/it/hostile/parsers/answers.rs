@@ -49,7 +49,9 @@ const HELPER: &str = r#"{"ServerURL":"r.example","Username":"<token>","Secret":"
 const EXEC: &str = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"abc",
     "expirationTimestamp":"2036-11-21T10:00:00Z"}}"#;
 const CLUSTER: &str = r#"{"gitVersion":"v1.34.1","metadata":{"uid":"11111111-lab","resourceVersion":"7"},"items":[{"spec":
-    {"template":{"spec":{"containers":[{"name":"main","image":"r.io/web:1"}]}}}}],"kind":"List","apiVersion":"v1"}"#;
+    {"template":{"spec":{"containers":[{"name":"main","image":"r.io/web:1"}]}}}}],"kind":"List","apiVersion":"v1",
+    "versions":[{"groupVersion":"x/v1","version":"v1"},{"version":"v2"},{"version":"v1beta2"}],"resources":[{"name":"kustomizations",
+    "namespaced":true,"kind":"Kustomization"},{"name":"helmreleases"},{"name":"imagepolicies/status"},{"name":"buckets"}]}"#;
 
 /// A server whose answers are the text that is being read; it ends with the process.
 #[derive(Clone)]
@@ -128,6 +130,25 @@ fn registry(head: &str, address: SocketAddr) -> Result<String, Vec<u8>> {
     Err(whole(if has_one { "200 OK" } else { &wants }, b"{}"))
 }
 
+/// A machine whose role is the text.
+fn names_role(head: &str, address: SocketAddr) -> Result<String, Vec<u8>> {
+    match head.lines().next().unwrap_or_default() {
+        line if line.contains("/api/token") => Err(whole("200 OK", b"a-token")),
+        line if line.contains("/security-credentials/ ") => plain(head, address),
+        _ => Err(whole("200 OK", AGENT.as_bytes())),
+    }
+}
+
+/// A machine that gives the text for its role, and for the token before it.
+fn keys_of_role(head: &str, address: SocketAddr) -> Result<String, Vec<u8>> {
+    let line = head.lines().next().unwrap_or_default();
+    if line.contains("/security-credentials/ ") {
+        Err(whole("200 OK", b"web-role"))
+    } else {
+        plain(head, address)
+    }
+}
+
 fn runtime() -> Arc<Runtime> {
     Arc::new(tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
 }
@@ -189,6 +210,45 @@ pub fn of_google(text: &str) -> Option<Login> {
     let cloud = Cloud::new(Kind::Google, "gcr.io", NamedBy::Operator, environment);
     let found = runtime.block_on(cloud.login(&"http://127.0.0.1:1/".parse().unwrap()));
     found.unwrap().map(|found| found.login)
+}
+
+/// The login that Azure gives where both its services answer this.
+pub fn of_azure(text: &str) -> Option<Login> {
+    let (server, runtime, folder) = (Server::start(plain), runtime(), tempfile::tempdir().unwrap());
+    server.says(text.as_bytes());
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-token").unwrap();
+    let base = format!("http://{}/", server.address);
+    let environment = Environment::new([
+        ("AZURE_FEDERATED_TOKEN_FILE", token.to_str().unwrap()),
+        ("AZURE_AUTHORITY_HOST", &base),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_TENANT_ID", "t"),
+    ]);
+    let cloud = Cloud::new(Kind::Azure, "shop.azurecr.io", NamedBy::Operator, environment);
+    runtime.block_on(cloud.login(&base.parse().unwrap())).unwrap().map(|found| found.login)
+}
+
+/// The login that Amazon gives with this answer.
+pub fn of_amazon(text: &str) -> Option<Login> {
+    let (server, runtime) = (Server::start(plain), runtime());
+    server.says(text.as_bytes());
+    let base = format!("http://{}/", server.address);
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_ENDPOINT_URL", &*base)];
+    let kind = Kind::Ecr { region: "eu-west-1".into(), suffix: "amazonaws.com" };
+    let cloud = Cloud::new(kind, "r.example", NamedBy::Operator, Environment::new(keys));
+    runtime.block_on(cloud.login(&base.parse().unwrap())).unwrap().map(|found| found.login)
+}
+
+/// Whether a kubeconfig's program that prints this lets us in.
+pub fn of_plugin(text: &str) -> bool {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+    let (program, file) = prints(folder.path());
+    let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": program,
+        "interactiveMode": "Never"}});
+    let cluster = kubeconfig(folder.path(), "http://127.0.0.1:1", &exec);
+    std::fs::write(&file, text).unwrap();
+    runtime.block_on(cluster::connect(&cluster)).is_ok()
 }
 
 /// The login that a helper gives that prints this.
@@ -314,6 +374,7 @@ pub fn all() -> Vec<Parser> {
         ("AWS_ENDPOINT_URL", "SERVER"),
     ];
     let agent = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "SERVER"), ("AWS_ENDPOINT_URL", "SERVER")];
+    let machine = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "SERVER"), ("AWS_ENDPOINT_URL", "SERVER")];
     let azure = [
         ("AZURE_FEDERATED_TOKEN_FILE", "TOKEN"),
         ("AZURE_AUTHORITY_HOST", "SERVER"),
@@ -329,6 +390,8 @@ pub fn all() -> Vec<Parser> {
         cloud("ecr", &ecr, plain, &[ECR], &keys),
         cloud("sts", &ecr, plain, &[STS], &role),
         cloud("pod_identity", &ecr, plain, &[AGENT], &agent),
+        cloud("machine_role", &ecr, names_role, &["web-role", "Role+=,.@_-1\n"], &machine),
+        cloud("machine_keys", &ecr, keys_of_role, &[AGENT], &machine),
         cloud("cloud_refusal", &ecr, refuses, &REFUSED, &keys),
         cloud("google", &Kind::Google, plain, &[AZURE], &[("GCE_METADATA_HOST", "HOST")]),
         cloud(

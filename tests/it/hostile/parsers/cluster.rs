@@ -19,6 +19,30 @@ const LARGEST: usize = 1 << 20;
 const EXAMPLES_MAX: usize = 24;
 const AT: Time = Time(1_795_255_205_000);
 
+/// Every field of every kind of Flux that is read, as if one object had them all.
+const ENGINE: &str = r#"{"type":"MODIFIED","object":{"metadata":{"name":"web","namespace":"flux-system","uid":"u-1",
+    "generation":3,"resourceVersion":"105","creationTimestamp":"2026-11-20T23:50:40Z","managedFields":[{"manager":
+    "image-reflector-controller","time":"2026-11-20T23:50:41Z","subresource":"status","fieldsV1":{"f:status":{"f:latestRef":{}}}}]},
+    "spec":{"suspend":true,"interval":"1m0s","retryInterval":"10s","timeout":"25s","image":"r.io/team/web","imageRepositoryRef":
+    {"name":"web","namespace":"images"},"filterTags":{"pattern":"^v(?P<n>.*)$","extract":"$n"},"policy":{"semver":{"range":">=1.0.0"},
+    "numerical":{"order":"desc"},"alphabetical":{"order":"asc"}},"digestReflectionPolicy":"Always","sourceRef":{"kind":
+    "GitRepository","name":"fleet"},"chartRef":{"kind":"OCIRepository","name":"chart","namespace":"charts"},"git":{"checkout":{"ref":
+    {"branch":"main"}},"push":{"branch":"flux"}},"update":{"path":"./prod"},"url":"https://git.example/fleet.git","ref":{"branch":
+    "main"},"path":"./prod","wait":true,"healthChecks":[{}],"dependsOn":[{"name":"infra","namespace":"x"}],"images":[{"name":"web"}]},
+    "status":{"observedGeneration":3,"lastScanResult":{"scanTime":"2026-11-20T23:50:42Z","revision":"123","tagCount":12,"latestTags":
+    ["1.1.0","1.0.0"]},"latestRef":{"name":"r.io/team/web","tag":"1.1.0","digest":
+    "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"latestImage":"r.io/team/web:1.1.0",
+    "lastAutomationRunTime":"2026-11-20T23:50:43Z","lastPushCommit":"6113728f27ae82c7b1a177c8d03f9e96e0adf246","lastPushTime":
+    "2026-11-20T23:50:44Z","artifact":{"revision":"main@sha1:6113728f27ae82c7b1a177c8d03f9e96e0adf246","lastUpdateTime":
+    "2026-11-20T23:50:45Z"},"helmChart":"flux-system/prod-web","history":[{"status":"deployed","chartVersion":"5.2.1"}],
+    "lastAttemptedRevision":"main@sha1:6113728f27ae82c7b1a177c8d03f9e96e0adf246","lastAppliedRevision":"5.2.1","inventory":
+    {"entries":[{"id":"prod_web_apps_Deployment","v":"v1"}]},"conditions":[{"type":"Ready","status":"False","reason":
+    "BuildFailed","message":"x
+y","lastTransitionTime":"2026-11-20T23:50:46Z"},{"type":"Reconciling","status":"True"},{"type":
+    "Stalled","status":"True","reason":"x","message":"y"},{"type":"Healthy","status":"True","message":"z"}]}}}"#;
+/// The kinds of an engine share one reader.
+const ENGINE_COST: u64 = 4;
+
 /// What nobody records, and everybody can write: our own annotations and those of others.
 const ANNOTATED: &str = r#"{"type":"MODIFIED","object":{"metadata":{"name":"web","namespace":"shop","uid":"u-1",
     "generation":3,"resourceVersion":"105","creationTimestamp":"2026-11-20T23:50:40Z","labels":
@@ -50,6 +74,8 @@ pub fn recorded() -> BTreeMap<String, Vec<String>> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    // Of these two the kinds of Flux, and ConfigMaps as a watch of their metadata has them.
+    files.extend(["04-broken", "06-helm-and-oci"].map(|scenario| folder.join("flux-2.9.0").join(scenario)));
     for file in files.iter().map(|folder| folder.join("stream.jsonl.gz")).filter(|file| file.is_file()) {
         for line in unzipped(&file).lines() {
             let line: Recorded = serde_json::from_str(line).unwrap();
@@ -104,8 +130,17 @@ pub fn all() -> Vec<Parser> {
     for (plural, lines) in &recorded {
         let Some(resource) = Resource::from_plural(plural) else { continue };
         let examples = lines.iter().map(String::as_str).chain([ANNOTATED]);
-        parsers.push(Parser::new(resource.plural(), LARGEST, examples, move |line| watch(resource, line)));
+        let parser = Parser::new(resource.plural(), LARGEST, examples, move |line| watch(resource, line));
+        match resource {
+            Resource::Engine(_) => {
+                let parser = Parser { examples: [parser.examples, vec![ENGINE.into()]].concat(), ..parser };
+                parsers.push(parser.costing(ENGINE_COST));
+            }
+            _ => parsers.push(parser),
+        }
     }
+    let has = |resource: &Resource| parsers.iter().any(|parser| parser.name == resource.plural());
+    assert!(Resource::all().all(|resource| has(&resource)), "a resource that nobody recorded");
     for resource in [Resource::Pods, Resource::Deployments] {
         let examples: Vec<String> = recorded[resource.plural()].chunks(3).map(page).collect();
         parsers.push(Parser::new(resource.kind(), LARGEST, examples, move |body| {

@@ -2,11 +2,15 @@
 //! from the true sender. Without the secret nothing is read.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
-use knotmeter::config::{Hook, HookKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use knotmeter::config::{Hook, HookKind, Oidc};
 use knotmeter::observation::{Interval, Time};
-use knotmeter::observers::hooks::{BODY_BYTES_MAX, Head, Hooks};
+use knotmeter::observers::hooks::{BODY_BYTES_MAX, Head, Hooks, Refused, Tokens};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
 
 use super::Parser;
 
@@ -16,7 +20,7 @@ const RECEIVED: Time = Time(1_795_255_205_000);
 const TRIGGERS_MAX: usize = 64;
 
 /// A kind, the headers that name its event, and a body.
-const KINDS: [(&str, HookKind, &str, &str); 14] = [
+const KINDS: [(&str, HookKind, &str, &str); 15] = [
     (
         "distribution",
         HookKind::Distribution,
@@ -103,6 +107,12 @@ const KINDS: [(&str, HookKind, &str, &str); 14] = [
         "pkg:oci/web@sha256%3Aab?repository_url=r.example%2Fteam%2Fweb&tag=1.4.0","type":"artifact","content":{}}}"#,
     ),
     ("hint", HookKind::Hint, "", r#"{"image":"r.example/team/web:1.4.0","time":"2026-11-21T10:00:04Z"}"#),
+    (
+        "hint_environment",
+        HookKind::Hint,
+        "",
+        r#"{"image":"r.example/team/web:1.4.0@DIGEST","environment":"prod","id":"7","time":"2026-11-21T10:00:04.25+01:00"}"#,
+    ),
 ];
 
 const FLUX: &str = r#"{"involvedObject":{"apiVersion":"source.toolkit.fluxcd.io/v1","kind":"GitRepository","name":"fleet",
@@ -132,7 +142,69 @@ pub fn all() -> Vec<Parser> {
             deliver(&hooks, event, body);
         })
     });
-    parsers.into_iter().collect()
+    parsers.into_iter().chain([token(), keys()]).collect()
+}
+
+const AUDIENCE: &str = "https://knotmeter.example.com/hooks/gar";
+const ACCOUNT: &str = "push@shop.iam.gserviceaccount.com";
+
+fn oidc() -> Oidc {
+    // Nobody is there, and without a runtime nobody is asked.
+    Oidc {
+        audience: AUDIENCE.into(),
+        service_account: ACCOUNT.into(),
+        keys_url: "http://127.0.0.1:1/certs".into(),
+    }
+}
+
+/// One that is right in everything but its signature.
+fn unsigned(id: &str) -> String {
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"iss": "https://accounts.google.com", "aud": AUDIENCE, "email": ACCOUNT,
+        "email_verified": true, "iat": RECEIVED.0 / 1000 - 60, "exp": RECEIVED.0 / 1000 + 3540});
+    let header = part(json!({"alg": "RS256", "typ": "JWT", "kid": id}));
+    format!("{header}.{}.{}", part(claims), URL_SAFE_NO_PAD.encode([7; 256]))
+}
+
+/// Three keys, of which the first two can be used.
+fn published() -> String {
+    let number = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xc7; bytes]);
+    json!({"keys": [
+        {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one", "n": number(256), "e": "AQAB"},
+        {"kty": "RSA", "kid": "two", "n": number(512), "e": "Aw"},
+        {"kty": "EC", "crv": "P-256", "kid": "three", "x": "AA", "y": "AA"},
+    ]})
+    .to_string()
+}
+
+fn bearer(token: &str) -> Option<HeaderMap> {
+    let value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    Some(HeaderMap::from_iter([(HeaderName::from_static("authorization"), value)]))
+}
+
+/// What anybody can send: no key has signed it.
+fn token() -> Parser {
+    let now = Instant::now();
+    let tokens = Tokens::with_keys(&oidc(), published().as_bytes(), now).unwrap();
+    let others = unsigned("one").replace('.', ".e30.");
+    Parser::of_text("pubsub_token", 400 << 10, [unsigned("one"), unsigned("four"), others], move |text| {
+        if let Some(headers) = bearer(text) {
+            assert_eq!(tokens.check(&headers, RECEIVED, now), Err(Refused::Unproven), "{text}");
+        }
+    })
+}
+
+/// What stands where Google's keys should be.
+fn keys() -> Parser {
+    Parser::new("pubsub_keys", 64 << 10, [published()], move |text| {
+        let now = Instant::now();
+        if let Some(tokens) = Tokens::with_keys(&oidc(), text, now) {
+            for id in ["one", "two"] {
+                let refused = tokens.check(&bearer(&unsigned(id)).unwrap(), RECEIVED, now);
+                assert_eq!(refused, Err(Refused::Unproven));
+            }
+        }
+    })
 }
 
 fn deliver(hooks: &Hooks, event: &str, body: &[u8]) {

@@ -1,7 +1,7 @@
 //! Names and times, as they stand in everything else.
 
 use knotmeter::image::{Digest, ImageRef, Repository, Tag};
-use knotmeter::observation::{Schedule, Time};
+use knotmeter::observation::{EngineRevision, Schedule, Time};
 use knotmeter::observers::cluster::{go_duration_seconds, running_digest};
 use knotmeter::observers::registry::known::looks_mutable;
 use knotmeter::tracker::next_run;
@@ -57,6 +57,25 @@ pub fn all() -> Vec<Parser> {
                 assert!(!seconds.is_nan(), "{text:?}");
             }
         }),
+        Parser::of_text(
+            "revision",
+            LARGEST,
+            [
+                "main@sha1:6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+                "odd@branch/6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+                DIGEST,
+                "refs/pull/7/head@sha256:ab",
+                "5.2.1",
+            ],
+            |text| {
+                let EngineRevision { pointer, hash } = EngineRevision::parse(text);
+                assert!([pointer, hash].into_iter().flatten().all(|part| text.contains(part)), "{text:?}");
+                assert!(
+                    hash.is_none_or(|hash| hash.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+                    "{text:?}"
+                );
+            },
+        ),
         Parser::of_text(
             "cron",
             LARGEST,
