@@ -174,7 +174,7 @@ pub fn add_revisions(
     let Around { key, destination, .. } = around;
     let mut previous = None;
     for leg in revisions {
-        let Some(image) = leg.change.after.clone().or_else(|| ran(leg, inputs)) else { continue };
+        let Some(image) = shown(leg, inputs) else { continue };
         let mut stages = Stages::default();
         for stage in [Stage::Built, Stage::Pushed, Stage::Detected, Stage::Fetched] {
             stages.set(stage, StageState::Skipped);
@@ -249,6 +249,19 @@ fn ran(leg: &RevisionLeg<'_>, inputs: &Inputs<'_>) -> Option<ImageRef> {
     let before =
         |version: &&super::workload::Version| version.ours.not_before <= leg.change.at.interval.not_after;
     versions.iter().rev().find(before).or(versions.first())?.image(inputs.container)
+}
+
+/// The image that a revision travels with: what git names, unless that is only a name for what a kustomization puts
+/// in its place.
+fn shown(leg: &RevisionLeg<'_>, inputs: &Inputs<'_>) -> Option<ImageRef> {
+    let runs = |image: &ImageRef| {
+        let read = |version: &super::workload::Version| {
+            version.read(inputs.container).is_some_and(|read| read.repository == image.repository)
+        };
+        inputs.workload.versions.iter().any(read)
+    };
+    let named = leg.change.after.as_ref();
+    named.filter(|image| runs(image)).cloned().or_else(|| ran(leg, inputs)).or_else(|| named.cloned())
 }
 
 /// Contradictions between a cluster's clock and ours, in the versions that carry a leg.

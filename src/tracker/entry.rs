@@ -37,8 +37,8 @@ pub struct Entry {
     pub(super) waits: Option<Waits>,
     /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
     pub(super) last_reason: Option<Reason>,
-    /// Time of gaps and holds that does not count against the budget, as last judged.
-    pub(super) paused_seconds: f64,
+    /// When its time is over, as last judged.
+    pub(super) over: Option<Time>,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     pub(super) learned: Option<(Outcome, Time)>,
     pub(super) told: Told,
@@ -110,7 +110,7 @@ impl Entry {
             marker: draft.marker,
             waits: None,
             last_reason: None,
-            paused_seconds: 0.0,
+            over: None,
             learned: None,
             told: Told::default(),
             journey: Arc::from(draft.journey?),
@@ -245,8 +245,12 @@ impl Entry {
         let engines = judge::hold_spans(&verdict.spans, bench.now);
         let spans: Vec<(Time, Time)> = gaps.into_iter().chain(holds).chain(engines).collect();
         let paused = judge::covered(&spans, waits.since, bench.now);
-        self.paused_seconds = paused;
-        let over = judge::over(&waits, waits.since, paused);
+        let missed = verdict.missed.iter().filter(|_| by_interval).map(|(since, seconds)| {
+            let from = waits.since.max(*since);
+            from + ((seconds + judge::covered(&spans, from, bench.now)) * 1000.0) as i64
+        });
+        let over = missed.fold(judge::over(&waits, waits.since, paused), Time::min);
+        self.over = Some(over);
         let gave_up = self
             .versions
             .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)

@@ -14,7 +14,6 @@ use super::correlate::{Draft, ImageKey, SeenAt};
 use super::entry::{Entry, Inherited, PODS_APPEAR_MILLIS};
 use super::event::{Event, Wait};
 use super::journey::{Destination, JourneyId, Outcome};
-use super::judge;
 use super::maps::Set;
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef};
@@ -255,9 +254,8 @@ impl Ledger {
                 at_least(at, Wait::Settle);
             } else if let Some((_, learned)) = entry.learned {
                 at_least(learned + (bench.rules.settle.forget_after * 1000.0) as i64, Wait::Forget);
-            } else if let (Some(waits), None, None) = (entry.waits, &entry.journey.blind, entry.journey.held)
-            {
-                at_least(judge::over(&waits, waits.since, entry.paused_seconds), Wait::Budget);
+            } else if let (Some(over), None, None) = (entry.over, &entry.journey.blind, entry.journey.held) {
+                at_least(over, Wait::Budget);
             }
             if let (Some(applied), Some(_)) = (entry.applied(bench), entry.journey.stuck) {
                 at_least(applied + PODS_APPEAR_MILLIS, Wait::Budget);

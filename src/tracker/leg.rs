@@ -71,6 +71,17 @@ impl<'a> Leg<'a> {
         self.image == image || (same_digest && self.image.repository == image.repository)
     }
 
+    /// The text means this leg's image: the same one, or with the digest beside it that a policy reflects.
+    #[must_use]
+    pub fn reads(&self, image: &ImageRef) -> bool {
+        let plain = |image: &ImageRef| (image.repository.clone(), image.tag.clone());
+        self.image == image
+            || (self.digest.is_some()
+                && image.digest.as_ref() == self.digest
+                && image.tag.is_some()
+                && plain(self.image) == plain(image))
+    }
+
     /// For what was there at the first look: its rollout was complete, so that it runs. One that was under way, or
     /// stuck, is never said to be live. A CronJob's last run is not visible; its template counts.
     #[must_use]

@@ -226,19 +226,18 @@ impl<'a> Desires<'a> {
             return;
         }
         // What the template took before we saw the commit: the commit is its cause.
-        let explains = |leg: &&mut Leg<'_>| {
-            leg.commit.is_none() && !leg.baseline && leg.image == image && compatible(leg)
-        };
+        let explains =
+            |leg: &&mut Leg<'_>| leg.commit.is_none() && !leg.baseline && leg.reads(image) && compatible(leg);
         if let Some(leg) = self.legs.iter_mut().rev().find(explains) {
             leg.commit = Some(change);
             leg.text_match |= text;
             leg.opened = earlier(leg.opened, at);
             return;
         }
-        if self.current.is_some_and(|current| self.legs[current].image == image) {
+        if self.current.is_some_and(|current| self.legs[current].reads(image)) {
             return;
         }
-        if let Some(runs) = self.template_leg(inputs).filter(|leg| self.legs[*leg].image == image) {
+        if let Some(runs) = self.template_leg(inputs).filter(|leg| self.legs[*leg].reads(image)) {
             self.end_current(self.legs[runs], Said::ByCommit, at, inputs);
             self.current = Some(runs);
             return;
@@ -252,7 +251,12 @@ impl<'a> Desires<'a> {
         let image = &selection.image;
         let chosen = selection.digest.as_ref();
         let same = |leg: &Leg<'_>| {
-            leg.image == image && !(leg.digest.is_some() && chosen.is_some() && leg.digest != chosen)
+            let beside = chosen.is_some() && leg.digest == chosen && leg.image.digest.is_some();
+            (leg.image == image && !(leg.digest.is_some() && chosen.is_some() && leg.digest != chosen))
+                || (beside
+                    && leg.image.repository == image.repository
+                    && leg.image.tag.is_some()
+                    && leg.image.tag == image.tag)
         };
         if let Some(at) = self.current.filter(|at| same(&self.legs[*at])) {
             let leg = &mut self.legs[at];

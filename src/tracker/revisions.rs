@@ -22,7 +22,7 @@ pub struct RevisionLeg<'a> {
     pub change: &'a Change,
     /// Only ConfigMaps changed, and none of them gets another name by it: nothing has to roll.
     pub config_only: bool,
-    /// Such a ConfigMap, or several, were written: the last of them.
+    /// Such a ConfigMap, or several, were written: the last of them. Or it was applied, and no template changed by it.
     pub written: Option<Evidence>,
     /// A container reads one of them only when it starts.
     pub at_start: bool,
@@ -63,6 +63,10 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         };
         let version = inputs.workload.versions.iter().enumerate().find(carries).map(|(index, _)| index);
         taken = version.map_or(taken, |version| version + 1);
+        let written = written.or_else(|| {
+            let chain = inputs.engines?.chain(inputs.workload, None, None);
+            chain.applied(&changes[0].commit.id, committed).filter(|_| version.is_none() && !config_only)
+        });
         let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
         let change = *changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0]);
         let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };

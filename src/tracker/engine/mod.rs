@@ -22,7 +22,7 @@ use super::stage::Evidence;
 use super::workload::HoldSpan;
 use crate::image::{ImageRef, Repository};
 use crate::observation::{
-    Basis, EngineKey, EngineKind, EngineObject, ExpectRule, Interval, ObjectKey, Role, Scan, Time,
+    Basis, Condition, EngineKey, EngineKind, EngineObject, ExpectRule, Interval, ObjectKey, Role, Scan, Time,
 };
 
 /// What one object did that is remembered: a journey asks for what came right after its push or its commit.
@@ -49,8 +49,9 @@ pub struct EngineState {
     pub deeds: Vec<Deed>,
     /// When it was suspended.
     pub suspended: Vec<HoldSpan>,
-    /// Since when its last condition says what it says, on our clock.
-    pub said_since: Time,
+    /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
+    /// that is under way takes nothing back.
+    pub failing: Option<(Condition, Time)>,
 }
 
 /// Something that an object did.
@@ -295,8 +296,12 @@ impl EngineState {
         let deeds = deeds(None, &object, at, backfill);
         let suspended =
             object.suspended.then(|| HoldSpan { hold: Hold::Suspended, since: since(&at), until: None });
-        let said_since = said_since(&object).unwrap_or(learned);
-        Self { now: object, epoch, deeds, suspended: suspended.into_iter().collect(), said_since }
+        let mut state =
+            Self { now: object, epoch, deeds, suspended: suspended.into_iter().collect(), failing: None };
+        // It was so before we looked.
+        let since = state.now.ready.as_ref().and_then(|ready| ready.since);
+        state.note_failing(since.unwrap_or(learned));
+        state
     }
 
     /// True if it did something.
@@ -316,11 +321,6 @@ impl EngineState {
         }
         let surplus = self.suspended.len().saturating_sub(DEEDS_MAX);
         self.suspended.drain(..surplus);
-        let words =
-            |object: &EngineObject| object.ready.as_ref().map(|ready| (ready.is_true, ready.reason.clone()));
-        if words(&self.now) != words(object) {
-            self.said_since = learned;
-        }
         let done = !new.is_empty();
         self.deeds.extend(new);
         let surplus = self.deeds.len().saturating_sub(DEEDS_MAX);
@@ -332,17 +332,27 @@ impl EngineState {
         };
         let turned = led(&self.now) != led(object);
         self.now.clone_from(object);
+        self.note_failing(learned);
         done || turned
+    }
+
+    fn note_failing(&mut self, now: Time) {
+        match &self.now.ready {
+            Some(says) if says.is_true => self.failing = None,
+            Some(says) if verdict::is_trying(says) => {}
+            // It waits for another before each try.
+            Some(says) if verdict::is_waiting(says) && self.failing.is_some() => {}
+            Some(says) => {
+                let known = self.failing.take().filter(|(known, _)| known.reason == says.reason);
+                self.failing = Some((says.clone(), known.map_or(now, |(_, since)| since)));
+            }
+            None => self.failing = None,
+        }
     }
 }
 
 fn since(at: &Evidence) -> Time {
     if at.interval.not_before.is_known() { at.interval.not_before } else { at.interval.not_after }
-}
-
-/// Since when the condition is as it is, where it was so before we looked.
-fn said_since(object: &EngineObject) -> Option<Time> {
-    object.ready.as_ref()?.since
 }
 
 /// What an object did between two looks at it, with the best that is known of when. `learned` bounds its own times.

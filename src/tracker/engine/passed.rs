@@ -33,6 +33,21 @@ impl Chain<'_> {
         }
     }
 
+    /// When the applier had applied that commit, or a later one, wherever it left the workload as it was.
+    #[must_use]
+    pub fn applied(&self, id: &str, landed: Interval) -> Option<Evidence> {
+        let holds: Vec<&str> = stored(self.source?)
+            .filter(|(revision, deed)| {
+                EngineRevision::parse(revision).hash == Some(id)
+                    || deed.at.interval.not_before >= landed.not_after
+            })
+            .map(|(revision, _)| revision)
+            .collect();
+        let is_it =
+            |deed: &&Deed| matches!(&deed.what, What::Applied(revision) if holds.contains(&&**revision));
+        self.applier?.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+    }
+
     /// A scan shows at most ten tags, so the first one with the image is known where its list was whole, where it was
     /// among those ten, or as the last one before it was selected.
     fn detected(&self, image: &ImageRef, pushed: Interval) -> Option<Evidence> {

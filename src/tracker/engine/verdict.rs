@@ -25,6 +25,8 @@ pub struct Verdict {
     pub reason: Option<(Reason, Who)>,
     /// How long the phase may take.
     pub budget_seconds: Option<f64>,
+    /// Since when hands fail, or did not take their turn, and how long each may.
+    pub missed: Vec<(Time, f64)>,
 }
 
 impl Chain<'_> {
@@ -69,14 +71,35 @@ impl Chain<'_> {
             held,
             spans: hands.iter().flat_map(|hand| &hand.suspended).copied().collect(),
             reason: hands.iter().find_map(|hand| reason(hand, image, stages, now)),
+            missed: hands.iter().filter_map(|hand| missed(hand)).collect(),
             budget_seconds: budget_seconds.map(|seconds| seconds.max(BUDGET_MIN_SECONDS)),
         }
     }
 }
 
+/// Since when a hand fails or did nothing, and two of its own turns: what fails tries again by them.
+fn missed(hand: &EngineState) -> Option<(Time, f64)> {
+    let mut every = hand.now.interval_seconds?;
+    let last = match &hand.now.role {
+        Role::Scan(role) => role.last.as_ref().map(|last| last.at),
+        Role::Updater(role) => role.last_run,
+        Role::Applier(role) => {
+            every = role.retry_seconds.unwrap_or(every);
+            None
+        }
+        _ => None,
+    };
+    // To wait for another is no failure: that one is.
+    let fails = hand.failing.as_ref().filter(|(says, _)| {
+        of_words(&hand.now.role, says).is_some_and(|reason| reason != Reason::DependencyNotReady)
+    });
+    let since = fails.map(|(_, since)| *since).into_iter().chain(last).min()?;
+    Some((since, (TURNS * every).max(BUDGET_MIN_SECONDS)))
+}
+
 /// What one hand says of why nothing passes it.
 fn reason(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Option<(Reason, Who)> {
-    let failing = hand.now.ready.as_ref().filter(|ready| !ready.is_true);
+    let failing = hand.failing.as_ref().map(|(says, _)| says);
     let stalled = hand.now.stalled.as_ref();
     if let Some(says) = failing.or(stalled)
         && let Some(reason) = of_words(&hand.now.role, says)
@@ -121,6 +144,19 @@ fn scanned(scan: &EngineState, tag: &Tag) -> bool {
     })
 }
 
+/// It works on it, or has just undone what failed: that says nothing of how it went.
+pub(super) fn is_trying(says: &Condition) -> bool {
+    matches!(
+        &*says.reason,
+        "Progressing" | "ProgressingWithRetry" | "RollbackSucceeded" | "UninstallSucceeded"
+    )
+}
+
+/// Every dependent says so for a moment with each revision, whatever came of the last one.
+pub(super) fn is_waiting(says: &Condition) -> bool {
+    &*says.reason == "DependencyNotReady"
+}
+
 /// The words of the controllers of Flux 2, as their conditions have them.
 fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
     let message = &*says.message;
@@ -129,11 +165,17 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
         has(&["authentication required", "authorization failed", "Unauthorized", "UNAUTHORIZED", "403"])
             || &*says.reason == "AuthenticationFailed";
     Some(match role {
-        Role::Scan(_) if matches!(&*says.reason, "Progressing" | "ProgressingWithRetry") => return None,
+        _ if is_trying(says) => return None,
         Role::Scan(_) | Role::Policy(_) => Reason::ScanFailing,
         Role::Updater(_) if denied => Reason::GitAuth,
         Role::Updater(_)
-            if has(&["non-fast-forward", "fetch first", "cannot lock ref", "reference already exists"]) =>
+            if has(&[
+                "non-fast-forward",
+                "fetch first",
+                "cannot lock ref",
+                "reference already exists",
+                "failed to update ref",
+            ]) =>
         {
             Reason::AutomationRace
         }
@@ -143,10 +185,10 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
         Role::Applier(_) => match &*says.reason {
             "BuildFailed" => Reason::BuildFailed,
             "DependencyNotReady" => Reason::DependencyNotReady,
-            "ArtifactFailed" => Reason::SourceFailing,
-            "HealthCheckFailed" | "HealthCheckCanceled" | "Progressing" | "ProgressingWithRetry" => {
-                return None;
-            }
+            "ArtifactFailed" | "SourceNotReady" => Reason::SourceFailing,
+            "HealthCheckFailed" | "HealthCheckCanceled" => return None,
+            // What was applied did not become healthy: the pods tell why.
+            _ if has(&["timeout waiting for"]) => return None,
             _ if has(&["denied the request", "denied request", "admission webhook"]) => {
                 Reason::AdmissionDenied
             }

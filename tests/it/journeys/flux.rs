@@ -133,6 +133,7 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
                 let keys = value.split(',').map(object_key).collect::<Read<Vec<_>>>()?;
                 role.inventory = keys.into_iter().map(|key| (key.kind, key.namespace, key.name)).collect();
             }
+            "retry" => role.retry_seconds = Some(millis(value)? as f64 / 1000.0),
             "needs" => role.depends_on = vec![(NAMESPACE.into(), value.into())],
             "attempted" => role.attempted = Some(format!("main@sha1:{value}").as_str().into()),
             "applied" => role.applied = Some(format!("main@sha1:{value}").as_str().into()),

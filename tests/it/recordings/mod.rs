@@ -3,12 +3,14 @@
 //! What must come out is what the driver of the recording did and saw (`actions.jsonl`), never what the tracker
 //! printed before. `replay.rs` plays, `drive.rs` reads the driver's side, `expected.rs` holds a tracker against it;
 //! a scenario's truth goes into the file of its theme in `truth/`, what holds for every recording into
-//! `promises.rs`. `bundles.rs` replays what `knotmeter bundle` wrote, as anybody would.
+//! `promises.rs`. `bundles.rs` replays what `knotmeter bundle` wrote, as anybody would. `flux/` plays a fleet that Flux
+//! delivers to, with its git and its registry.
 
 mod bundles;
 mod checkpoint;
 mod drive;
 mod expected;
+mod flux;
 mod promises;
 mod replay;
 mod truth;

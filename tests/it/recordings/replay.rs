@@ -49,19 +49,14 @@ impl Recording {
         let mut said = pushes(&drive, start);
         let mut cluster = Speaker::new(SourceKind::Cluster, "lab");
         said.push(cluster.say(start, Interval::at(start), Basis::Watch, named()));
-        let mut replay = Replay::new(Place { uid: "lab-uid".into(), name: "lab".into() });
-        for line in text(scenario, "stream.jsonl.gz").lines() {
-            let line: Line<'_> = serde_json::from_str(line).expect("a recorded line");
-            let at = Time::from_rfc3339(line.received_at).expect("a time");
-            for item in replay.event(at, line.resource, line.event.get().as_bytes()).expect("decodes") {
-                if let Said::Fact { happened, basis, fact } = item {
-                    said.push(cluster.say(at, happened, basis, fact));
-                }
-            }
-        }
-        let mut recording = Self { drive, said };
-        recording.said.sort_by_key(|observation| observation.observed_at);
-        recording.live_budget(LIVE_BUDGET_SECONDS)
+        cluster.watch(scenario, &mut said);
+        Self::new(drive, said).live_budget(LIVE_BUDGET_SECONDS)
+    }
+
+    /// What its sources said, in any order.
+    pub fn new(drive: Drive, mut said: Vec<Observation>) -> Self {
+        said.sort_by_key(|observation| observation.observed_at);
+        Self { drive, said }
     }
 
     /// Another time that rollouts may take.
@@ -232,17 +227,38 @@ struct Line<'a> {
     event: &'a serde_json::value::RawValue,
 }
 
-struct Speaker {
+/// Gives what one source says its numbers.
+pub struct Speaker {
     source: SourceId,
     seq: u64,
 }
 
 impl Speaker {
-    fn new(kind: SourceKind, name: &str) -> Self {
+    pub fn new(kind: SourceKind, name: &str) -> Self {
         Self { source: SourceId::new(kind, name), seq: 0 }
     }
 
-    fn say(&mut self, at: Time, happened: Interval, basis: Basis, fact: Fact) -> Observation {
+    /// The watch lines of a scenario, through the decoder of the cluster observer.
+    pub fn watch(&mut self, scenario: &str, said: &mut Vec<Observation>) {
+        let mut replay = Replay::new(Place { uid: "lab-uid".into(), name: "lab".into() });
+        let text = text(scenario, "stream.jsonl.gz");
+        let mut lines: Vec<(Time, Line<'_>)> = Vec::new();
+        for line in text.lines() {
+            let line: Line<'_> = serde_json::from_str(line).expect("a recorded line");
+            lines.push((Time::from_rfc3339(line.received_at).expect("a time"), line));
+        }
+        // Watches that were written down side by side: one source numbers what it says as it comes.
+        lines.sort_by_key(|(at, _)| *at);
+        for (at, line) in lines {
+            for item in replay.event(at, line.resource, line.event.get().as_bytes()).expect("decodes") {
+                if let Said::Fact { happened, basis, fact } = item {
+                    said.push(self.say(at, happened, basis, fact));
+                }
+            }
+        }
+    }
+
+    pub fn say(&mut self, at: Time, happened: Interval, basis: Basis, fact: Fact) -> Observation {
         self.seq += 1;
         let watches = self.source.kind == SourceKind::Cluster;
         Observation {
@@ -259,7 +275,7 @@ impl Speaker {
     }
 }
 
-fn named() -> Fact {
+pub fn named() -> Fact {
     Fact::ClusterNamed { name: "lab".into() }
 }
 
@@ -277,21 +293,26 @@ fn pushes(drive: &Drive, start: Time) -> Vec<Observation> {
         let digest = digest(&image["digest"]);
         let (before, after) = drive.pushed(image);
         let happened = Interval::new(before, after);
-        let described = ImageDescribed {
-            repository: repository.clone(),
-            digest: digest.clone(),
-            nodes: nodes(image, &digest),
-            created: None,
-            revision: None,
-            source: None,
-            synthetic: false,
-        };
         let points = Fact::TagPointsTo { repository: repository.clone(), tag, digest };
         said.push(registry.say(after, happened, Basis::Webhook, points));
-        said.push(registry.say(after, happened, Basis::Poll, Fact::ImageDescribed(Box::new(described))));
+        said.push(registry.say(after, happened, Basis::Poll, described(image)));
         said.push(looked(&mut registry, &repository, after));
     }
     said
+}
+
+/// What a registry knows of a pushed image.
+pub fn described(image: &Value) -> Fact {
+    let digest = digest(&image["digest"]);
+    Fact::ImageDescribed(Box::new(ImageDescribed {
+        repository: repository(image),
+        nodes: nodes(image, &digest),
+        digest,
+        created: None,
+        revision: None,
+        source: None,
+        synthetic: false,
+    }))
 }
 
 /// The platform manifests and configs below a root. An attestation is no platform.
@@ -316,11 +337,11 @@ fn nodes(image: &Value, root: &Digest) -> Vec<Node> {
     nodes
 }
 
-fn digest(value: &Value) -> Digest {
+pub fn digest(value: &Value) -> Digest {
     value.as_str().expect("text").parse().expect("a digest")
 }
 
-fn repository(image: &Value) -> Repository {
+pub fn repository(image: &Value) -> Repository {
     image["repository"].as_str().expect("text").parse().expect("a repository")
 }
 

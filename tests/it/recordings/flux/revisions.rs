@@ -1,0 +1,78 @@
+//! Changes without an image, and what Flux does without git.
+
+use knotmeter::tracker::{Journey, Outcome, Stage, StageState, Subject, Trigger};
+
+use super::delivered::{check, journey_of};
+use super::play::{Fleet, play, watch};
+
+/// The only journey of a commit that changes no image.
+fn revision<'a>(fleet: &'a Fleet, namespace: &str, subject: &str) -> &'a Journey {
+    let all = fleet.played.journeys();
+    let mut mine = all.into_iter().filter(|journey| {
+        journey.subject == Subject::Revision
+            && *journey.destination.workload.namespace == *namespace
+            && journey.commit.as_ref().is_some_and(|commit| *commit.subject == *subject)
+    });
+    let found = mine.next().unwrap_or_else(|| panic!("no {subject}\n{}", fleet.played.lines().join("\n")));
+    assert!(mine.next().is_none(), "two of {subject}\n{}", fleet.played.lines().join("\n"));
+    found
+}
+
+#[test]
+fn a_changed_variable_or_generated_config_is_a_revision_that_goes_live() {
+    let fleet = play("05-revisions");
+    for subject in ["Speak less", "Speak again", "Faster", "Slower"] {
+        let journey = revision(&fleet, "prod", subject);
+        assert_eq!((journey.outcome, journey.trigger), (Some(Outcome::Live), Trigger::Commit), "{subject}");
+        assert_eq!(journey.image.repository.as_str(), "127.0.0.1:15000/team/api", "{subject}");
+        for stage in [Stage::Committed, Stage::Applied, Stage::Started, Stage::Ready, Stage::Live] {
+            assert!(journey.stages.evidence(stage).is_some(), "{subject}: {}", stage.as_str());
+        }
+    }
+}
+
+#[test]
+fn no_image_of_the_revisions_is_lost() {
+    let fleet = play("05-revisions");
+    for delivery in &fleet.truth.deliveries {
+        for live in &delivery.live {
+            let journey = journey_of(&fleet, delivery, live);
+            assert_eq!(journey.outcome, Some(Outcome::Live), "{} in {}", delivery.image, live.namespace);
+        }
+    }
+}
+
+#[test]
+fn a_config_map_that_nobody_restarts_for_is_not_rolled_until_a_commit_rolls_it() {
+    let mut not_rolled = Vec::new();
+    let fleet = watch("07-config-forgotten", |tracker, now| {
+        for status in tracker.destinations(now).iter().filter(|status| status.config_not_rolled.is_some()) {
+            not_rolled.push((now, status.destination.workload.to_string()));
+        }
+    });
+    check(&fleet);
+    let forgotten = revision(&fleet, "staging", "Greet anew");
+    assert_eq!(forgotten.stages.state(Stage::Started), StageState::Skipped);
+    assert_eq!(revision(&fleet, "staging", "Roll for the greeting").outcome, Some(Outcome::Live));
+    let fault = &fleet.truth.faults[0];
+    let (first, last) = (not_rolled.first().expect("said"), not_rolled.last().expect("said"));
+    assert!(first.0 >= fault.began && first.0 < fault.repaired, "{first:?}");
+    assert!(last.0 >= fault.repaired && last.0 <= fault.ended, "{last:?}");
+    assert!(not_rolled.iter().all(|(_, workload)| workload.contains("staging")), "{not_rolled:?}");
+    assert!(fleet.told.is_empty(), "{}", fleet.told_lines());
+}
+
+#[test]
+fn images_that_come_by_helm_or_by_an_artifact_go_live() {
+    let fleet = play("06-helm-and-oci");
+    for delivery in &fleet.truth.deliveries {
+        for live in &delivery.live {
+            let journey = journey_of(&fleet, delivery, live);
+            let name = format!("{} in {}", delivery.image, live.namespace);
+            assert_eq!(journey.outcome, Some(Outcome::Live), "{name}");
+            assert_eq!(journey.destination.engine, "flux", "{name}");
+            let pushed = journey.stages.evidence(Stage::Pushed).expect("a push").interval;
+            assert!(pushed.not_after >= delivery.pushed.not_before, "{name}");
+        }
+    }
+}
