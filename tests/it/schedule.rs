@@ -1,5 +1,6 @@
 //! The scheduler of all polling: its pure parts on a clock of the test's own, and what others ask of it.
 
+mod gate;
 mod hot;
 mod look_now;
 mod plan;

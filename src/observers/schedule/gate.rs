@@ -123,8 +123,10 @@ impl Gate {
         // Those that were on their way when the pause began are one refusal with it.
         if state.paused_until.is_none_or(|until| until <= at) {
             state.refusals = state.refusals.saturating_add(1);
+            state.rate.refused(quota, at);
+        } else {
+            state.rate.refused_again(quota, at);
         }
-        state.rate.refused(quota, at);
         let wait = retry_after::wait(headers, state.refusals, now);
         let before = state.paused_until.map_or(at, |before| before.max(at));
         let until = before.max(at + wait);

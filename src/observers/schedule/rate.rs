@@ -119,7 +119,16 @@ impl Rate {
         }
     }
 
-    /// A refusal, and what it told. Call it for each, those of requests that were already on their way included.
+    /// A refusal of a request that was already on its way when the host refused another: it says nothing more than that
+    /// one, but may tell a limit.
+    pub fn refused_again(&mut self, quota: Option<Quota>, now: Instant) {
+        if let Some(quota) = quota {
+            self.told(quota, now);
+        }
+    }
+
+    /// A refusal, and what it told. Those of requests that were already on their way are [`Rate::refused_again`]: of a
+    /// burst they would be taken for many.
     pub fn refused(&mut self, quota: Option<Quota>, now: Instant) {
         self.refused += 1.0;
         if let Some(quota) = quota {
