@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::cluster::ClusterState;
+use super::destination::DestinationKey;
 use super::engine::Engines;
 use super::source::{ScopeId, Sources};
 use super::workload::WorkloadState;
@@ -17,6 +19,28 @@ pub struct Bench<'a> {
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
     pub needs: &'a Needs,
+}
+
+impl<'a> Bench<'a> {
+    /// What judging a destination needs now; `cluster` is its own.
+    #[must_use]
+    pub fn new(
+        now: Time,
+        rules: &'a Rules,
+        sources: &'a Sources,
+        cluster: Option<&'a ClusterState>,
+        key: &DestinationKey,
+        needs: &'a Needs,
+    ) -> Self {
+        Self {
+            now,
+            rules,
+            sources,
+            workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
+            engines: cluster.map(|cluster| &cluster.engines),
+            needs,
+        }
+    }
 }
 
 /// The scopes that decide about a destination.

@@ -155,14 +155,7 @@ impl Tracker {
         }
         let needs = ledger.needs.clone();
         let cluster = self.clusters.get(&key.cluster);
-        let bench = Bench {
-            now: self.now,
-            rules: &self.rules,
-            sources: &self.sources,
-            workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
-            engines: cluster.map(|cluster| &cluster.engines),
-            needs: &needs,
-        };
+        let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, &key, &needs);
         ledger.take(drafts, &bench);
         self.judge(&key, events);
     }

@@ -164,14 +164,7 @@ impl Tracker {
             ledger.needs = needs.clone();
             ledger.marks = Marks::default();
             let cluster = self.clusters.get(&key.cluster);
-            let bench = Bench {
-                now: self.now,
-                rules: &self.rules,
-                sources: &self.sources,
-                workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
-                engines: cluster.map(|cluster| &cluster.engines),
-                needs: &needs,
-            };
+            let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, &key, &needs);
             if self.active.contains(&key) {
                 self.index.plan(&key, ledger, &bench);
             }

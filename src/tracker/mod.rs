@@ -213,14 +213,7 @@ impl Tracker {
         let Some(ledger) = self.ledgers.get_mut(key) else { return };
         let needs = ledger.needs.clone();
         let cluster = self.clusters.get(&key.cluster);
-        let bench = Bench {
-            now: self.now,
-            rules: &self.rules,
-            sources: &self.sources,
-            workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
-            engines: cluster.map(|cluster| &cluster.engines),
-            needs: &needs,
-        };
+        let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, key, &needs);
         ledger.judge(&bench, events);
         self.index.plan(key, ledger, &bench);
         if ledger.is_active() {

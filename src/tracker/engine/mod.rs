@@ -197,25 +197,13 @@ impl Engines {
     }
 
     fn list(&mut self, key: &EngineKey) {
-        let Some(EngineState { now: EngineObject { role: Role::Applier(role), .. }, .. }) =
-            self.objects.get(key)
-        else {
-            return;
-        };
-        for (kind, namespace, name) in &role.inventory {
-            let workload = ObjectKey { kind: *kind, namespace: namespace.clone(), name: name.clone() };
+        for workload in self.applies(key).collect::<Vec<_>>() {
             self.applied_by.entry(workload).or_default().insert(key.clone());
         }
     }
 
     fn unlist(&mut self, key: &EngineKey) {
-        let Some(EngineState { now: EngineObject { role: Role::Applier(role), .. }, .. }) =
-            self.objects.get(key)
-        else {
-            return;
-        };
-        for (kind, namespace, name) in &role.inventory {
-            let workload = ObjectKey { kind: *kind, namespace: namespace.clone(), name: name.clone() };
+        for workload in self.applies(key).collect::<Vec<_>>() {
             if let Some(appliers) = self.applied_by.get_mut(&workload) {
                 appliers.remove(key);
                 if appliers.is_empty() {
