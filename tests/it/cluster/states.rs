@@ -91,7 +91,7 @@ fn a_hung_stream_that_is_released_gives_all_of_it_the_whole_silence() {
         assert_eq!(changes(&said), [(10_000, at, Basis::Watch)], "at {at}");
     }
     let said = hear(&mut stream, 70_200, &line("MODIFIED", &pod("a", 10, "later")));
-    assert_eq!(changes(&said), [(69_950, 70_200, Basis::Watch)], "it may have been under way for 250 ms");
+    assert_eq!(changes(&said), [(69_200, 70_200, Basis::Watch)], "it may have been under way for a second");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_busy_stream_does_not_widen_its_intervals_without_end() {
         let [(not_before, not_after, _)] = changes(&said)[..] else { panic!("{said:?}") };
         widest = widest.max(not_after - not_before);
     }
-    assert!(widest <= 300, "{widest} ms");
+    assert!(widest <= 1_050, "{widest} ms");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_message_soon_after_another_may_be_older_than_that_one_came() {
     let mut stream = watching();
     hear(&mut stream, 12_000, &line("MODIFIED", &pod("a", 6, "y")));
     let said = hear(&mut stream, 12_060, &line("MODIFIED", &pod("a", 7, "z")));
-    assert_eq!(changes(&said), [(11_810, 12_060, Basis::Watch)]);
+    assert_eq!(changes(&said), [(11_060, 12_060, Basis::Watch)]);
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn what_a_reader_that_is_behind_reads_may_have_waited() {
     hear(&mut stream, 12_000, &line("MODIFIED", &pod("a", 6, "y")));
     stream.behind(1_500);
     let said = hear(&mut stream, 12_060, &line("MODIFIED", &pod("a", 7, "z")));
-    assert_eq!(changes(&said), [(10_310, 12_060, Basis::Watch)]);
+    assert_eq!(changes(&said), [(9_560, 12_060, Basis::Watch)]);
     stream.behind(0);
-    let said = hear(&mut stream, 13_000, &line("MODIFIED", &pod("a", 8, "y")));
-    assert_eq!(changes(&said), [(12_060, 13_000, Basis::Watch)]);
+    let said = hear(&mut stream, 14_000, &line("MODIFIED", &pod("a", 8, "y")));
+    assert_eq!(changes(&said), [(12_060, 14_000, Basis::Watch)]);
 }
 
 #[test]
