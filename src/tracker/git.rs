@@ -309,17 +309,6 @@ impl Trees {
             },
         )
     }
-
-    /// Images named anywhere, for the registry's sake.
-    pub fn images(&self) -> impl Iterator<Item = &ImageRef> {
-        self.trees.values().flat_map(|tree| tree.references.values().flatten())
-    }
-
-    /// The same, each with the address of the git repository that names it.
-    pub fn named_by_url(&self) -> impl Iterator<Item = (&Arc<str>, &ImageRef)> {
-        let trees = self.trees.iter();
-        trees.flat_map(|((url, ..), tree)| tree.references.values().flatten().map(move |image| (url, image)))
-    }
 }
 
 impl Tree {

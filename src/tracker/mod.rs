@@ -26,6 +26,7 @@ mod forget;
 mod git;
 mod history;
 mod index;
+mod interests;
 mod journey;
 mod judge;
 mod ledger;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::destination::promotion_rank;
 use super::journey::{Destination, Hold, Journey, JourneyId};
 use super::source::SourceStatus;
-use super::{Interests, RepositoryInterest, Tracker, judge};
+use super::{Tracker, judge};
 use crate::image::{Digest, ImageRef};
 use crate::observation::Time;
 
@@ -119,49 +119,4 @@ impl Tracker {
     pub fn sources(&self, now: Time) -> Vec<SourceStatus> {
         self.sources.summary(now, &self.interests())
     }
-
-    /// What observers should look at now.
-    #[must_use]
-    pub fn interests(&self) -> Interests {
-        let mut interests = Interests::default();
-        for image in self.trees.images() {
-            want(&mut interests, image);
-        }
-        for ledger in self.ledgers.values() {
-            for entry in ledger.entries.iter().filter(|entry| entry.journey.is_open()) {
-                want(&mut interests, &entry.journey.image).urgent = true;
-            }
-        }
-        let is_urgent = |image: &ImageRef| interests.repositories[&image.repository].urgent;
-        let urgent = self.trees.named_by_url().filter(|(_, image)| is_urgent(image));
-        interests.git = urgent.map(|(url, _)| url.clone()).collect();
-        for state in self.clusters.values().flat_map(|cluster| cluster.workloads.values()) {
-            for container in state.now.containers.iter().filter(|_| state.removed.is_none()) {
-                let Ok(image) = container.image.parse::<ImageRef>() else { continue };
-                let interest = want(&mut interests, &image);
-                let running =
-                    state.pods.values().filter_map(|pod| pod.digests.get(&container.name)?.1.clone());
-                interest.digests.extend(running);
-            }
-        }
-        for (repository, tag) in self.registries.selected_tags() {
-            let interest = interests.repositories.entry(repository.clone()).or_default();
-            interest.tags.extend(tag.cloned());
-        }
-        for (repository, tag) in self.registries.hinted_tags() {
-            // A hint is no reason to look where nobody has to do with the repository.
-            if let Some(interest) = interests.repositories.get_mut(repository) {
-                interest.tags.insert(tag.clone());
-            }
-        }
-        interests
-    }
-}
-
-/// A digest is wanted by itself, a tag only where no digest pins it.
-fn want<'a>(interests: &'a mut Interests, image: &ImageRef) -> &'a mut RepositoryInterest {
-    let interest = interests.repositories.entry(image.repository.clone()).or_default();
-    interest.tags.extend(image.tag.clone().filter(|_| image.digest.is_none()));
-    interest.digests.extend(image.digest.clone());
-    interest
 }

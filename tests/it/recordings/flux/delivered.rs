@@ -1,11 +1,11 @@
 //! Every delivery of every scenario against its truth: when it passed each stage, and how that is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use knotmeter::observation::{Basis, Interval};
 use knotmeter::tracker::{Journey, Outcome, Stage, Subject, Trigger};
 
-use super::play::{Fleet, play};
+use super::play::{Fleet, play, watch};
 use super::truth::{Delivery, Live};
 
 /// Controllers write whole seconds, and the driver asked the pods twice a second.
@@ -27,6 +27,18 @@ fn every_delivery_goes_live_with_its_stages_and_nothing_is_said_to_be_stuck() {
         let (told, other) = told_by_objects(&bases, stage);
         assert_eq!((told + other, other), (36, unknown), "{}: {bases:?}", stage.as_str());
     }
+}
+
+/// A manifest says `api`, and the kustomization beside it which image that stands for: Docker Hub has nothing to do
+/// with it.
+#[test]
+fn a_name_that_stands_for_an_image_is_not_asked_for() {
+    let mut asked = BTreeSet::new();
+    watch("07-config-forgotten", |tracker, _| {
+        asked.extend(tracker.interests().repositories.into_keys().map(|repository| repository.to_string()));
+    });
+    assert!(asked.contains("127.0.0.1:15000/team/api"), "{asked:?}");
+    assert!(asked.iter().all(|repository| repository.starts_with("127.0.0.1:15000/")), "{asked:?}");
 }
 
 /// The journey of a delivery to one destination.
