@@ -10,6 +10,8 @@ use super::args::{Output, StatusArgs};
 use super::ask::Instance;
 use super::table::{Table, age, seconds};
 use super::{Exit, out};
+use crate::http::words;
+use crate::image::ImageRef;
 use crate::observation::Time;
 use crate::observers::now;
 
@@ -79,7 +81,7 @@ pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(
             text(journey, "app"),
             text(journey, "environment"),
             text(journey, "workload"),
-            text(journey, "image"),
+            if wide { text(journey, "image") } else { image(journey) },
             text(journey, "trigger"),
             state(journey),
             to_live.map_or_else(|| "-".into(), seconds),
@@ -121,6 +123,12 @@ pub fn state(journey: &Value) -> String {
         .filter_map(|stage| stage["stage"].as_str())
         .next_back();
     reached.unwrap_or("opened").to_owned()
+}
+
+/// As people call it: the registry and a digest beside a tag make rows that no terminal holds.
+fn image(journey: &Value) -> String {
+    let text = text(journey, "image");
+    text.parse::<ImageRef>().map_or(text, |image| words::image(&image))
 }
 
 fn text(journey: &Value, key: &str) -> String {

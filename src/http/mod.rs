@@ -16,7 +16,7 @@ mod probe;
 mod reload;
 mod serve;
 mod why;
-mod words;
+pub mod words;
 
 pub use api::OPENAPI;
 pub use bundle::{BundleRequest, Bundles};

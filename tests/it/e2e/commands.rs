@@ -53,6 +53,12 @@ async fn a_smoketest_goes_live_through_the_demo() {
     let live = table.lines().filter(|line| line.trim_start().starts_with("live ")).count();
     assert_eq!(live, 2, "{table}");
 
+    // A row that a terminal holds, and all of it for who asks.
+    let [narrow, wide] = [&["status"][..], &["status", "-o", "wide"]];
+    let (narrow, wide) = (demo.ask(narrow).await.done(), demo.ask(wide).await.done());
+    assert!(narrow.contains(" team/worker:v1.0.") && !narrow.contains(&demo.registry), "{narrow}");
+    assert!(wide.contains(&format!(" {repository}:v1.0.")), "{wide}");
+
     // The image is marked, so no figure of the shop's own has it.
     let tag = first.split(' ').next().unwrap().rsplit(':').next().unwrap();
     demo.journey("team/worker", tag, |journey| journey["settled"] == true).await;
