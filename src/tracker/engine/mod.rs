@@ -47,7 +47,7 @@ pub struct EngineState {
     epoch: u64,
     /// Oldest first.
     pub deeds: Vec<Deed>,
-    /// When it was suspended.
+    /// When it was suspended, by when we learned of either end: of a watch that is close, its last word is not.
     pub suspended: Vec<HoldSpan>,
     /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
     /// that is under way takes nothing back.
@@ -282,8 +282,11 @@ impl Engines {
 impl EngineState {
     fn new(object: EngineObject, at: Evidence, backfill: bool, epoch: u64, learned: Time) -> Self {
         let deeds = deeds(None, &object, at, backfill);
-        let suspended =
-            object.suspended.then(|| HoldSpan { hold: Hold::Suspended, since: since(&at), until: None });
+        let suspended = object.suspended.then(|| HoldSpan {
+            hold: Hold::Suspended,
+            since: at.interval.not_after,
+            until: None,
+        });
         let mut state =
             Self { now: object, epoch, deeds, suspended: suspended.into_iter().collect(), failing: None };
         // It was so before we looked.
@@ -297,9 +300,11 @@ impl EngineState {
         self.epoch = epoch;
         let new = deeds(Some(&self.now), object, at, false);
         match (self.now.suspended, object.suspended) {
-            (false, true) => {
-                self.suspended.push(HoldSpan { hold: Hold::Suspended, since: since(&at), until: None })
-            }
+            (false, true) => self.suspended.push(HoldSpan {
+                hold: Hold::Suspended,
+                since: at.interval.not_after,
+                until: None,
+            }),
             (true, false) => {
                 if let Some(last) = self.suspended.last_mut() {
                     last.until = Some(at.interval.not_after);
@@ -337,10 +342,6 @@ impl EngineState {
             None => self.failing = None,
         }
     }
-}
-
-fn since(at: &Evidence) -> Time {
-    if at.interval.not_before.is_known() { at.interval.not_before } else { at.interval.not_after }
 }
 
 /// What an object did between two looks at it, with the best that is known of when. `learned` bounds its own times.
