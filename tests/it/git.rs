@@ -298,6 +298,22 @@ async fn a_worn_copy_is_replaced_and_nothing_is_missed() {
     assert!(!first_copy.exists());
 }
 
+/// A library that reads packs has room for 32 where it finds none at first.
+#[tokio::test]
+async fn a_copy_takes_more_fetches_than_it_had_room_for_at_first() {
+    let origin = shop();
+    let mut follower = Follower::new(config(&origin.file_url()));
+    follower.poll().await;
+    let copy = follower.copy();
+    for n in 2..=40 {
+        origin.write("prod/web.yaml", deployment("web", &format!("r.io/web:{n}")));
+        origin.commit_and_push(&format!("Release web {n}"));
+        let said = follower.look().await;
+        assert!(said.ends_with(&format!("added [r.io/web:{n}]\nmain looked at\n")), "{n}: {said}");
+    }
+    assert_eq!(follower.copy(), copy);
+}
+
 /// Runs this test binary once more without any program in `PATH`.
 #[tokio::test]
 async fn without_the_git_program_a_file_address_says_what_is_missing() {

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use gix::ObjectId;
 use gix::bstr::BString;
+use gix::odb::store::init::Slots;
 use gix::progress::Discard;
 use gix::protocol::transport::client::AuthenticationRequired;
 use gix::protocol::transport::client::blocking_io::Transport;
@@ -30,6 +31,9 @@ use crate::observers::now;
 const FIRST_DEPTH: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 /// Every fetch leaves a small pack, and reading slows with their number.
 pub const FETCHES_MAX: u32 = 200;
+/// Packs that a copy can hold: gix counts them when it opens a copy, which is when ours is empty, and then has room for
+/// 32. A copy that cannot be renewed is thrown away before its room is used up.
+const PACKS_MAX: u16 = 1024;
 /// The largest single object that is held in memory while a pack is read: a bomb must not end the process.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
@@ -72,6 +76,8 @@ pub struct Mirror {
     generation: u32,
     fetches: u32,
     fetches_max: u32,
+    /// In the present copy.
+    packs: u32,
     /// The tips that an earlier process fetched last.
     left: Tips,
     line: Option<Line>,
@@ -89,6 +95,7 @@ impl Mirror {
             generation: 0,
             fetches: 0,
             fetches_max,
+            packs: 0,
             left: Tips::new(),
             line: None,
             answers: false,
@@ -125,6 +132,7 @@ impl Mirror {
         self.answers = answer.is_ok();
         let answer = answer?;
         self.fetches += u32::from(answer.fetch_seconds.is_some());
+        self.packs += u32::from(answer.fetch_seconds.is_some());
         Ok(answer)
     }
 
@@ -168,6 +176,11 @@ impl Mirror {
         self.fetches >= self.fetches_max
     }
 
+    /// Whether the next fetch may find no room.
+    pub fn is_full(&self) -> bool {
+        self.packs.saturating_add(1) >= u32::from(PACKS_MAX)
+    }
+
     /// Replaces a worn copy by a fresh one, unless the fresh one lacks a tip that will be compared with.
     pub fn renew(&mut self, compared: &Tips, stop: &AtomicBool) -> Result<(), Error> {
         // Where it fails, half of the fetches pass before it is tried again: it costs as much as a first look.
@@ -179,7 +192,7 @@ impl Mirror {
         let fetched = matches!(&answer, Ok(Answer { fetch_failed: None, .. }));
         let complete = fetched && compared.values().all(|tip| fresh.has_object(tip));
         let old = if complete {
-            self.fetches = 1;
+            (self.fetches, self.packs) = (1, 1);
             self.current.replace(fresh).map(|old| old.path().to_owned())
         } else {
             Some(directory)
@@ -196,7 +209,7 @@ impl Mirror {
         if let Some(old) = self.current.take() {
             let _ = std::fs::remove_dir_all(old.path());
         }
-        self.fetches = 0;
+        (self.fetches, self.packs) = (0, 0);
     }
 
     fn take_or_make(&mut self) -> Result<gix::Repository, Error> {
@@ -232,8 +245,10 @@ impl Mirror {
         }
         let packs = files(newest.join("objects").join("pack"));
         let packs = packs.filter(|file| file.path().extension().is_some_and(|extension| extension == "pack"));
-        self.fetches = u32::try_from(packs.count()).unwrap_or(u32::MAX);
-        if self.fetches == 0 {
+        self.packs = u32::try_from(packs.count()).unwrap_or(u32::MAX);
+        self.fetches = self.packs;
+        if self.packs == 0 || self.is_full() {
+            (self.fetches, self.packs) = (0, 0);
             return None;
         }
         self.generation = number.checked_add(1)?;
@@ -286,7 +301,9 @@ impl Mirror {
             format!("gitoxide.objects.allocLimit={OBJECT_BYTES_MAX}"),
             format!("gitoxide.userAgent=knotmeter/{}", env!("CARGO_PKG_VERSION")),
         ];
-        gix::open::Options::isolated().config_overrides(overrides.into_iter().chain(ssh))
+        gix::open::Options::isolated()
+            .object_store_slots(Slots::Given(PACKS_MAX))
+            .config_overrides(overrides.into_iter().chain(ssh))
     }
 
     fn exchange(

@@ -141,7 +141,7 @@ impl Worker {
     /// A copy that stays unreadable or is worn is replaced. `compared` are the tips of the next comparison.
     fn maintain(&mut self, compared: &Tips, unread: bool, stop: &AtomicBool) {
         self.unreadable = if unread { self.unreadable + 1 } else { 0 };
-        if self.unreadable >= UNREADABLE_MAX {
+        if self.unreadable >= UNREADABLE_MAX || self.mirror.is_full() {
             self.unreadable = 0;
             self.mirror.reset();
         } else if self.mirror.is_worn()
