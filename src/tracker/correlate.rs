@@ -291,7 +291,9 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
     let chain = inputs.chain(&leg.image.repository, leg.marker().map(|marker| &**marker));
     let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
     let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed);
-    know(Stage::Detected, passed.detected);
+    // A scan lists tags: of one that moved here it tells nothing.
+    let moved = digest.is_some_and(|digest| inputs.registries.moved_to(leg.image, digest));
+    know(Stage::Detected, passed.detected.filter(|_| !moved));
     know(
         Stage::Committed,
         committed(leg).map(|seen| passed.committed.map_or(seen, |told| merge(told, seen).0)),
@@ -305,6 +307,10 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
         stages.set(Stage::Ready, StageState::Skipped);
     } else {
         know(Stage::Ready, leg.first_ready(inputs));
+    }
+    if passed.committed.is_none() && !is_before_the_rest(&stages, Stage::Detected) {
+        // Somebody else committed it, perhaps before any scan had it: that scan caused nothing here.
+        stages.set(Stage::Detected, StageState::Unknown);
     }
     if chain.source.is_none() {
         stages.set(Stage::Fetched, StageState::Skipped);
@@ -323,6 +329,14 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
         }
     }
     stages
+}
+
+/// Whether a stage came before the next known one, as far as both are seen by themselves.
+fn is_before_the_rest(stages: &Stages, stage: Stage) -> bool {
+    let later = Stage::ALL.into_iter().filter(|later| *later > stage);
+    let Some(seen) = stages.evidence(stage).map(|seen| seen.interval) else { return true };
+    let Some(next) = later.filter_map(|later| stages.evidence(later)).next() else { return true };
+    seen.not_before <= next.interval.not_before && seen.not_after <= next.interval.not_after
 }
 
 /// A claimed time without a fraction was cut to its second.

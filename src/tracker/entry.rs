@@ -39,6 +39,8 @@ pub struct Entry {
     pub(super) last_reason: Option<Reason>,
     /// When its time is over, as last judged.
     pub(super) over: Option<Time>,
+    /// When a hand that it waits for comes to be late, as last judged.
+    pub(super) late: Option<Time>,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     pub(super) learned: Option<(Outcome, Time)>,
     pub(super) told: Told,
@@ -111,6 +113,7 @@ impl Entry {
             waits: None,
             last_reason: None,
             over: None,
+            late: None,
             learned: None,
             told: Told::default(),
             journey: Arc::from(draft.journey?),
@@ -251,6 +254,9 @@ impl Entry {
         });
         let over = missed.fold(judge::over(&waits, waits.since, paused), Time::min);
         self.over = Some(over);
+        // By time alone a hand comes to be late, and then it is why.
+        let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64 + 1);
+        self.late = late.filter(|late| *late > bench.now).min();
         let gave_up = self
             .versions
             .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)

@@ -257,6 +257,9 @@ impl Ledger {
             } else if let (Some(over), None, None) = (entry.over, &entry.journey.blind, entry.journey.held) {
                 at_least(over, Wait::Budget);
             }
+            if let (Some(late), Some(_)) = (entry.late, entry.journey.stuck) {
+                at_least(late, Wait::Budget);
+            }
             if let (Some(applied), Some(_)) = (entry.applied(bench), entry.journey.stuck) {
                 at_least(applied + PODS_APPEAR_MILLIS, Wait::Budget);
             }

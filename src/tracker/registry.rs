@@ -213,6 +213,16 @@ impl Registries {
         self.repositories.get(repository)?.presence.get(digest).copied()
     }
 
+    /// Whether a reference's tag meant another image before it came to mean this one.
+    #[must_use]
+    pub fn moved_to(&self, image: &ImageRef, digest: &Digest) -> bool {
+        let tags = self.repositories.get(&image.repository).map(|state| &state.tags);
+        let points = tags.zip(image.tag.as_ref()).and_then(|(tags, tag)| tags.get(tag));
+        let mut before =
+            points.into_iter().flatten().take_while(|point| point.digest.as_ref() != Some(digest));
+        before.any(|point| point.digest.is_some())
+    }
+
     /// What an image claims of itself.
     #[must_use]
     pub fn claims(&self, digest: &Digest) -> Option<&Claims> {

@@ -370,7 +370,13 @@ fn deeds(before: Option<&EngineObject>, now: &EngineObject, learned: Evidence, b
             if let Some(last) =
                 role.last.as_ref().filter(|last| known.is_none_or(|known| known.revision != last.revision))
             {
-                deeds.push(deed(What::Scanned(last.clone()), field(Some(last.at))));
+                // What was not watched may have been found by any scan since the one that is known.
+                let since = known.filter(|_| learned.basis != Basis::Watch).map_or(last.at, |known| known.at);
+                let own = field(Some(last.at)).map(|own| Evidence {
+                    interval: Interval::new(since.min(last.at), own.interval.not_after),
+                    ..own
+                });
+                deeds.push(deed(What::Scanned(last.clone()), own));
             }
         }
         (Role::Policy(role), before) => {

@@ -92,7 +92,8 @@ impl<'a> Rollout<'a> {
         self.spells.iter().any(|spell| {
             let outage = |at: i64| outage(at, cluster, truth);
             let over = |at: i64| outage(at).is_some_and(|to| spell.until.is_some_and(|until| until <= to));
-            spell.lost.iter().any(|at| outage(*at).is_some())
+            // A look after an outage finds what is left a moment later.
+            spell.lost.iter().any(|at| outage(*at).is_some() || outage(*at - LEARNED_WITHIN).is_some())
                 || spell.complete.iter().any(|(at, _)| over(*at))
         })
     }
@@ -164,6 +165,9 @@ pub fn check(journey: &Journey, truth: &Truth, slip: i64) -> Result<Option<i64>,
     let applied = journey.stages.evidence(Stage::Applied).map(|at| at.interval.not_before - tolerance);
     let caused = |at: &i64| applied.is_none_or(|applied| START + *at <= applied);
     let certain = |at: Option<i64>| at.filter(|at| *at > 0 && !late);
+    // A tag that moved between two looks of ours was scanned with another image, and nobody can know.
+    let scanned = journey.stages.evidence(Stage::Detected).is_some();
+    let pushed = pushed.filter(|_| !(scanned && truth.moved(&journey.image.to_string())));
     let committed = committed.filter(caused);
     for (stage, at) in [(Stage::Committed, certain(committed)), (Stage::Pushed, certain(pushed))] {
         if let (Some(at), Some(evidence)) = (at, journey.stages.evidence(stage))
@@ -173,6 +177,7 @@ pub fn check(journey: &Journey, truth: &Truth, slip: i64) -> Result<Option<i64>,
             return Err(format!("{} at {}, told {told}", stage.as_str(), show_time(START + at)));
         }
     }
+    truth.hands.contradiction(journey, truth, tolerance)?;
     in_order(journey, late)?;
     let place = (destination.cluster_uid.clone(), destination.workload.clone());
     let spells = truth.places.get(&place).ok_or("there is no such workload")?;
@@ -266,7 +271,7 @@ fn outage(at: i64, cluster: &str, truth: &Truth) -> Option<i64> {
     outages.find(|(_, from, to)| *from <= at && at <= *to).map(|(.., to)| *to)
 }
 
-fn contains(interval: Interval, at: i64, tolerance: i64) -> bool {
+pub fn contains(interval: Interval, at: i64, tolerance: i64) -> bool {
     let at = START + at;
     interval.not_before <= at + tolerance && at <= interval.not_after + tolerance
 }

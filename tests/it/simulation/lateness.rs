@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use knotmeter::observation::{Basis, Fact, Interval, Observation, Scope, SourceId, Time};
+use knotmeter::observation::{Basis, EngineKind, Fact, Interval, Observation, Scope, SourceId, Time};
 
 use crate::journeys::random::Random;
 use crate::journeys::record::Delivery;
@@ -130,6 +130,7 @@ fn watch(fact: &Fact) -> Option<&'static str> {
         Fact::RevisionIs(_) => Some("revisions"),
         Fact::PodIs(_) => Some("pods"),
         Fact::JobIs(_) => Some("jobs"),
+        Fact::EngineIs(object) => Some(object.key.kind.plural()),
         Fact::Absent { subject } => match subject {
             knotmeter::observation::Subject::Workload { .. } => Some("workloads"),
             knotmeter::observation::Subject::Revision { .. } => Some("revisions"),
@@ -150,7 +151,10 @@ fn watch_of(resource: &Arc<str>) -> &'static str {
         "pods" => "pods",
         "jobs" => "jobs",
         "replicasets" | "controllerrevisions" => "revisions",
-        _ => "workloads",
+        other => {
+            let engine = EngineKind::ALL.into_iter().map(EngineKind::plural).find(|plural| *plural == other);
+            engine.unwrap_or("workloads")
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The simulation: a seed makes a small world with people, controllers and trouble, ideal observers look at it, and a
 //! tracker tells the journeys. What really happened is known, so every claim is held against it.
 //!
-//! `scenario.rs` says who lives in a world, `people.rs` and `workload.rs` what they do; the outcome is a story in the
+//! `scenario.rs` says who lives in a world, `people.rs`, `workload.rs` and `flux.rs` what they do; the outcome is a story in the
 //! language of `tests/journeys/`, which `journeys/world.rs` plays. `lateness.rs` does what networks do to what was
-//! said, `truth.rs` keeps what happened, `claims.rs` holds one journey against it, `run.rs` asks for everything else,
+//! said, `truth.rs` and `hands.rs` keep what happened, `claims.rs` holds one journey against it, `run.rs` asks for everything else,
 //! `journal.rs` ends and kills our process on the way, `shrink.rs` cuts a failing story down, `memory.rs` lets a world
 //! go on for long. A new promise goes into `run.rs`, a new mishap into `scenario.rs`.
 //!
@@ -11,6 +11,8 @@
 //!     KNOTMETER_SEED=123 KNOTMETER_SHOW=1 cargo test ...          one world, and its story
 
 mod claims;
+mod flux;
+mod hands;
 mod journal;
 mod lateness;
 mod memory;
@@ -75,7 +77,7 @@ fn every_seed_keeps_the_promises() {
 /// Which promises a seed breaks.
 fn keeps(seed: u64, beside: Beside) -> Result<(), String> {
     let (story, weather) = scenario::write(seed);
-    let wrong = run::wrong(&story, seed, weather.calm, beside)?;
+    let wrong = run::wrong(&story, seed, weather, beside)?;
     let kinds: std::collections::BTreeSet<&str> = wrong.iter().map(|(kind, _)| *kind).collect();
     if kinds.is_empty() { Ok(()) } else { Err(kinds.into_iter().collect::<Vec<_>>().join(", ")) }
 }
@@ -89,16 +91,16 @@ fn try_seed(seed: u64, beside: Beside) -> Option<String> {
     }
     let again =
         format!("KNOTMETER_SEED={seed} KNOTMETER_SHOW=1 cargo test --test it simulation -- --nocapture");
-    let wrong = match run::wrong(&story, seed, weather.calm, beside) {
+    let wrong = match run::wrong(&story, seed, weather, beside) {
         Ok(wrong) => wrong,
         Err(why) => return Some(format!("seed {seed} tells no story: {why}\n  again: {again}")),
     };
-    let (kind, _) = wrong.first()?;
-    let short = shrink::shrink(&story, seed, weather.calm, kind);
-    let wrong = run::wrong(&short, seed, weather.calm, Beside::All).unwrap_or_default();
+    let (kind, whole) = wrong.first()?;
+    let short = shrink::shrink(&story, seed, weather, kind);
+    let wrong = run::wrong(&short, seed, weather, Beside::All).unwrap_or_default();
     let lines: Vec<String> = wrong.iter().map(|(kind, why)| format!("  [{kind}] {why}")).collect();
     Some(format!(
-        "seed {seed} ({weather:?}) breaks\n{}\n  in this story\n{}\n  again: {again}",
+        "seed {seed} ({weather:?}) breaks\n{}\n  in this story\n{}\n  and whole: [{kind}] {whole}\n  again: {again}",
         lines.join("\n"),
         short.text()
     ))

@@ -1,5 +1,6 @@
 //! Who makes things happen: developers push and commit, an applier applies, operators meddle.
 
+use super::flux::Turn;
 use super::story::{Manifest, Telling};
 use super::workload::Kind;
 
@@ -23,6 +24,7 @@ pub enum Act {
     MakeAgain { load: usize },
     Job { load: usize },
     JobEnds { load: usize, job: String },
+    Flux(Turn),
 }
 
 impl Telling {
@@ -33,6 +35,8 @@ impl Telling {
             Act::Push { repository, tag } => self.push(repository, &tag),
             Act::Commit { repository, tag, environments } => self.update(repository, &tag, environments),
             Act::Revert => self.revert(),
+            // What was committed before Flux was there is applied.
+            Act::Apply { .. } if self.flux.is_some() => {}
             Act::Apply { environment } => self.apply(environment),
             Act::Roll { load, roll } => self.roll(load, roll),
             Act::Start { load, pod } => self.start(load, &pod),
@@ -44,6 +48,7 @@ impl Telling {
             Act::Scale { load, replicas } => self.scale(load, replicas),
             Act::Partition { load } => self.partition(load, 0),
             Act::MakeAgain { load } => self.write_template(load, "applier"),
+            Act::Flux(turn) => self.flux(turn),
             Act::Job { load } => self.job(load),
             Act::JobEnds { load, job } => {
                 let key = self.loads[load].key();
@@ -74,6 +79,8 @@ impl Telling {
         let both: &'static [&'static str] = &["staging", "prod"];
         let commit = |environments| Act::Commit { repository, tag: tag.clone(), environments };
         match self.random.below(10) {
+            // Flux finds it by itself.
+            at if self.flux.is_some() && (at < 7 || self.weather.healthy) => self.push(repository, &tag),
             // Nobody commits it.
             0 => self.push(repository, &tag),
             // Committed before it is there: pods cannot pull it yet.
@@ -130,6 +137,9 @@ impl Telling {
 
     fn committed(&mut self, id: String, tree: Vec<Manifest>) {
         self.commits.push((id, tree));
+        if self.flux.is_some() {
+            return;
+        }
         for environment in ["staging", "prod"] {
             self.later(300, 20_000, Act::Apply { environment });
         }
@@ -156,9 +166,9 @@ impl Telling {
             if self.loads[..at].iter().any(|other| other.file() == load.file()) {
                 continue;
             }
-            let (set, text) = (set.join(" "), tree[at].text);
+            let (set, text, marker) = (set.join(" "), tree[at].text, self.marker(at));
             parts.push(format!(
-                "{environment}/{name}.yaml {kind}/{name} {set} marker={name} manifest=m{text}"
+                "{environment}/{name}.yaml {kind}/{name} {set} marker={marker} manifest=m{text}"
             ));
         }
         parts
@@ -210,19 +220,23 @@ impl Telling {
 
     /// The applier writes what main says now, where that is another word than it wrote last.
     fn apply(&mut self, environment: &str) {
-        let tip = self.tip();
-        for (at, manifest) in tip.iter().enumerate() {
-            let load = &self.loads[at];
-            if load.environment != environment || self.applied[at] == *manifest || !load.there {
-                continue;
+        for (at, manifest) in self.tip().iter().enumerate() {
+            if self.loads[at].environment == environment {
+                self.apply_to(at, manifest);
             }
-            self.applied[at].clone_from(manifest);
-            self.loads[at].text = manifest.text;
-            for (part, tag) in self.loads[at].parts.iter_mut().zip(&manifest.tags) {
-                part.tag.clone_from(tag);
-            }
-            self.write_template(at, "applier");
         }
+    }
+
+    pub fn apply_to(&mut self, at: usize, manifest: &Manifest) {
+        if self.applied[at] == *manifest || !self.loads[at].there {
+            return;
+        }
+        self.applied[at].clone_from(manifest);
+        self.loads[at].text = manifest.text;
+        for (part, tag) in self.loads[at].parts.iter_mut().zip(&manifest.tags) {
+            part.tag.clone_from(tag);
+        }
+        self.write_template(at, "applier");
     }
 
     /// An operator does something to one workload.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use knotmeter::observation::{Fact, Time};
-use knotmeter::tracker::{Journey, JourneyId, Outcome, Subject};
+use knotmeter::tracker::{Event, Journey, JourneyId, Outcome, Stage, Subject};
 
 use crate::journeys::case::Case;
 use crate::journeys::promises;
@@ -15,9 +15,10 @@ use crate::journeys::text::{START, show_time};
 use crate::journeys::world;
 
 use super::claims::{self, Rollout};
+use super::hands::Hands;
 use super::journal;
 use super::lateness;
-use super::story::Story;
+use super::story::{Story, Weather};
 use super::truth::Truth;
 
 /// Deliveries between two restarts from a checkpoint: dear, so there are few, at other moments in every world.
@@ -42,13 +43,13 @@ pub enum Beside {
 pub fn wrong(
     story: &Story,
     seed: u64,
-    calm: bool,
+    Weather { calm, healthy, .. }: Weather,
     beside: Beside,
 ) -> Result<Vec<(&'static str, String)>, String> {
     let case = Case::parse("simulation".into(), "simulation".into(), &story.text())?;
     let mut truth = Truth::of(&case);
     let deliveries = world::observe_beside(&case, &mut |now, clusters| truth.note(now, clusters))?;
-    if let Some(why) = truth.impossible.take() {
+    if let Some(why) = truth.impossible.take().or(truth.hands.impossible.take()) {
         return Err(why);
     }
     let (deliveries, slip) = lateness::late(deliveries, seed, &mut truth);
@@ -71,6 +72,9 @@ pub fn wrong(
             }
             Ok(_) => {}
         }
+    }
+    if healthy {
+        wrong.extend(unhealthy(&plain).into_iter().map(|why| ("healthy", why)));
     }
     if calm {
         wrong.extend(untold(&plain, &truth, story.end).into_iter().map(|why| ("complete", why)));
@@ -97,6 +101,21 @@ pub fn wrong(
         wrong.extend(broken.into_iter().map(|why| ("a journal", why)));
     }
     Ok(wrong)
+}
+
+/// Where Flux brings each image within its turns: nobody is said to wait for a hand, and every hand is known.
+fn unhealthy(run: &Run) -> Vec<String> {
+    let stuck = run.told.iter().filter_map(|event| match event {
+        Event::Stuck { id, stuck } if stuck.stage <= Stage::Applied => Some(format!(
+            "{id} is said to be stuck before {}: {}",
+            stuck.stage.as_str(),
+            stuck.reason.as_str()
+        )),
+        _ => None,
+    });
+    let live = run.settled.values().filter(|journey| journey.outcome == Some(Outcome::Live));
+    let untold = live.filter_map(|journey| Some(format!("{}: {journey:?}", Hands::untold(journey)?)));
+    stuck.chain(untold).collect()
 }
 
 /// The plain run, asked after every step.

@@ -12,19 +12,29 @@ const REPOSITORIES: [&str; 3] = ["team/web", "team/db", "mesh/proxy"];
 /// What a seed lets happen.
 pub fn write(seed: u64) -> (Story, Weather) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // By a chance of its own, so that worlds without Flux stay what they are.
+    let mut kinds = Random(seed ^ 0xf1f1);
+    let flux = kinds.percent(30);
+    let calm = random.percent(35);
     let weather = Weather {
-        calm: random.percent(35),
+        calm,
+        flux,
+        healthy: flux && calm && kinds.percent(50),
         busy: random.between(60_000, 240_000),
         clusters: if random.percent(20) { &["lab", "east"] } else { &["lab"] },
     };
     let mut telling = Telling::new(random, weather);
     let config = settle_in(&mut telling);
-    let releases = 1 + telling.random.below(4);
+    let releases = if weather.healthy { 6 } else { 1 + telling.random.below(4) };
     for _ in 0..releases {
         telling.later(5000, weather.busy, Act::Release);
     }
-    for _ in 0..telling.random.below(6) {
+    let meddles = if weather.healthy { 0 } else { telling.random.below(6) };
+    for _ in 0..meddles {
         telling.later(5000, weather.busy, Act::Meddle);
+    }
+    if weather.flux && !weather.healthy {
+        telling.trouble_flux();
     }
     if !weather.calm {
         trouble(&mut telling);
@@ -57,7 +67,8 @@ fn settle_in(telling: &mut Telling) -> Vec<String> {
         8 => &[0, 3],
         _ => &[1, 2],
     };
-    let proxied = telling.random.percent(25);
+    // Flux has a policy for each container, and a line one marker.
+    let proxied = telling.random.percent(25) && !telling.weather.flux;
     for (kind, name, repository) in wanted.iter().map(|at| kinds[*at]) {
         for environment in ["staging", "prod"] {
             // The second cluster is one more production.
@@ -83,6 +94,9 @@ fn settle_in(telling: &mut Telling) -> Vec<String> {
             telling.later(60_000, 60_001, Act::Job { load: at });
         }
     }
+    if telling.weather.flux {
+        telling.set_up_flux();
+    }
     configuration(telling)
 }
 
@@ -100,7 +114,11 @@ fn configuration(telling: &mut Telling) -> Vec<String> {
         }
     }
     let live = random.pick(&["20s", "1m", "10m"]);
-    config.push(format!("budgets: committed=1m applied={} live={live}", random.pick(&["15s", "5m"])));
+    let applied = random.pick(&["15s", "5m"]);
+    config.push(match telling.weather.flux {
+        true => format!("budgets: by-interval live={live}"),
+        false => format!("budgets: committed=1m applied={applied} live={live}"),
+    });
     config.push(format!("settle: {}", random.pick(&["10s", "20s", "40s"])));
     let (registry, git) = (random.pick(&["10s", "20s"]), random.pick(&["10s", "20s"]));
     config.push(format!("poll: registry={registry} git={git} cluster={}", random.pick(&["10s", "30s"])));

@@ -1,15 +1,16 @@
 //! Cuts a failing story down to what it needs to fail.
 
 use super::run::{Beside, wrong};
-use super::story::Story;
+use super::story::{Story, Weather};
 
 /// Stories tried. Each costs some milliseconds, and a failure is worth a second or two.
 const TRIES_MAX: usize = 600;
 
 /// The shortest story found that breaks the same promise.
-pub fn shrink(story: &Story, seed: u64, calm: bool, kind: &str) -> Story {
+pub fn shrink(story: &Story, seed: u64, weather: Weather, kind: &str) -> Story {
     let fails = |story: &Story| {
-        wrong(story, seed, calm, Beside::All).is_ok_and(|wrong| wrong.iter().any(|(found, _)| *found == kind))
+        wrong(story, seed, weather, Beside::All)
+            .is_ok_and(|wrong| wrong.iter().any(|(found, _)| *found == kind))
     };
     let mut short = story.clone();
     let mut tries = 0;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::journeys::random::Random;
 use crate::journeys::text::{START, show_time};
 
+use super::flux::Flux;
 use super::people::Act;
 use super::workload::Load;
 
@@ -44,6 +45,10 @@ pub struct Weather {
     pub calm: bool,
     /// Milliseconds after its start in which things begin to happen.
     pub busy: i64,
+    /// Flux brings the images.
+    pub flux: bool,
+    /// Calm, and nobody does anything but push: Flux brings each within its turns.
+    pub healthy: bool,
     pub clusters: &'static [&'static str],
 }
 
@@ -77,6 +82,7 @@ pub struct Telling {
     pub applied: Vec<Manifest>,
     /// Each repository's pushes, commits and the like are numbered through.
     pub number: u32,
+    pub flux: Option<Flux>,
 }
 
 impl Telling {
@@ -95,6 +101,7 @@ impl Telling {
             commits: Vec::new(),
             applied: Vec::new(),
             number: 0,
+            flux: None,
         }
     }
 

@@ -11,6 +11,8 @@ use crate::journeys::cluster::Cluster;
 use crate::journeys::text::{digest, image};
 use crate::journeys::workload::{Made, Running};
 
+use super::hands::Hands;
+
 /// What each container runs.
 type Runs = BTreeMap<Arc<str>, BTreeSet<Digest>>;
 
@@ -28,6 +30,7 @@ pub struct Truth {
     pub outages: Vec<(Arc<str>, i64, i64)>,
     /// Pods ran what their image never meant: no such story is true. Only cutting lines out of one does that.
     pub impossible: Option<String>,
+    pub hands: Hands,
     pods: BTreeMap<Arc<str>, Known>,
 }
 
@@ -80,6 +83,7 @@ impl Truth {
         for line in &case.facts {
             let at = line.at.unwrap_or_default();
             let words: Vec<&str> = line.words.iter().map(String::as_str).collect();
+            truth.hands.read(at, &words);
             match words.as_slice() {
                 ["push" | "copy", name, "=", word, ..] => {
                     truth.pushes.extend(image(name).ok().map(|image| (at, image, digest(word))));
