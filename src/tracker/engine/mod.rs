@@ -282,7 +282,7 @@ impl Engines {
 impl EngineState {
     fn new(object: EngineObject, at: Evidence, backfill: bool, epoch: u64, learned: Time) -> Self {
         let deeds = deeds(None, &object, at, backfill);
-        let suspended = object.suspended.then(|| HoldSpan {
+        let suspended = object.suspended.then_some(HoldSpan {
             hold: Hold::Suspended,
             since: at.interval.not_after,
             until: None,
