@@ -33,6 +33,13 @@ pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets, live_b
         let stage = if fetched { Stage::Applied } else { Stage::Fetched };
         return Waits { stage, since, budget_seconds: budgets.applied };
     }
+    let skipped = |stage: Stage| journey.stages.state(stage) == StageState::Skipped;
+    if skipped(Stage::Committed) && !skipped(Stage::Fetched) {
+        // Nobody commits it: who makes the artifact has the time of both.
+        let stage = if known(Stage::Fetched).is_some() { Stage::Applied } else { Stage::Fetched };
+        let budget_seconds = budgets.committed + budgets.applied;
+        return Waits { stage, since: journey.opened.not_after, budget_seconds };
+    }
     Waits { stage: Stage::Committed, since: journey.opened.not_after, budget_seconds: budgets.committed }
 }
 

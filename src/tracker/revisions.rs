@@ -6,7 +6,7 @@
 
 use super::git::{Change, Slot};
 use super::history::History;
-use super::journey::Outcome;
+use super::journey::{Outcome, Who};
 use super::legs::Inputs;
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
@@ -56,6 +56,7 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
             };
             !version.backfill
                 && !version.horizon
+                && !inputs.releases.took_back(*index)
                 && *index >= taken
                 && changed.not_after >= begins.not_before
                 && (!config_only || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
@@ -72,9 +73,14 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
         if let Some(next) = next {
             let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
+            let failed = leg.failed(inputs).filter(|(failed, _)| failed.not_after <= next.not_after);
             let reverts = commits[at + 1].iter().any(|change| change.reverts);
             let outcome = if reverts { Outcome::RolledBack } else { Outcome::Superseded };
-            leg.ended = (!live).then_some((outcome, next));
+            leg.ended = match failed {
+                _ if live => None,
+                Some((failed, _)) => Some((Outcome::Failed, failed)),
+                None => Some((outcome, next)),
+            };
         }
         legs.push(leg);
     }
@@ -120,8 +126,18 @@ fn written(changes: &[&Change], next: Option<Interval>, inputs: &Inputs<'_>) -> 
 }
 
 impl RevisionLeg<'_> {
-    fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
-        self.version.map_or(&[], |first| &inputs.workload.versions[first..])
+    /// Those from the first that carries it on, but for what a release put back.
+    fn versions<'a, 'b>(&self, inputs: &'b Inputs<'a>) -> impl Iterator<Item = &'a Version> + use<'a, 'b> {
+        let all = inputs.workload.versions.iter().enumerate();
+        let first = self.version.unwrap_or(usize::MAX);
+        all.skip(first).filter(|(at, _)| !inputs.releases.took_back(*at)).map(|(_, version)| version)
+    }
+
+    /// When the release that was to bring it gave up, and what it said.
+    #[must_use]
+    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<(Interval, Who)> {
+        let versions = self.version.map(|first| (first, first));
+        inputs.gave_up(versions, Some((&self.change.commit.id, self.change.at.interval)))
     }
 
     /// When it was applied: a template carries it, or its ConfigMaps were written.
@@ -137,7 +153,7 @@ impl RevisionLeg<'_> {
         if self.version.is_none() {
             return self.written;
         }
-        self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.at))
+        self.versions(inputs).find_map(|version| Some(version.completes.first()?.at))
     }
 
     /// The same on our clock.
@@ -145,7 +161,7 @@ impl RevisionLeg<'_> {
         if self.version.is_none() {
             return self.written.map(|written| written.interval);
         }
-        self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.ours))
+        self.versions(inputs).find_map(|version| Some(version.completes.first()?.ours))
     }
 
     /// The first container started, or the first pod ready, under a template that carries it.
@@ -158,6 +174,6 @@ impl RevisionLeg<'_> {
                 .filter(|first| first.at.interval.not_after >= version.changed.interval.not_before);
             after.map(|first| first.at).min_by_key(|at| at.interval.not_after)
         };
-        self.versions(inputs).iter().find_map(of)
+        self.versions(inputs).find_map(of)
     }
 }
