@@ -278,8 +278,12 @@ impl Entry {
         });
         if let (Some(stuck), Some((reason, who))) = (&mut journey.stuck, verdict.reason) {
             (stuck.reason, journey.who) = (reason, Some(who));
-        } else if journey.stuck.is_some() {
-            journey.who = verdict.who;
+        } else if let (Some(stuck), Some(who)) = (&mut journey.stuck, verdict.who) {
+            // The pods that failed are gone; those that are there run what was put back.
+            let version = self.versions.and_then(|(_, version)| workload.versions.get(version));
+            let trouble = version.and_then(|version| judge::why(version.trouble?));
+            stuck.reason = trouble.unwrap_or(stuck.reason);
+            journey.who = Some(who);
         }
         let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
         if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)

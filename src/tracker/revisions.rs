@@ -66,7 +66,11 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         taken = version.map_or(taken, |version| version + 1);
         let written = written.or_else(|| {
             let chain = inputs.engines?.chain(inputs.workload, None, None);
-            chain.applied(&changes[0].commit.id, committed).filter(|_| version.is_none() && !config_only)
+            let applied = chain.applied(&changes[0].commit.id, committed);
+            // What came with the next one is that one's.
+            let own =
+                |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);
+            applied.filter(own).filter(|_| version.is_none() && !config_only)
         });
         let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
         let change = *changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0]);

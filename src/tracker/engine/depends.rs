@@ -94,6 +94,6 @@ impl Engines {
 }
 
 /// It fails with nothing but that another one is not ready.
-fn says_waiting(state: &EngineState) -> bool {
+pub(super) fn says_waiting(state: &EngineState) -> bool {
     state.failing.as_ref().is_some_and(|(says, _)| is_waiting(says))
 }

@@ -1,5 +1,6 @@
 //! Why an image does not pass the hands of a chain: who chose to wait, who fails, and how long each may take.
 
+use super::depends::says_waiting;
 use super::{Chain, EngineState, What};
 use crate::image::{ImageRef, Tag};
 use crate::observation::{ApplierRole, Condition, EngineKind, EngineObject, Role, Time};
@@ -81,7 +82,9 @@ impl<'a> Chain<'a> {
         let overridden = overridden.filter(|_| phase == Phase::Apply).zip(self.applier);
         let mut spans: Vec<HoldSpan> = hands.iter().flat_map(|hand| &hand.suspended).copied().collect();
         let mut held = suspended;
-        let mut reason = hands.iter().find_map(|hand| self.reason(hand, journey, now));
+        // Whoever waits for one that is well has his turn yet; another may fail meanwhile.
+        let (waiting, other): (Vec<_>, Vec<_>) = hands.iter().partition(|hand| self.waits_in_turn(hand));
+        let mut reason = other.into_iter().chain(waiting).find_map(|hand| self.reason(hand, journey, now));
         if let Some(((says, span), applier)) = overridden {
             let who = who(applier, &says);
             if by_images {
@@ -148,12 +151,20 @@ impl<'a> Chain<'a> {
 
     /// Since when a hand fails or did nothing, and two of its own turns: what fails tries again by them.
     fn missed(&self, hand: &EngineState) -> Option<(Time, f64)> {
-        // To wait for another is no failure: that one's is.
-        if hand.failing.as_ref().is_some_and(|(says, _)| is_waiting(says)) {
-            let (needed, _) = self.engines?.dependency(hand)?;
-            return needed.filter(|needed| needed.failing.is_some()).and_then(missed);
+        if !says_waiting(hand) {
+            return missed(hand);
         }
-        missed(hand)
+        // To wait for another is no failure: that one's is.
+        self.failing_dependency(hand).and_then(missed)
+    }
+
+    fn waits_in_turn(&self, hand: &EngineState) -> bool {
+        says_waiting(hand) && self.failing_dependency(hand).is_none()
+    }
+
+    fn failing_dependency(&self, hand: &EngineState) -> Option<&'a EngineState> {
+        let (needed, _) = self.engines?.dependency(hand)?;
+        needed.filter(|needed| needed.failing.is_some() && !says_waiting(needed))
     }
 
     /// What one hand says of why nothing passes it.

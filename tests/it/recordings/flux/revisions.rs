@@ -69,7 +69,7 @@ fn an_override_in_the_cluster_holds_what_git_names() {
         fleet.told.iter().map(|told| format!("{}: {} {}", told.journey, told.what, told.who)).collect();
     assert_eq!(
         held,
-        ["web:1.24.0 in staging: held policy_overridden kustomization/web-staging -n flux-system"]
+        ["team/web:1.24.0 in staging: held policy_overridden kustomization/web-staging -n flux-system"]
     );
     let fault =
         fleet.truth.faults.iter().find(|fault| fault.name == "images-override").expect("in the truth");
