@@ -52,12 +52,8 @@ impl<'a> Inputs<'a> {
         versions: Option<(usize, usize)>,
         commit: Option<(&str, Interval)>,
     ) -> Option<(Interval, Who)> {
-        self.engines?.chain(self.workload, None, None).gave_up(
-            versions,
-            commit,
-            self.workload,
-            &self.releases,
-        )
+        let engines = self.engines.filter(|_| self.releases.ever_gave_up())?;
+        engines.chain(self.workload, None, None).gave_up(versions, commit, self.workload, &self.releases)
     }
 }
 

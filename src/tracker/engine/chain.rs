@@ -117,10 +117,11 @@ impl<'a> Chain<'a> {
         self.applier.is_some()
     }
 
-    /// Nobody commits on this way: the source is made elsewhere, and what is in it is not said by git.
+    /// Nobody commits on this way: the source is made elsewhere, and what is in it is not said by git. What an
+    /// ExternalArtifact is made of its maker knows.
     #[must_use]
     pub fn is_without_git(&self) -> bool {
-        let made_elsewhere = [EngineKind::OCIRepository, EngineKind::Bucket, EngineKind::ExternalArtifact];
+        let made_elsewhere = [EngineKind::OCIRepository, EngineKind::Bucket];
         self.source.is_some_and(|source| made_elsewhere.contains(&source.now.key.kind))
     }
 

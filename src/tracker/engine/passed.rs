@@ -43,18 +43,34 @@ impl Chain<'_> {
     #[must_use]
     pub fn applied(&self, id: &str, landed: Interval) -> Option<Evidence> {
         if self.above.is_some() {
-            let attempted = self.attempted(id, landed)?;
-            let is_it = |deed: &&Deed| {
-                matches!(deed.what, What::Released(_))
-                    && !deed.backfill
-                    && deed.at.interval.not_after >= attempted.interval.not_before
-            };
-            return self.applier?.deeds.iter().find(is_it).map(|deed| deed.at);
+            return self.released(self.attempted(id, landed)?, id, landed);
         }
+        self.applied_by(self.applier?, id, landed)
+    }
+
+    fn applied_by(&self, applier: &EngineState, id: &str, landed: Interval) -> Option<Evidence> {
         let holds = self.holding(id, landed);
         let is_it =
             |deed: &&Deed| matches!(&deed.what, What::Applied(revision) if holds.contains(&&**revision));
-        self.applier?.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+        applier.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+    }
+
+    /// When a release was as it is written after an attempt. Where that changed nothing of it, it is as it was when the
+    /// one above had applied it.
+    fn released(&self, attempted: Evidence, id: &str, landed: Interval) -> Option<Evidence> {
+        let release = self.applier?;
+        let releases = || {
+            release.deeds.iter().filter_map(|deed| match deed.what {
+                What::Released(generation) => Some((generation, deed)),
+                _ => None,
+            })
+        };
+        let after = |deed: &Deed| deed.at.interval.not_after >= attempted.interval.not_before;
+        if let Some((_, deed)) = releases().find(|(_, deed)| !deed.backfill && after(deed)) {
+            return Some(deed.at);
+        }
+        let unchanged = releases().last().is_some_and(|(known, _)| known == release.now.generation);
+        self.applied_by(self.above?, id, landed).filter(|_| unchanged && !release.now.suspended)
     }
 
     /// When who applies from git, the Kustomization above a release, began with that commit, or a later one.
@@ -165,10 +181,10 @@ impl Chain<'_> {
         of_chart()
     }
 
-    /// Where nobody commits: the artifact that was being applied when the template took the image is the first one that
+    /// Where no commit tells: the artifact that was being applied when the template took the image is the first one that
     /// names it, or one of those since the one that was applied before.
     fn fetched_unseen(&self, taken: Interval) -> Option<Evidence> {
-        let source = self.source.filter(|_| self.is_without_git())?;
+        let source = self.source.filter(|source| source.now.key.kind != EngineKind::GitRepository)?;
         let deeds = &self.above.or(self.applier)?.deeds;
         let began = |deed: &&Deed| {
             matches!(deed.what, What::Attempted(_))

@@ -14,6 +14,8 @@ const OVERTAKEN_MILLIS: i64 = 2_000;
 pub struct Releases {
     /// Versions of the template that it put back because the one before did not work.
     rollbacks: Vec<usize>,
+    /// It ever gave up.
+    gave_up: bool,
 }
 
 impl Releases {
@@ -21,13 +23,21 @@ impl Releases {
     #[must_use]
     pub fn of(engines: Option<&Engines>, workload: &WorkloadState) -> Self {
         let release = engines.and_then(|engines| engines.release_of(workload));
-        release.map(|release| Self { rollbacks: rollbacks(release, workload) }).unwrap_or_default()
+        let Some(release) = release else { return Self::default() };
+        let gave_up = release.deeds.iter().any(|deed| matches!(deed.what, What::GaveUp(_)));
+        Self { rollbacks: rollbacks(release, workload), gave_up }
     }
 
     /// Whether a version of the template is one that was put back.
     #[must_use]
     pub fn took_back(&self, version: usize) -> bool {
         self.rollbacks.contains(&version)
+    }
+
+    /// Whether it ever gave up: if not, nobody need ask when.
+    #[must_use]
+    pub fn ever_gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// Whether all versions from one to another, both left out, are ones that were put back, and there are any.
@@ -46,6 +56,9 @@ fn rollbacks(release: &EngineState, workload: &WorkloadState) -> Vec<usize> {
             _ => None,
         })
     };
+    if !release.deeds.iter().any(|deed| deed.what == What::Began { rollback: true }) {
+        return Vec::new();
+    }
     let versions = &workload.versions;
     let mut rollbacks = Vec::new();
     let mut refused: Option<TemplateHash> = None;

@@ -140,7 +140,7 @@ impl EngineState {
             self.overrides.iter().any(|(known, span)| known == this && span.until.is_none())
         };
         let new: Vec<_> = role.overrides.iter().filter(|this| !open(this)).cloned().collect();
-        self.overrides.extend(new.into_iter().map(|this| (this, hold(Hold::PolicyOverridden, at))));
+        self.overrides.extend(new.into_iter().map(|this| (this, hold(Hold::Replaced, at))));
         keep_last(&mut self.overrides);
     }
 

@@ -90,7 +90,7 @@ impl<'a> Chain<'a> {
             if by_images {
                 reason = reason.or(Some((Reason::NotApplied, who)));
             } else {
-                held = held.or(Some((Hold::PolicyOverridden, span.since, who)));
+                held = held.or(Some((Hold::Replaced, span.since, who)));
             }
         }
         if phase == Phase::Apply && !by_images {

@@ -67,10 +67,7 @@ fn an_override_in_the_cluster_holds_what_git_names() {
     let fleet = play("05-revisions");
     let held: Vec<String> =
         fleet.told.iter().map(|told| format!("{}: {} {}", told.journey, told.what, told.who)).collect();
-    assert_eq!(
-        held,
-        ["team/web:1.24.0 in staging: held policy_overridden kustomization/web-staging -n flux-system"]
-    );
+    assert_eq!(held, ["team/web:1.24.0 in staging: held replaced kustomization/web-staging -n flux-system"]);
     let fault =
         fleet.truth.faults.iter().find(|fault| fault.name == "images-override").expect("in the truth");
     let told = &fleet.told[0];
