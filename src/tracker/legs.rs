@@ -123,7 +123,12 @@ impl<'a> Desires<'a> {
         if self.takes_back(index, image, digest, inputs) || self.tries_again(index, image, digest, inputs) {
             return;
         }
-        let pending = |leg: &Leg<'_>| leg.version.is_none() && !leg.baseline && leg.names(image, digest);
+        // Who gave it up does not take it again: that is somebody's new desire.
+        let given_up =
+            |leg: &Leg<'_>| leg.failed(inputs).is_some_and(|(at, _)| at.not_after <= version.ours.not_before);
+        let pending = |leg: &Leg<'_>| {
+            leg.version.is_none() && !leg.baseline && leg.names(image, digest) && !given_up(leg)
+        };
         if let Some(at) = self.current.filter(|at| pending(&self.legs[*at])) {
             self.take(at, index, digest);
             return;

@@ -47,8 +47,12 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         let config_only = changes.iter().all(|change| change.slot.is_followed());
         let committed = changes[0].at.interval;
         let written = config_only.then(|| written(changes, next, inputs)).flatten();
+        let given_up = inputs.gave_up(None, Some((&changes[0].commit.id, committed)));
         let carries = |(index, version): &(usize, &Version)| {
             let changed = version.ours;
+            if given_up.as_ref().is_some_and(|(given_up, _)| given_up.not_after <= changed.not_before) {
+                return false;
+            }
             let begins = match (config_only, written) {
                 (true, None) => return false,
                 (true, Some(written)) => written.interval,
