@@ -69,7 +69,7 @@ impl Chain<'_> {
         if let Some((_, deed)) = releases().find(|(_, deed)| !deed.backfill && after(deed)) {
             return Some(deed.at);
         }
-        let unchanged = releases().last().is_some_and(|(known, _)| known == release.now.generation);
+        let unchanged = releases().next_back().is_some_and(|(known, _)| known == release.now.generation);
         self.applied_by(self.above?, id, landed).filter(|_| unchanged && !release.now.suspended)
     }
 
