@@ -70,15 +70,16 @@ impl Engines {
         let mut next = vec![key];
         for _ in 0..DEPTH_MAX {
             let depends = |state: &&EngineState| {
-                says_waiting(state)
-                    && state.applier().is_some_and(|role| {
-                        role.depends_on.iter().any(|(namespace, name)| {
-                            next.iter().any(|key| (&key.namespace, &key.name) == (namespace, name))
-                        })
-                    })
+                let needed = state.applier().into_iter().flat_map(|role| &role.depends_on);
+                let is_next = |(namespace, name): &(_, _)| {
+                    next.iter().any(|key| (&key.namespace, &key.name) == (namespace, name))
+                };
+                state.now.key.kind == key.kind && needed.into_iter().any(is_next)
             };
             let dependents: Vec<&EngineKey> = self
-                .of_kind(key.kind)
+                .waiting
+                .iter()
+                .filter_map(|key| self.get(key))
                 .filter(depends)
                 .map(|state| &state.now.key)
                 .filter(|key| reached.insert(key))

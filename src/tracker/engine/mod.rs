@@ -41,6 +41,9 @@ pub struct Engines {
     /// The same of a HelmRelease.
     #[serde(skip)]
     made_by: BTreeMap<EngineKey, BTreeSet<EngineKey>>,
+    /// Those that wait for another to be ready: few at any time, of what may be thousands.
+    #[serde(skip)]
+    waiting: BTreeSet<EngineKey>,
 }
 
 /// Whom a fact about an object concerns.
@@ -117,6 +120,7 @@ impl Engines {
     pub fn index(&mut self) {
         self.applied_by.clear();
         self.made_by.clear();
+        self.waiting.clear();
         let appliers: Vec<EngineKey> = self.objects.keys().cloned().collect();
         appliers.iter().for_each(|key| self.list(key));
     }
@@ -175,9 +179,13 @@ impl Engines {
         for release in self.releases(key).collect::<Vec<_>>() {
             self.made_by.entry(release).or_default().insert(key.clone());
         }
+        if self.get(key).is_some_and(depends::says_waiting) {
+            self.waiting.insert(key.clone());
+        }
     }
 
     fn unlist(&mut self, key: &EngineKey) {
+        self.waiting.remove(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             if let Some(appliers) = self.applied_by.get_mut(&workload) {
                 appliers.remove(key);
