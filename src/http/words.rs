@@ -137,6 +137,7 @@ pub fn hold(hold: Hold) -> &'static str {
         Hold::Schedule => "it waits for its schedule",
         Hold::Suspended => "the CronJob is suspended: set spec.suspend to false",
         Hold::ScaledToZero => "it is scaled to zero: nothing is to run",
+        Hold::Replaced => "its applier puts another image in its place: take that entry of spec.images away",
         Hold::PolicyOverridden => "a later commit disagrees with the policy: change one of the two",
     }
 }

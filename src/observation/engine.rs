@@ -234,6 +234,9 @@ pub struct Artifact {
     pub revision: Arc<str>,
     /// `lastUpdateTime`: when it was stored, whole seconds. A look that finds nothing new leaves no trace.
     pub stored: Option<Time>,
+    /// `metadata["org.opencontainers.image.revision"]` of an OCI artifact: what its maker says that it was made of.
+    #[serde(default)]
+    pub origin: Option<Arc<str>>,
 }
 
 /// A Kustomization or a HelmRelease.
@@ -248,16 +251,55 @@ pub struct ApplierRole {
     pub waits: bool,
     /// Namespaces and names of those of its kind that must be ready first.
     pub depends_on: Vec<(Arc<str>, Arc<str>)>,
-    /// `spec.images`: names that it overrides, whatever git says.
-    pub images: Vec<Arc<str>>,
+    /// `spec.images`: what it puts in the place of images, whatever its source says.
+    #[serde(default)]
+    pub overrides: Vec<ImageOverride>,
     /// `status.lastAttemptedRevision`: an attempt began.
     pub attempted: Option<Arc<str>>,
     /// `status.lastAppliedRevision`: applied, and healthy where it waits.
     pub applied: Option<Arc<str>>,
     /// Workloads of `status.inventory`: kind, namespace, name.
     pub inventory: Vec<(WorkloadKind, Arc<str>, Arc<str>)>,
+    /// HelmReleases of `status.inventory`: namespace, name.
+    #[serde(default)]
+    pub releases: Vec<(Arc<str>, Arc<str>)>,
     /// Condition `Healthy`.
     pub healthy: Option<Condition>,
+}
+
+/// An entry of `spec.images`, in kustomize's words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImageOverride {
+    /// The image as the manifests name it, without tag.
+    pub name: Arc<str>,
+    pub new_name: Option<Arc<str>>,
+    pub new_tag: Option<Arc<str>>,
+    pub digest: Option<Arc<str>>,
+}
+
+impl ImageOverride {
+    /// What it makes of an image, if it is meant for it and makes another one of it.
+    #[must_use]
+    pub fn instead_of(&self, image: &ImageRef) -> Option<String> {
+        // Both in full: `nginx` is `docker.io/library/nginx`.
+        let read = |name: &str| name.parse::<Repository>().ok();
+        if read(&self.name)? != image.repository {
+            return None;
+        }
+        let name = self.new_name.as_deref().unwrap_or(&self.name);
+        let same_name = read(name).is_some_and(|name| name == image.repository);
+        let same_tag = match (&self.digest, &self.new_tag) {
+            (Some(digest), _) => image.digest.as_ref().is_some_and(|named| named.to_string() == **digest),
+            (None, Some(tag)) => image.tag.as_ref().is_some_and(|named| named.as_str() == &**tag),
+            (None, None) => true,
+        };
+        let put = match (&self.digest, &self.new_tag) {
+            (Some(digest), _) => format!("{name}@{digest}"),
+            (None, Some(tag)) => format!("{name}:{tag}"),
+            (None, None) => name.to_owned(),
+        };
+        (!(same_name && same_tag)).then_some(put)
+    }
 }
 
 /// A revision in the words of Flux's RFC 0005, or older ones: `main@sha1:ab..`, `sha256:ab..`, `main/ab..`, `5.2.1`.
@@ -320,6 +362,26 @@ mod tests {
             let revision = EngineRevision::parse(&text);
             assert_eq!((revision.pointer, revision.hash), (pointer, hash.map(String::as_str)), "{text}");
         }
+    }
+
+    #[test]
+    fn an_override_is_for_its_own_image_and_only_where_it_makes_another_one() {
+        let image = |text: &str| text.parse::<ImageRef>().expect("an image");
+        let put = |name: &str, new_name: Option<&str>, new_tag: Option<&str>| ImageOverride {
+            name: name.into(),
+            new_name: new_name.map(Into::into),
+            new_tag: new_tag.map(Into::into),
+            digest: None,
+        };
+        let pinned = put("r.io/team/web", None, Some("1.0.0"));
+        assert_eq!(pinned.instead_of(&image("r.io/team/web:1.1.0")).as_deref(), Some("r.io/team/web:1.0.0"));
+        assert_eq!(pinned.instead_of(&image("r.io/team/web:1.0.0")), None);
+        assert_eq!(pinned.instead_of(&image("r.io/team/api:1.1.0")), None);
+        let moved = put("nginx", Some("r.io/mirror/nginx"), None);
+        let official = image("docker.io/library/nginx:1.27");
+        assert_eq!(moved.instead_of(&official).as_deref(), Some("r.io/mirror/nginx"));
+        assert_eq!(put("nginx", None, None).instead_of(&official), None);
+        assert_eq!(put("no such name!", None, Some("1")).instead_of(&official), None);
     }
 
     #[test]

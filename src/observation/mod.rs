@@ -16,8 +16,8 @@ mod time;
 mod workload;
 
 pub use engine::{
-    ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, EngineRevision, PolicyRole, Role,
-    Scan, ScanRole, SourceRole, UpdaterRole,
+    ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, EngineRevision, ImageOverride,
+    PolicyRole, Role, Scan, ScanRole, SourceRole, UpdaterRole,
 };
 pub use fact::{Fact, LookFailure, Scope, Subject};
 pub use git::{Commit, GitConfigMap, GitReference, TreeNames};

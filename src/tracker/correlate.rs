@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cause::{CauseHasher, Causes, Numbered, Used, Word, words};
 use super::destination::{DestinationKey, promotion_rank};
 use super::evidence::{merge, narrow};
+use super::git::Slot;
 use super::journey::{Destination, Journey, Outcome, Subject, Trigger};
 use super::ledger::Ledger;
 use super::leg::{Leg, committed};
@@ -58,6 +59,8 @@ pub struct Draft {
     pub by_config_map: bool,
     /// The policy that is named on the field that names it.
     pub marker: Option<Arc<str>>,
+    /// An entry of `images:` names it.
+    pub by_images: bool,
 }
 
 /// See [`ImageKey`].
@@ -108,6 +111,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 versions,
                 by_config_map: false,
                 marker: None,
+                by_images: false,
                 causes,
             });
             continue;
@@ -118,12 +122,15 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
         let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
         let claims = leg.digest.and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
+        let failed = || leg.failed(inputs)?.1;
+        let who = if outcome == Some(Outcome::Failed) { failed() } else { None };
         let (id, aliases) = causes.ids();
         drafts.push(Draft {
             previous,
             versions,
             by_config_map: false,
             marker: leg.marker().cloned(),
+            by_images: leg.commit.is_some_and(|change| matches!(change.slot, Slot::Kustomize { .. })),
             journey: Some(Box::new(Journey {
                 id,
                 aliases,
@@ -153,7 +160,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 held_seconds: 0.0,
                 held_before_seconds: 0.0,
                 stuck: None,
-                who: None,
+                who,
                 blind: None,
                 opened: leg.opened,
                 conflicts,
@@ -204,12 +211,16 @@ pub fn add_revisions(
         let committed = stages.evidence(Stage::Committed).map(|at| at.interval);
         let live = stages.evidence(Stage::Live).map(|live| (Outcome::Live, live.interval));
         let removed = inputs.workload.removed.map(|removed| (Outcome::Removed, removed.interval));
-        let end = leg.ended.or(live).or(removed);
+        let failed = leg.failed(inputs).map(|(failed, _)| (Outcome::Failed, failed));
+        let end = leg.ended.or(live).or(failed).or(removed);
+        let failed = || leg.failed(inputs).map(|(_, who)| who);
+        let who = if end.is_some_and(|(outcome, _)| outcome == Outcome::Failed) { failed() } else { None };
         drafts.push(Draft {
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             by_config_map: leg.config_only,
             marker: None,
+            by_images: false,
             journey: (!causes.settled).then(|| {
                 Box::new(Journey {
                     id: causes.ids().0,
@@ -232,7 +243,7 @@ pub fn add_revisions(
                     held_seconds: 0.0,
                     held_before_seconds: 0.0,
                     stuck: None,
-                    who: None,
+                    who,
                     blind: None,
                     opened: leg.change.at.interval,
                     conflicts,
@@ -290,7 +301,8 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
     );
     let chain = inputs.chain(&leg.image.repository, leg.marker().map(|marker| &**marker));
     let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
-    let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed);
+    let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
+    let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed, taken);
     // A scan lists tags: of one that moved here it tells nothing.
     let moved = digest.is_some_and(|digest| inputs.registries.moved_to(leg.image, digest));
     know(Stage::Detected, passed.detected.filter(|_| !moved));
@@ -316,7 +328,8 @@ fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: 
         stages.set(Stage::Fetched, StageState::Skipped);
     }
     let path_known = rules.paths.iter().any(|path| path.environment == destination.environment);
-    if leg.commit.is_none() && !path_known && !chain.is_known() {
+    let without_git = chain.is_without_git() || (!path_known && !chain.is_known());
+    if leg.commit.is_none() && without_git {
         stages.set(Stage::Committed, StageState::Skipped);
         stages.set(Stage::Detected, StageState::Skipped);
     }
@@ -351,7 +364,7 @@ fn outcome(leg: &Leg<'_>, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outco
     if let Some(live) = stages.evidence(Stage::Live) {
         return (Some(Outcome::Live), Some(live.interval));
     }
-    if let Some(failed) = leg.failed(inputs) {
+    if let Some((failed, _)) = leg.failed(inputs) {
         return (Some(Outcome::Failed), Some(failed));
     }
     match inputs.workload.removed {

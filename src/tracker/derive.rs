@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::bench::Bench;
 use super::correlate::{Around, Draft, ImageKey, SeenAt, image_key};
 use super::destination::{DestinationKey, describe, environment, promotion_rank};
+use super::engine::Releases;
 use super::journey::{Destination, Outcome};
 use super::ledger::Ledger;
 use super::leg::Leg;
 use super::legs::{Desires, Inputs};
+use super::release::Made;
 use super::workload::WorkloadState;
 use super::{Event, Place, Tracker, correlate, git, legs, revisions};
 use crate::image::{Digest, ImageRef, Repository};
@@ -184,13 +186,16 @@ impl Tracker {
                 repositories.push(repository);
             }
         }
+        let engines = self.clusters.get(&key.cluster).map(|cluster| &cluster.engines);
+        let release = engines.and_then(|engines| engines.release_of(workload));
+        let made = release.map(|release| Made { by: &release.now.key, workload });
         let (changes, elsewhere) =
-            self.trees.of(workload, key, image, &repositories, &destination.environment);
+            self.trees.of(workload, key, image, &repositories, &destination.environment, made);
         let mut selections = self.registries.selections(&repositories, &destination.environment);
         // A policy is meant for this container where it stands on the very field that sets it.
         if repositories.iter().any(|repository| self.registries.has_policy(repository)) {
             let mut markers: Vec<&Arc<str>> =
-                self.trees.markers(key, image, &destination.environment).collect();
+                self.trees.markers(key, image, &destination.environment, made).collect();
             markers.sort_unstable();
             markers.dedup();
             for (marker, repository) in
@@ -212,7 +217,8 @@ impl Tracker {
             selections,
             alone,
             config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
-            engines: self.clusters.get(&key.cluster).map(|cluster| &cluster.engines),
+            engines,
+            releases: Releases::of(engines, workload),
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::cause::Causes;
 use super::correlate::Draft;
+use super::engine::{Releases, Traveller};
 use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
 use super::source::ScopeId;
@@ -33,6 +34,8 @@ pub struct Entry {
     pub(super) by_config_map: bool,
     /// The policy that is named on the field that names its image.
     pub(super) marker: Option<Arc<str>>,
+    /// An entry of `images:` names it.
+    pub(super) by_images: bool,
     /// Since when it waits at its stage, predecessors included.
     pub(super) waits: Option<Waits>,
     /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
@@ -110,6 +113,7 @@ impl Entry {
             versions: draft.versions,
             by_config_map: draft.by_config_map,
             marker: draft.marker,
+            by_images: draft.by_images,
             waits: None,
             last_reason: None,
             over: None,
@@ -186,7 +190,10 @@ impl Entry {
         let repository = Some(&journey.image.repository);
         let hands = bench.engines.map(|engines| engines.chain(workload, repository, self.marker.as_deref()));
         let hands = hands.unwrap_or_default();
-        let verdict = hands.verdict(phase(waits.stage), &journey.image, &journey.stages, bench.now);
+        let releases = Releases::of(bench.engines, workload);
+        let taken_back = self.versions.is_some() && releases.took_back(workload.versions.len() - 1);
+        let traveller = Traveller { journey, by_images: self.by_images, taken_back };
+        let verdict = hands.verdict(phase(waits.stage), traveller, bench.now);
         let by_interval = match phase(waits.stage) {
             Phase::Commit => bench.rules.budgets.committed_by_interval,
             Phase::Apply => bench.rules.budgets.applied_by_interval,
@@ -195,7 +202,7 @@ impl Entry {
         if let Some(seconds) = verdict.budget_seconds.filter(|_| by_interval) {
             waits.budget_seconds = seconds;
         }
-        let windows = judge::hold_spans(hands.suspended(), bench.now);
+        let windows = hands.holds(journey, self.by_images, bench.now);
         let learned = journey.stages.evidence(Stage::Applied).map_or(bench.now, |at| at.interval.not_after);
         let intent = journey.intent.map_or(learned, |intent| intent.not_after);
         journey.held_before_seconds = judge::covered(&windows, journey.opened.not_after, intent);
@@ -217,7 +224,9 @@ impl Entry {
         }
         self.waits = Some(waits);
         if !journey.is_open() {
-            (journey.stuck, journey.held, journey.blind, journey.who) = (None, None, None, None);
+            (journey.stuck, journey.held, journey.blind) = (None, None, None);
+            // Who gave up is known for good.
+            journey.who.take_if(|_| journey.outcome != Some(Outcome::Failed));
             return;
         }
         let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
@@ -275,6 +284,12 @@ impl Entry {
         });
         if let (Some(stuck), Some((reason, who))) = (&mut journey.stuck, verdict.reason) {
             (stuck.reason, journey.who) = (reason, Some(who));
+        } else if let (Some(stuck), Some(who)) = (&mut journey.stuck, verdict.who) {
+            // The pods that failed are gone; those that are there run what was put back.
+            let version = self.versions.and_then(|(_, version)| workload.versions.get(version));
+            let trouble = version.and_then(|version| judge::why(version.trouble?));
+            stuck.reason = trouble.unwrap_or(stuck.reason);
+            journey.who = Some(who);
         }
         let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
         if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)

@@ -11,6 +11,7 @@ use super::destination::DestinationKey;
 use super::journey::CommitRef;
 use super::level::{Former, Line};
 use super::maps::{self, Map};
+use super::release::Made;
 use super::stage::Evidence;
 use super::target::{Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
@@ -227,10 +228,18 @@ impl Trees {
         image: Option<&ImageRef>,
         repositories: &[&Repository],
         own: &str,
+        made: Option<Made<'_>>,
     ) -> (Vec<&Change>, Vec<&Change>) {
         let mut found: Vec<(&TreeKey, u64)> = Vec::new();
         let mut repositories = repositories.to_vec();
-        let sets = |change: &Change| match &change.slot {
+        let sets = |tree: &TreeKey, change: &Change| match &change.slot {
+            slot if slot.is_release() => {
+                let named = change.after.as_ref().or(change.before.as_ref());
+                made.zip(named).zip(self.trees.get(tree)).is_some_and(|((made, named), tree)| {
+                    (change.revision && made.is_revised(slot, named))
+                        || (!change.revision && made.is_set(slot, named, tree, &key.container))
+                })
+            }
             Slot::Container { .. } => change.slot.sets(&key.workload, &key.container),
             Slot::Kustomize { name } => image.is_some_and(|image| {
                 image.repository.as_str() == &**name
@@ -240,6 +249,7 @@ impl Trees {
             Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
         };
         let mut targets = vec![Target::Workload(key.workload.name.clone())];
+        targets.extend(made.map(|made| made.target()));
         targets.extend(image.map(|image| Target::Kustomize(image.repository.as_str().into())));
         targets.extend(image.map(|image| Target::Loose(image.repository.clone())));
         for used in workload.versions.iter().flat_map(|version| &version.config_maps) {
@@ -250,7 +260,7 @@ impl Trees {
         targets.sort();
         targets.dedup();
         for (tree, number, change) in targets.iter().flat_map(|target| self.aimed(target)) {
-            if !matches!(change.slot, Slot::Text { .. }) && sets(change) {
+            if !matches!(change.slot, Slot::Text { .. }) && sets(tree, change) {
                 found.push((tree, number));
                 if let Some(after) =
                     change.after.as_ref().filter(|after| !repositories.contains(&&after.repository))
@@ -261,7 +271,7 @@ impl Trees {
         }
         for repository in repositories {
             for (tree, number, change) in self.aimed(&Target::Loose(repository.clone())) {
-                if matches!(change.slot, Slot::Text { .. }) && sets(change) {
+                if matches!(change.slot, Slot::Text { .. }) && sets(tree, change) {
                     found.push((tree, number));
                 }
             }

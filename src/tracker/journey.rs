@@ -167,6 +167,8 @@ pub enum Hold {
     ScaledToZero,
     /// A later commit disagrees with the policy.
     PolicyOverridden,
+    /// The applier puts another image in the place of what its source names.
+    Replaced,
 }
 
 impl Hold {
@@ -181,6 +183,7 @@ impl Hold {
             Self::Suspended => "suspended",
             Self::ScaledToZero => "scaled_to_zero",
             Self::PolicyOverridden => "policy_overridden",
+            Self::Replaced => "replaced",
         }
     }
 }

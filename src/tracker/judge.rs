@@ -33,6 +33,13 @@ pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets, live_b
         let stage = if fetched { Stage::Applied } else { Stage::Fetched };
         return Waits { stage, since, budget_seconds: budgets.applied };
     }
+    let skipped = |stage: Stage| journey.stages.state(stage) == StageState::Skipped;
+    if skipped(Stage::Committed) && !skipped(Stage::Fetched) {
+        // Nobody commits it: who makes the artifact has the time of both.
+        let stage = if known(Stage::Fetched).is_some() { Stage::Applied } else { Stage::Fetched };
+        let budget_seconds = budgets.committed + budgets.applied;
+        return Waits { stage, since: journey.opened.not_after, budget_seconds };
+    }
     Waits { stage: Stage::Committed, since: journey.opened.not_after, budget_seconds: budgets.committed }
 }
 
@@ -147,13 +154,7 @@ pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason
         .filter_map(|c| Some((&*c.name != container, c.waiting?)))
         .collect();
     waiting.sort_by_key(|(other, _)| *other);
-    let found = waiting.iter().find_map(|(_, waiting)| match waiting {
-        Waiting::ImagePull => Some(Reason::ImagePull),
-        Waiting::CrashLoop => Some(Reason::CrashLoop),
-        Waiting::CreateError => Some(Reason::CreateError),
-        Waiting::Creating | Waiting::Other => None,
-    });
-    if let Some(reason) = found {
+    if let Some(reason) = waiting.iter().find_map(|(_, waiting)| why(*waiting)) {
         return reason;
     }
     if pods.iter().any(|state| state.pod.unschedulable) {
@@ -176,6 +177,17 @@ pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason
         return Reason::NotStarted;
     }
     if pods.iter().any(|state| state.pod.ready.is_none()) { Reason::NotReady } else { Reason::Incomplete }
+}
+
+/// The reason that a waiting container tells, if it fails.
+#[must_use]
+pub fn why(waiting: Waiting) -> Option<Reason> {
+    match waiting {
+        Waiting::ImagePull => Some(Reason::ImagePull),
+        Waiting::CrashLoop => Some(Reason::CrashLoop),
+        Waiting::CreateError => Some(Reason::CreateError),
+        Waiting::Creating | Waiting::Other => None,
+    }
 }
 
 /// The moment at which the budget runs out, and whether it has.

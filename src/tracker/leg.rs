@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::expect::Selection;
 use super::git::Change;
-use super::journey::Outcome;
+use super::journey::{Outcome, Who};
 use super::legs::Inputs;
 use super::registry::{Confirm, Registries};
 use super::stage::Evidence;
@@ -87,12 +87,21 @@ impl<'a> Leg<'a> {
     #[must_use]
     pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
         inputs.workload.now.key.kind == WorkloadKind::CronJob
-            || self.versions(inputs).iter().any(|v| v.said_complete || !v.completes.is_empty())
+            || self.versions(inputs).any(|v| v.said_complete || !v.completes.is_empty())
     }
 
-    /// The versions of the template that carry it.
-    fn versions<'b>(&self, inputs: &Inputs<'b>) -> &'b [Version] {
-        self.version.map_or(&[], |first| &inputs.workload.versions[first..=self.until])
+    /// The versions of the template that carry it: not those with another image that a release put back in between.
+    fn versions<'b, 'c>(
+        &'c self,
+        inputs: &'c Inputs<'b>,
+    ) -> impl Iterator<Item = &'b Version> + use<'a, 'b, 'c> {
+        let (workload, releases) = (inputs.workload, &inputs.releases);
+        let all = self.version.map_or(0..0, |first| first..self.until + 1);
+        all.map(|at| (at, &workload.versions[at]))
+            .filter(|(at, version)| {
+                !releases.took_back(*at) || version.read(inputs.container) == Some(self.image)
+            })
+            .map(|(_, version)| version)
     }
 
     /// The first moment at which the rollout was complete and all its pods ran this image.
@@ -101,10 +110,16 @@ impl<'a> Leg<'a> {
         self.completion(inputs).map(|complete| complete.at)
     }
 
-    /// When its Job gave up before any container ran.
+    /// When its Job gave up before any container ran, or the release that was to bring it; and what that said.
     #[must_use]
-    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<Interval> {
-        self.versions(inputs).iter().find_map(|version| version.failed)
+    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<(Interval, Option<Who>)> {
+        if let Some(failed) = self.versions(inputs).find_map(|version| version.failed) {
+            return Some((failed, None));
+        }
+        let versions = self.version.map(|first| (first, self.until));
+        let commit = self.commit.map(|change| (&*change.commit.id, change.at.interval));
+        let (failed, who) = inputs.gave_up(versions, commit)?;
+        Some((failed, Some(who)))
     }
 
     /// See [`Leg::live`].
@@ -114,13 +129,13 @@ impl<'a> Leg<'a> {
             let Some(digests) = complete.digests.get(inputs.container) else { return true };
             digests.iter().all(|digest| self.confirms(digest.as_ref(), inputs.registries))
         };
-        self.versions(inputs).iter().find_map(|version| version.completes.iter().find(all))
+        self.versions(inputs).find_map(|version| version.completes.iter().find(all))
     }
 
     /// Its rollout was complete, and not all pods of it were seen: whether it was live cannot be decided.
     #[must_use]
     pub fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
-        self.versions(inputs).iter().any(|version| version.said_complete && version.completes.is_empty())
+        self.versions(inputs).any(|version| version.said_complete && version.completes.is_empty())
     }
 
     /// The first container that ran it under its template.
@@ -147,12 +162,12 @@ impl<'a> Leg<'a> {
         mine.map(|first| first.at).min_by_key(|at| (at.interval.not_after, at.interval.not_before))
     }
 
-    fn firsts<'b>(
-        &self,
-        inputs: &Inputs<'b>,
+    fn firsts<'b, 'c>(
+        &'c self,
+        inputs: &'c Inputs<'b>,
         read: fn(&Version) -> &Firsts,
-    ) -> impl Iterator<Item = &'b First> {
-        self.versions(inputs).iter().flat_map(move |version| {
+    ) -> impl Iterator<Item = &'b First> + use<'a, 'b, 'c> {
+        self.versions(inputs).flat_map(move |version| {
             read(version).get(inputs.container).into_iter().flatten().filter(|first| {
                 self.confirms(first.digest.as_ref(), inputs.registries)
                     && first.at.interval.not_after >= version.changed.interval.not_before

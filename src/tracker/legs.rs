@@ -5,11 +5,11 @@
 //! names what a template already took is its cause, not a new desire.
 
 use super::config_map::ConfigMaps;
-use super::engine::{Chain, Engines};
+use super::engine::{Chain, Engines, Releases};
 use super::expect::Selection;
 use super::git::Change;
 use super::history::History;
-use super::journey::Outcome;
+use super::journey::{Outcome, Who};
 use super::leg::{Leg, same_image};
 use super::registry::Registries;
 use super::workload::{Version, WorkloadState};
@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub config_maps: Option<&'a ConfigMaps>,
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
+    /// What the release that makes its workload took back.
+    pub releases: Releases,
 }
 
 impl<'a> Inputs<'a> {
@@ -41,6 +43,17 @@ impl<'a> Inputs<'a> {
     pub fn chain(&self, repository: &Repository, marker: Option<&str>) -> Chain<'a> {
         let chain = |engines: &'a Engines| engines.chain(self.workload, Some(repository), marker);
         self.engines.map(chain).unwrap_or_default()
+    }
+
+    /// When the release that brings something gave up, and what it said. See [`Chain::gave_up`].
+    #[must_use]
+    pub fn gave_up(
+        &self,
+        versions: Option<(usize, usize)>,
+        commit: Option<(&str, Interval)>,
+    ) -> Option<(Interval, Who)> {
+        let engines = self.engines.filter(|_| self.releases.ever_gave_up())?;
+        engines.chain(self.workload, None, None).gave_up(versions, commit, self.workload, &self.releases)
     }
 }
 
@@ -52,6 +65,8 @@ pub struct Desires<'a> {
     pub current: Option<usize>,
     /// Versions whose template changed without another image for any container.
     pub restarts: Vec<usize>,
+    /// The leg that the template carries again because a release took back the one after it.
+    pub(super) back_to: Option<usize>,
 }
 
 enum Step<'a> {
@@ -105,7 +120,15 @@ impl<'a> Desires<'a> {
         }
         let Some(image) = version.read(inputs.container) else { return };
         let digest = resolve(image, version, inputs);
-        let pending = |leg: &Leg<'_>| leg.version.is_none() && !leg.baseline && leg.names(image, digest);
+        if self.takes_back(index, image, digest, inputs) || self.tries_again(index, image, digest, inputs) {
+            return;
+        }
+        // Who gave it up does not take it again: that is somebody's new desire.
+        let given_up =
+            |leg: &Leg<'_>| leg.failed(inputs).is_some_and(|(at, _)| at.not_after <= version.ours.not_before);
+        let pending = |leg: &Leg<'_>| {
+            leg.version.is_none() && !leg.baseline && leg.names(image, digest) && !given_up(leg)
+        };
         if let Some(at) = self.current.filter(|at| pending(&self.legs[*at])) {
             self.take(at, index, digest);
             return;
@@ -125,6 +148,7 @@ impl<'a> Desires<'a> {
             && digest.is_some()
             && let Some(at) = self.template_leg_before(index, inputs)
             && self.current == Some(at)
+            && !inputs.releases.only_took_back(self.legs[at].until, index)
             && self.legs[at].digest == digest
             && self.legs[at].image.repository == image.repository
         {
@@ -357,6 +381,11 @@ impl<'a> Desires<'a> {
         if self.legs[current].baseline || self.legs[current].ended.is_some() {
             return;
         }
+        let failed = self.legs[current].failed(inputs).filter(|(failed, _)| failed.not_after <= at.not_after);
+        if let Some((failed, _)) = failed {
+            self.legs[current].ended = Some((Outcome::Failed, failed));
+            return;
+        }
         let live = self.legs[current].completion(inputs);
         if live.is_some_and(|live| live.ours.not_after <= at.not_after) {
             return;
@@ -386,11 +415,11 @@ impl<'a> Desires<'a> {
 
     /// The leg that the latest template carries.
     fn template_leg(&self, inputs: &Inputs<'a>) -> Option<usize> {
-        self.template_leg_before(usize::MAX, inputs)
+        self.back_to.or_else(|| self.template_leg_before(usize::MAX, inputs))
     }
 
     /// The leg that the template carried before a version.
-    fn template_leg_before(&self, version: usize, inputs: &Inputs<'a>) -> Option<usize> {
+    pub(super) fn template_leg_before(&self, version: usize, inputs: &Inputs<'a>) -> Option<usize> {
         let carrying =
             self.legs.iter().enumerate().filter(|(_, leg)| leg.version.is_some() && leg.until < version);
         let (at, leg) = carrying.max_by_key(|(at, leg)| (leg.until, *at))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::evidence::{merge, on_our_clock, own_time};
+use super::judge::why;
 use super::pods::{in_order, template_of};
 use super::rollout;
 use super::stage::Evidence;
@@ -156,6 +157,8 @@ pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodSta
     let mut changed = false;
     for container in &state.pod.containers {
         let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
+        let waiting = container.waiting.filter(|waiting| why(*waiting).is_some());
+        version.trouble = waiting.or(version.trouble);
         if let Some(started) = container.started {
             let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
             let ours = on_our_clock(at.interval, since(version.ours, state.learned));

@@ -6,7 +6,7 @@
 
 use super::git::{Change, Slot};
 use super::history::History;
-use super::journey::Outcome;
+use super::journey::{Outcome, Who};
 use super::legs::Inputs;
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
@@ -47,8 +47,12 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         let config_only = changes.iter().all(|change| change.slot.is_followed());
         let committed = changes[0].at.interval;
         let written = config_only.then(|| written(changes, next, inputs)).flatten();
+        let given_up = inputs.gave_up(None, Some((&changes[0].commit.id, committed)));
         let carries = |(index, version): &(usize, &Version)| {
             let changed = version.ours;
+            if given_up.as_ref().is_some_and(|(given_up, _)| given_up.not_after <= changed.not_before) {
+                return false;
+            }
             let begins = match (config_only, written) {
                 (true, None) => return false,
                 (true, Some(written)) => written.interval,
@@ -56,6 +60,7 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
             };
             !version.backfill
                 && !version.horizon
+                && !inputs.releases.took_back(*index)
                 && *index >= taken
                 && changed.not_after >= begins.not_before
                 && (!config_only || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
@@ -65,16 +70,25 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         taken = version.map_or(taken, |version| version + 1);
         let written = written.or_else(|| {
             let chain = inputs.engines?.chain(inputs.workload, None, None);
-            chain.applied(&changes[0].commit.id, committed).filter(|_| version.is_none() && !config_only)
+            let applied = chain.applied(&changes[0].commit.id, committed);
+            // What came with the next one is that one's.
+            let own =
+                |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);
+            applied.filter(own).filter(|_| version.is_none() && !config_only)
         });
         let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
         let change = *changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0]);
         let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
         if let Some(next) = next {
             let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
+            let failed = leg.failed(inputs).filter(|(failed, _)| failed.not_after <= next.not_after);
             let reverts = commits[at + 1].iter().any(|change| change.reverts);
             let outcome = if reverts { Outcome::RolledBack } else { Outcome::Superseded };
-            leg.ended = (!live).then_some((outcome, next));
+            leg.ended = match failed {
+                _ if live => None,
+                Some((failed, _)) => Some((Outcome::Failed, failed)),
+                None => Some((outcome, next)),
+            };
         }
         legs.push(leg);
     }
@@ -120,8 +134,18 @@ fn written(changes: &[&Change], next: Option<Interval>, inputs: &Inputs<'_>) -> 
 }
 
 impl RevisionLeg<'_> {
-    fn versions<'a>(&self, inputs: &Inputs<'a>) -> &'a [Version] {
-        self.version.map_or(&[], |first| &inputs.workload.versions[first..])
+    /// Those from the first that carries it on, but for what a release put back.
+    fn versions<'a, 'b>(&self, inputs: &'b Inputs<'a>) -> impl Iterator<Item = &'a Version> + use<'a, 'b> {
+        let all = inputs.workload.versions.iter().enumerate();
+        let first = self.version.unwrap_or(usize::MAX);
+        all.skip(first).filter(|(at, _)| !inputs.releases.took_back(*at)).map(|(_, version)| version)
+    }
+
+    /// When the release that was to bring it gave up, and what it said.
+    #[must_use]
+    pub fn failed(&self, inputs: &Inputs<'_>) -> Option<(Interval, Who)> {
+        let versions = self.version.map(|first| (first, first));
+        inputs.gave_up(versions, Some((&self.change.commit.id, self.change.at.interval)))
     }
 
     /// When it was applied: a template carries it, or its ConfigMaps were written.
@@ -137,7 +161,7 @@ impl RevisionLeg<'_> {
         if self.version.is_none() {
             return self.written;
         }
-        self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.at))
+        self.versions(inputs).find_map(|version| Some(version.completes.first()?.at))
     }
 
     /// The same on our clock.
@@ -145,7 +169,7 @@ impl RevisionLeg<'_> {
         if self.version.is_none() {
             return self.written.map(|written| written.interval);
         }
-        self.versions(inputs).iter().find_map(|version| Some(version.completes.first()?.ours))
+        self.versions(inputs).find_map(|version| Some(version.completes.first()?.ours))
     }
 
     /// The first container started, or the first pod ready, under a template that carries it.
@@ -158,6 +182,6 @@ impl RevisionLeg<'_> {
                 .filter(|first| first.at.interval.not_after >= version.changed.interval.not_before);
             after.map(|first| first.at).min_by_key(|at| at.interval.not_after)
         };
-        self.versions(inputs).iter().find_map(of)
+        self.versions(inputs).find_map(of)
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::destination::DestinationKey;
-use super::git::{Change, Slot, TreeKey, Trees};
+use super::git::{Change, Slot, Tree, TreeKey, Trees};
 use super::maps::Map;
+use super::release::Made;
 use crate::image::{ImageRef, Repository};
 
 /// See the file's front line.
@@ -75,16 +76,21 @@ impl Trees {
         key: &'a DestinationKey,
         image: Option<&'a ImageRef>,
         own: &'a str,
+        made: Option<Made<'a>>,
     ) -> impl Iterator<Item = &'a Arc<str>> {
         let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
-        let sets = move |slot: &Slot, named: &ImageRef| match slot {
+        let sets = move |tree: &Tree, slot: &Slot, named: &ImageRef| match slot {
+            slot if slot.is_release() => {
+                made.is_some_and(|made| made.is_set(slot, named, tree, &key.container))
+            }
             Slot::Kustomize { name } => image.is_some_and(|image| {
                 image.repository.as_str() == &**name || named.repository == image.repository
             }),
             _ => slot.sets(&key.workload, &key.container),
         };
-        let markers = trees.flat_map(|tree| &tree.markers);
-        markers.filter(move |((slot, named), _)| sets(slot, named)).map(|(_, marker)| marker)
+        let markers = trees.flat_map(|tree| tree.markers.iter().map(move |marked| (tree, marked)));
+        let mine = markers.filter(move |(tree, ((slot, named), _))| sets(tree, slot, named));
+        mine.map(|(_, (_, marker))| marker)
     }
 }
 

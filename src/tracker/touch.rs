@@ -92,6 +92,15 @@ impl Tracker {
     /// A place in git names something else: the workloads that it may set.
     pub(super) fn touch_slot(&mut self, slot: &Touched) {
         match slot {
+            Touched::Slot(slot @ Slot::Container { name, .. }) if slot.is_release() => {
+                for (uid, cluster) in &self.clusters {
+                    let made = cluster.workloads.iter().filter(|(_, state)| {
+                        let release = cluster.engines.release_of(state);
+                        release.is_some_and(|release| release.now.key.name == *name)
+                    });
+                    self.dirty.extend(made.map(|(key, _)| (uid.clone(), key.clone())));
+                }
+            }
             Touched::Slot(Slot::Container { name, .. }) => {
                 self.dirty.extend(self.index.names.get(name).into_iter().flatten().cloned());
             }
@@ -121,12 +130,16 @@ impl Tracker {
         let of_repository = touched.repository.and_then(|repository| self.users.get(&repository));
         let of_repository =
             of_repository.into_iter().flatten().filter(|(cluster, _)| cluster == uid).cloned();
-        let places = of_repository.chain(touched.workloads.into_iter().map(|key| (uid.clone(), key)));
+        let of_repository: Vec<Place> = of_repository.collect();
+        let places =
+            of_repository.into_iter().chain(touched.workloads.into_iter().map(|key| (uid.clone(), key)));
+        let mut waiting: Vec<Place> = touched.waiting.into_iter().map(|key| (uid.clone(), key)).collect();
         if touched.done {
             self.dirty.extend(places);
-            return;
+        } else {
+            waiting.extend(places);
         }
-        for (uid, key) in places {
+        for (uid, key) in waiting {
             let of_it = self.active.range(start_of(&uid, &key)..);
             let of_it = of_it.take_while(|open| open.cluster == uid && open.workload == key);
             self.index.waiting.extend(of_it.cloned());

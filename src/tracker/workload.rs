@@ -18,7 +18,7 @@ use super::stage::Evidence;
 use super::tally::Tally;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
-    Basis, ConfigMapUse, Interval, Job, Pod, Revision, TemplateHash, Time, Workload, WorkloadKind,
+    Basis, ConfigMapUse, Interval, Job, Pod, Revision, TemplateHash, Time, Waiting, Workload, WorkloadKind,
 };
 
 /// Template changes of one workload that are remembered.
@@ -67,6 +67,8 @@ pub struct Version {
     pub conflicts: u32,
     /// A Job of it gave up before any container ran.
     pub failed: Option<Interval>,
+    /// Why a container of its pods did not run, as last seen: when they are gone nobody else tells.
+    pub trouble: Option<Waiting>,
 }
 
 /// Per container.
@@ -260,6 +262,7 @@ impl WorkloadState {
             deadline_exceeded: None,
             said_complete: false,
             failed: None,
+            trouble: None,
             conflicts,
         });
         if self.versions.len() > VERSIONS_MAX {

@@ -14,8 +14,8 @@ use super::events::go_duration_seconds;
 use super::object::{Object, or_default, part, time};
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
-    ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, Interval, Order,
-    Policy, PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole, WorkloadKind,
+    ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, ImageOverride,
+    Interval, Order, Policy, PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole, WorkloadKind,
 };
 
 /// A message is shown and logged: a hostile one must not flood either. Real ones quote a few lines.
@@ -154,8 +154,11 @@ fn source(key: &EngineKey, spec: &Value, status: &Value) -> SourceRole {
         url: text(&spec["url"]),
         branch: follows_branch.then(branch),
         made_of,
-        artifact: text(&artifact["revision"])
-            .map(|revision| Artifact { revision, stored: moment(&artifact["lastUpdateTime"]) }),
+        artifact: text(&artifact["revision"]).map(|revision| Artifact {
+            revision,
+            stored: moment(&artifact["lastUpdateTime"]),
+            origin: text(&artifact["metadata"]["org.opencontainers.image.revision"]),
+        }),
     }
 }
 
@@ -173,7 +176,7 @@ fn applier(key: &EngineKey, spec: &Value, status: &Value) -> ApplierRole {
     let depends_on = list(&spec["dependsOn"]).take(NAMES_MAX).filter_map(|other| {
         Some((text(&other["namespace"]).unwrap_or_else(|| key.namespace.clone()), text(&other["name"])?))
     });
-    let inventory = list(&status["inventory"]["entries"]).filter_map(|entry| workload(entry["id"].as_str()?));
+    let entries = || list(&status["inventory"]["entries"]).filter_map(|entry| entry["id"].as_str());
     let history = &status["history"][0];
     ApplierRole {
         source,
@@ -185,14 +188,15 @@ fn applier(key: &EngineKey, spec: &Value, status: &Value) -> ApplierRole {
             _ => spec["wait"].as_bool() == Some(true) || list(&spec["healthChecks"]).next().is_some(),
         },
         depends_on: depends_on.collect(),
-        images: list(&spec["images"]).take(NAMES_MAX).filter_map(|image| text(&image["name"])).collect(),
+        overrides: list(&spec["images"]).take(NAMES_MAX).filter_map(image_override).collect(),
         attempted: text(&status["lastAttemptedRevision"]),
         // Version 2 of HelmRelease has it in its history alone.
         applied: text(&status["lastAppliedRevision"]).or_else(|| {
             let deployed = key.kind == EngineKind::HelmRelease && history["status"] == "deployed";
             text(&history["chartVersion"]).filter(|_| deployed)
         }),
-        inventory: inventory.take(INVENTORY_MAX).collect(),
+        inventory: entries().filter_map(workload).take(INVENTORY_MAX).collect(),
+        releases: entries().filter_map(release).take(INVENTORY_MAX).collect(),
         healthy: condition(status, "Healthy"),
     }
 }
@@ -209,6 +213,22 @@ fn workload(id: &str) -> Option<(WorkloadKind, Arc<str>, Arc<str>)> {
         _ => return None,
     };
     Some((kind, namespace.into(), name.into()))
+}
+
+/// The same of a HelmRelease: namespace and name.
+fn release(id: &str) -> Option<(Arc<str>, Arc<str>)> {
+    let named = id.strip_suffix("_helm.toolkit.fluxcd.io_HelmRelease")?;
+    let (namespace, name) = named.split_once('_')?;
+    Some((namespace.into(), name.into()))
+}
+
+fn image_override(written: &Value) -> Option<ImageOverride> {
+    Some(ImageOverride {
+        name: text(&written["name"])?,
+        new_name: text(&written["newName"]),
+        new_tag: text(&written["newTag"]),
+        digest: text(&written["digest"]),
+    })
 }
 
 /// A reference to another object, in the same namespace unless it says otherwise.

@@ -1,28 +1,27 @@
 //! The hands through which an image comes to a workload.
 
 use super::{EngineState, Engines};
-use crate::image::Repository;
-use crate::observation::{EngineKey, EngineKind, Role};
+use crate::image::{ImageRef, Repository};
+use crate::observation::{EngineKey, EngineKind, Role, Time};
+use crate::tracker::journey::Journey;
+use crate::tracker::stage::Stage;
 use crate::tracker::workload::{HoldSpan, WorkloadState};
 
 /// See the file's front line. Who is not known is nobody.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chain<'a> {
+    /// All there are, for those whom a hand waits for.
+    pub(super) engines: Option<&'a Engines>,
     pub scan: Option<&'a EngineState>,
     pub policy: Option<&'a EngineState>,
     pub updater: Option<&'a EngineState>,
+    /// Where the manifest that names the image is fetched from.
     pub source: Option<&'a EngineState>,
+    /// Of a HelmRelease: the Kustomization that applies it.
+    pub above: Option<&'a EngineState>,
+    /// Of a HelmRelease: what its chart is made of, and the chart.
+    pub chart: [Option<&'a EngineState>; 2],
     pub applier: Option<&'a EngineState>,
-}
-
-/// One hand of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hand {
-    Scan,
-    Policy,
-    Updater,
-    Source,
-    Applier,
 }
 
 impl Engines {
@@ -39,18 +38,16 @@ impl Engines {
             return Chain::default();
         }
         let applier = self.applier_of(workload);
-        let source = applier.and_then(|applier| self.source_of(applier));
-        let updater = source.and_then(|source| {
-            let from = |state: &&EngineState| match &state.now.role {
-                Role::Updater(role) => {
-                    source.now.key.kind == EngineKind::GitRepository
-                        && (&role.source.0, &role.source.1)
-                            == (&source.now.key.namespace, &source.now.key.name)
-                }
-                _ => false,
-            };
-            self.of_kind(EngineKind::ImageUpdateAutomation).find(from)
+        let release = applier.filter(|applier| applier.now.key.kind == EngineKind::HelmRelease);
+        let above = release.and_then(|release| {
+            let mut above = self.made_by.get(&release.now.key)?.iter();
+            above.find_map(|key| self.get(key))
         });
+        let source = above.or(applier).and_then(|applier| self.source_of(applier));
+        let made_of = release.and_then(|release| self.source_of(release));
+        let chart = release.and_then(|release| self.named_source(release));
+        let chart = [made_of, chart.filter(|chart| made_of.is_some_and(|of| of.now.key != chart.now.key))];
+        let updater = [source, made_of].into_iter().flatten().find_map(|source| self.updater_of(source));
         let policy = match marker.and_then(|marker| marker.split_once(':')) {
             Some((namespace, name)) => self.get(&EngineKey {
                 kind: EngineKind::ImagePolicy,
@@ -60,7 +57,16 @@ impl Engines {
             None => repository.and_then(|repository| self.only_policy(repository)),
         };
         let scan = policy.and_then(|policy| self.scan_of(policy));
-        Chain { scan, policy, updater, source, applier }
+        Chain { engines: Some(self), scan, policy, updater, source, above, chart, applier }
+    }
+
+    /// The HelmRelease that makes a workload.
+    #[must_use]
+    pub fn release_of(&self, workload: &WorkloadState) -> Option<&EngineState> {
+        if self.is_empty() {
+            return None;
+        }
+        self.applier_of(workload).filter(|applier| applier.now.key.kind == EngineKind::HelmRelease)
     }
 
     /// The inventory proves who applies; a label says who made it, and is as good where no inventory lists it.
@@ -79,6 +85,17 @@ impl Engines {
             name: name.clone(),
         });
         named.find_map(|key| self.get(&key))
+    }
+
+    /// Who pushes to a git repository.
+    fn updater_of(&self, source: &EngineState) -> Option<&EngineState> {
+        let key = &source.now.key;
+        let to_it = |state: &&EngineState| match &state.now.role {
+            Role::Updater(role) => (&role.source.0, &role.source.1) == (&key.namespace, &key.name),
+            _ => false,
+        };
+        let mut updaters = self.of_kind(EngineKind::ImageUpdateAutomation);
+        updaters.find(to_it).filter(|_| key.kind == EngineKind::GitRepository)
     }
 
     /// Where no marker tells: the policy, if there is but one for this repository.
@@ -100,20 +117,50 @@ impl<'a> Chain<'a> {
         self.applier.is_some()
     }
 
-    /// When any of its hands was suspended.
-    pub fn suspended(&self) -> impl Iterator<Item = &'a HoldSpan> + use<'a> {
-        self.hands().flat_map(|(_, state)| &state.suspended)
+    /// Nobody commits on this way: the source is made elsewhere, and what is in it is not said by git. What an
+    /// ExternalArtifact is made of its maker knows.
+    #[must_use]
+    pub fn is_without_git(&self) -> bool {
+        let made_elsewhere = [EngineKind::OCIRepository, EngineKind::Bucket];
+        self.source.is_some_and(|source| made_elsewhere.contains(&source.now.key.kind))
     }
 
-    /// Its hands in the order in which an image passes them.
-    fn hands(&self) -> impl Iterator<Item = (Hand, &'a EngineState)> + use<'a> {
+    /// When a hand was suspended that it had yet to pass, or put another image in its place: where an entry of `images:`
+    /// names it, that may be just what is on its way.
+    #[must_use]
+    pub fn holds(&self, journey: &Journey, by_images: bool, now: Time) -> Vec<(Time, Time)> {
+        let known = |stage| journey.stages.evidence(stage).map(|at| at.interval);
+        let committed = known(Stage::Committed);
+        let commit = journey.commit.as_ref().map(|commit| &*commit.id).zip(committed);
+        let attempted = commit.and_then(|(id, landed)| self.attempted(id, landed));
         let hands = [
-            (Hand::Scan, self.scan),
-            (Hand::Policy, self.policy),
-            (Hand::Updater, self.updater),
-            (Hand::Source, self.source),
-            (Hand::Applier, self.applier),
+            (self.scan, known(Stage::Detected)),
+            (self.policy, committed),
+            (self.updater, committed),
+            (self.source, known(Stage::Fetched)),
+            (self.above, attempted.map(|at| at.interval)),
+            (self.applier, known(Stage::Applied)),
         ];
-        hands.into_iter().filter_map(|(hand, state)| Some((hand, state?)))
+        let mut holds = Vec::new();
+        for (hand, passed) in hands.into_iter().filter_map(|(hand, passed)| Some((hand?, passed))) {
+            let until = passed.map_or(now, |passed| passed.not_after);
+            let spans = hand.suspended.iter().map(|span| (span.since, span.until.unwrap_or(now).min(until)));
+            holds.extend(spans);
+        }
+        let overrides = self.overrides(&journey.image).filter(|_| !by_images);
+        holds.extend(overrides.map(|(_, span)| (span.since, span.until.unwrap_or(now))));
+        holds
+    }
+
+    /// What stands in the applier for another image than this one, and when.
+    pub(super) fn overrides(&self, image: &ImageRef) -> impl Iterator<Item = (String, HoldSpan)> + use<'a> {
+        let image = image.clone();
+        // What a release makes a kustomization cannot change.
+        let applier = self.applier.filter(|applier| applier.now.key.kind == EngineKind::Kustomization);
+        let all = applier.into_iter().flat_map(|applier| &applier.overrides);
+        all.filter_map(move |(put, span)| {
+            let instead = put.instead_of(&image)?;
+            Some((format!("spec.images sets {instead} in the place of {}", put.name), *span))
+        })
     }
 }

@@ -1,32 +1,32 @@
 //! What the engines of a cluster said: who scans, chooses, commits, fetches and applies, and when each did.
 //!
-//! `chain.rs` finds the hands through which an image comes to a workload, `passed.rs` reads off them when it passed
-//! each, `verdict.rs` says why it does not pass. An object keeps a short history of what it did, because one look shows
-//! only the last. The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
+//! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
+//! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
+//! what a release took back, `verdict.rs` says why it does not pass, and `depends.rs` whom one waits for. The next engine
+//! adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
 mod chain;
+mod depends;
 mod passed;
+mod release;
+mod state;
 mod verdict;
 
 pub use chain::Chain;
+pub use release::Releases;
+pub use state::{Deed, EngineState, What};
+pub use verdict::Traveller;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::merge;
-use super::journey::Hold;
 use super::maps::Map;
 use super::stage::Evidence;
-use super::workload::HoldSpan;
-use crate::image::{ImageRef, Repository};
-use crate::observation::{
-    Basis, Condition, EngineKey, EngineKind, EngineObject, ExpectRule, Interval, ObjectKey, Role, Scan, Time,
-};
+use crate::image::Repository;
+use crate::observation::{EngineKey, EngineKind, EngineObject, ExpectRule, ObjectKey, Role, Time};
 
-/// What one object did that is remembered: a journey asks for what came right after its push or its commit.
-const DEEDS_MAX: usize = 64;
 /// Far more than a large cluster has; beyond it newcomers are not followed.
 const OBJECTS_MAX: usize = 20_000;
 
@@ -38,47 +38,20 @@ pub struct Engines {
     /// Whose inventory lists a workload. Follows from the objects.
     #[serde(skip)]
     applied_by: Map<ObjectKey, BTreeSet<EngineKey>>,
-}
-
-/// One object, and what it did.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct EngineState {
-    pub now: EngineObject,
-    epoch: u64,
-    /// Oldest first.
-    pub deeds: Vec<Deed>,
-    /// When it was suspended, by when we learned of either end: of a watch that is close, its last word is not.
-    pub suspended: Vec<HoldSpan>,
-    /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
-    /// that is under way takes nothing back.
-    pub failing: Option<(Condition, Time)>,
-}
-
-/// Something that an object did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Deed {
-    pub what: What,
-    pub at: Evidence,
-    /// It was so at the first look.
-    pub backfill: bool,
-}
-
-/// See [`Deed`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum What {
-    /// It listed other tags than before.
-    Scanned(Scan),
-    Selected(ImageRef),
-    Pushed(Arc<str>),
-    Stored(Arc<str>),
-    Attempted(Arc<str>),
-    Applied(Arc<str>),
+    /// The same of a HelmRelease.
+    #[serde(skip)]
+    made_by: BTreeMap<EngineKey, BTreeSet<EngineKey>>,
+    /// Those that wait for another to be ready: few at any time, of what may be thousands.
+    #[serde(skip)]
+    waiting: BTreeSet<EngineKey>,
 }
 
 /// Whom a fact about an object concerns.
 #[derive(Debug, Default)]
 pub struct Touched {
     pub workloads: BTreeSet<ObjectKey>,
+    /// Those for whom only budgets and reasons may be others.
+    pub waiting: BTreeSet<ObjectKey>,
     /// Users of this repository in the same cluster.
     pub repository: Option<Repository>,
     /// Something was done, so journeys may be others; else only budgets and reasons.
@@ -116,6 +89,7 @@ impl Engines {
         self.list(&key);
         let after = self.concerned(&key);
         touched.workloads.extend(after.workloads);
+        touched.waiting.extend(after.waiting);
         touched.repository = after.repository.or(touched.repository);
         touched.done = done;
         touched
@@ -145,6 +119,8 @@ impl Engines {
     /// Makes anew what follows from the rest.
     pub fn index(&mut self) {
         self.applied_by.clear();
+        self.made_by.clear();
+        self.waiting.clear();
         let appliers: Vec<EngineKey> = self.objects.keys().cloned().collect();
         appliers.iter().for_each(|key| self.list(key));
     }
@@ -200,14 +176,29 @@ impl Engines {
         for workload in self.applies(key).collect::<Vec<_>>() {
             self.applied_by.entry(workload).or_default().insert(key.clone());
         }
+        for release in self.releases(key).collect::<Vec<_>>() {
+            self.made_by.entry(release).or_default().insert(key.clone());
+        }
+        if self.get(key).is_some_and(depends::says_waiting) {
+            self.waiting.insert(key.clone());
+        }
     }
 
     fn unlist(&mut self, key: &EngineKey) {
+        self.waiting.remove(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             if let Some(appliers) = self.applied_by.get_mut(&workload) {
                 appliers.remove(key);
                 if appliers.is_empty() {
                     self.applied_by.remove(&workload);
+                }
+            }
+        }
+        for release in self.releases(key).collect::<Vec<_>>() {
+            if let Some(appliers) = self.made_by.get_mut(&release) {
+                appliers.remove(key);
+                if appliers.is_empty() {
+                    self.made_by.remove(&release);
                 }
             }
         }
@@ -218,7 +209,10 @@ impl Engines {
         let mut touched = Touched::default();
         let Some(state) = self.objects.get(key) else { return touched };
         match &state.now.role {
-            Role::Applier(_) => touched.workloads.extend(self.applies(key)),
+            Role::Applier(_) => {
+                touched.workloads.extend(self.brings(key));
+                touched.waiting.extend(self.waiting_for(key));
+            }
             Role::Source(_) => touched.workloads.extend(self.applied_from(key)),
             Role::Updater(role) => {
                 let (namespace, name) = role.source.clone();
@@ -240,10 +234,7 @@ impl Engines {
 
     /// What the inventory of an applier lists.
     fn applies(&self, key: &EngineKey) -> impl Iterator<Item = ObjectKey> {
-        let role = self.objects.get(key).and_then(|state| match &state.now.role {
-            Role::Applier(role) => Some(role),
-            _ => None,
-        });
+        let role = self.objects.get(key).and_then(EngineState::applier);
         role.into_iter().flat_map(|role| &role.inventory).map(|(kind, namespace, name)| ObjectKey {
             kind: *kind,
             namespace: namespace.clone(),
@@ -251,17 +242,40 @@ impl Engines {
         })
     }
 
+    /// The HelmReleases that it lists.
+    fn releases(&self, key: &EngineKey) -> impl Iterator<Item = EngineKey> {
+        let role = self.objects.get(key).and_then(EngineState::applier);
+        role.into_iter().flat_map(|role| &role.releases).map(|(namespace, name)| EngineKey {
+            kind: EngineKind::HelmRelease,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })
+    }
+
+    /// What it applies, and what is made of the releases among that.
+    fn brings(&self, key: &EngineKey) -> impl Iterator<Item = ObjectKey> {
+        let made = self.releases(key).flat_map(|release| self.applies(&release).collect::<Vec<_>>());
+        self.applies(key).chain(made)
+    }
+
     /// Everything that is applied from a source, or from what is made of it.
     fn applied_from(&self, source: &EngineKey) -> BTreeSet<ObjectKey> {
         let appliers = self.of_kind(EngineKind::Kustomization).chain(self.of_kind(EngineKind::HelmRelease));
-        let from_it = appliers.filter(|state| self.source_of(state).is_some_and(|of| of.now.key == *source));
-        from_it.flat_map(|state| self.applies(&state.now.key)).collect()
+        let from_it = appliers.filter(|state| {
+            let named = state.applier().is_some_and(|role| role.source.as_ref() == Some(source));
+            named || self.source_of(state).is_some_and(|of| of.now.key == *source)
+        });
+        from_it.flat_map(|state| self.brings(&state.now.key)).collect()
+    }
+
+    /// What an applier names as its source: of a HelmRelease, where its chart comes from.
+    fn named_source(&self, applier: &EngineState) -> Option<&EngineState> {
+        self.objects.get(applier.applier()?.source.as_ref()?)
     }
 
     /// What an applier applies from; behind a HelmChart stands what that is made of.
     fn source_of(&self, applier: &EngineState) -> Option<&EngineState> {
-        let Role::Applier(role) = &applier.now.role else { return None };
-        let source = self.objects.get(role.source.as_ref()?)?;
+        let source = self.named_source(applier)?;
         match &source.now.role {
             Role::Source(role) => match &role.made_of {
                 Some(made_of) => self.objects.get(made_of).or(Some(source)),
@@ -277,150 +291,4 @@ impl Engines {
         let (namespace, name) = role.repository.clone();
         self.objects.get(&EngineKey { kind: EngineKind::ImageRepository, namespace, name })
     }
-}
-
-impl EngineState {
-    fn new(object: EngineObject, at: Evidence, backfill: bool, epoch: u64, learned: Time) -> Self {
-        let deeds = deeds(None, &object, at, backfill);
-        let suspended = object.suspended.then_some(HoldSpan {
-            hold: Hold::Suspended,
-            since: at.interval.not_after,
-            until: None,
-        });
-        let mut state =
-            Self { now: object, epoch, deeds, suspended: suspended.into_iter().collect(), failing: None };
-        // It was so before we looked.
-        let since = state.now.ready.as_ref().and_then(|ready| ready.since);
-        state.note_failing(since.unwrap_or(learned));
-        state
-    }
-
-    /// True if it did something.
-    fn update(&mut self, object: &EngineObject, at: Evidence, epoch: u64, learned: Time) -> bool {
-        self.epoch = epoch;
-        let new = deeds(Some(&self.now), object, at, false);
-        match (self.now.suspended, object.suspended) {
-            (false, true) => self.suspended.push(HoldSpan {
-                hold: Hold::Suspended,
-                since: at.interval.not_after,
-                until: None,
-            }),
-            (true, false) => {
-                if let Some(last) = self.suspended.last_mut() {
-                    last.until = Some(at.interval.not_after);
-                }
-            }
-            _ => {}
-        }
-        let surplus = self.suspended.len().saturating_sub(DEEDS_MAX);
-        self.suspended.drain(..surplus);
-        let done = !new.is_empty();
-        self.deeds.extend(new);
-        let surplus = self.deeds.len().saturating_sub(DEEDS_MAX);
-        self.deeds.drain(..surplus);
-        // A path, a source or a policy that became another one leads elsewhere.
-        let led = |object: &EngineObject| match &object.role {
-            Role::Applier(role) => (role.source.clone(), role.path.clone(), role.inventory.clone()),
-            _ => Default::default(),
-        };
-        let turned = led(&self.now) != led(object);
-        self.now.clone_from(object);
-        self.note_failing(learned);
-        done || turned
-    }
-
-    fn note_failing(&mut self, now: Time) {
-        match &self.now.ready {
-            Some(says) if says.is_true => self.failing = None,
-            Some(says) if verdict::is_trying(says) => {}
-            // It waits for another before each try.
-            Some(says) if verdict::is_waiting(says) && self.failing.is_some() => {}
-            Some(says) => {
-                let known = self.failing.take().filter(|(known, _)| known.reason == says.reason);
-                self.failing = Some((says.clone(), known.map_or(now, |(_, since)| since)));
-            }
-            None => self.failing = None,
-        }
-    }
-}
-
-/// What an object did between two looks at it, with the best that is known of when. `learned` bounds its own times.
-fn deeds(before: Option<&EngineObject>, now: &EngineObject, learned: Evidence, backfill: bool) -> Vec<Deed> {
-    let deed = |what: What, own: Option<Evidence>| {
-        // A clock of whole seconds, and of another host: where it contradicts what we saw, what we saw stays.
-        let at = match own {
-            Some(own) => match merge(own, learned) {
-                (at, false) => at,
-                (_, true) => learned,
-            },
-            None => learned,
-        };
-        Deed { what, at, backfill }
-    };
-    let field = |time: Option<Time>| {
-        time.map(|time| Evidence { interval: Interval::second(time), basis: Basis::StatusField })
-    };
-    let mut deeds = Vec::new();
-    match (&now.role, before.map(|before| &before.role)) {
-        (Role::Scan(role), before) => {
-            let known = match before {
-                Some(Role::Scan(before)) => before.last.as_ref(),
-                _ => None,
-            };
-            if let Some(last) =
-                role.last.as_ref().filter(|last| known.is_none_or(|known| known.revision != last.revision))
-            {
-                // What was not watched may have been found by any scan since the one that is known.
-                let since = known.filter(|_| learned.basis != Basis::Watch).map_or(last.at, |known| known.at);
-                let own = field(Some(last.at)).map(|own| Evidence {
-                    interval: Interval::new(since.min(last.at), own.interval.not_after),
-                    ..own
-                });
-                deeds.push(deed(What::Scanned(last.clone()), own));
-            }
-        }
-        (Role::Policy(role), before) => {
-            let known = match before {
-                Some(Role::Policy(before)) => before.selected.as_ref(),
-                _ => None,
-            };
-            if let Some(selected) = role.selected.as_ref().filter(|selected| known != Some(*selected)) {
-                let own = role.selected_at.map(|interval| Evidence { interval, basis: Basis::ManagedFields });
-                deeds.push(deed(What::Selected(selected.clone()), own));
-            }
-        }
-        (Role::Updater(role), before) => {
-            let known = match before {
-                Some(Role::Updater(before)) => before.pushed.as_ref().map(|(commit, _)| commit),
-                _ => None,
-            };
-            if let Some((commit, at)) = role.pushed.as_ref().filter(|(commit, _)| known != Some(commit)) {
-                deeds.push(deed(What::Pushed(commit.clone()), field(Some(*at))));
-            }
-        }
-        (Role::Source(role), before) => {
-            let known = match before {
-                Some(Role::Source(before)) => before.artifact.as_ref().map(|artifact| &artifact.revision),
-                _ => None,
-            };
-            if let Some(artifact) =
-                role.artifact.as_ref().filter(|artifact| known != Some(&artifact.revision))
-            {
-                deeds.push(deed(What::Stored(artifact.revision.clone()), field(artifact.stored)));
-            }
-        }
-        (Role::Applier(role), before) => {
-            let known = match before {
-                Some(Role::Applier(before)) => (before.attempted.as_ref(), before.applied.as_ref()),
-                _ => (None, None),
-            };
-            // Neither has a time of its own.
-            let attempted = role.attempted.as_ref().filter(|now| known.0 != Some(*now));
-            deeds.extend(attempted.map(|revision| deed(What::Attempted(revision.clone()), None)));
-            let applied = role.applied.as_ref().filter(|now| known.1 != Some(*now));
-            deeds.extend(applied.map(|revision| deed(What::Applied(revision.clone()), None)));
-        }
-        (Role::Other, _) => {}
-    }
-    deeds
 }

@@ -2,7 +2,7 @@
 
 use super::{Chain, Deed, EngineState, What};
 use crate::image::{ImageRef, Tag};
-use crate::observation::{Basis, EngineRevision, Interval, Scan, Time};
+use crate::observation::{Artifact, Basis, EngineKind, EngineRevision, Interval, Scan, Time};
 use crate::tracker::stage::Evidence;
 
 /// What the objects of a chain tell of one image.
@@ -16,36 +16,84 @@ pub struct Passed {
     pub fetched: Option<Evidence>,
 }
 
+/// What a cluster's watches may tell one after the other that happened the other way round.
+const OVERTAKEN_MILLIS: i64 = 1_000;
+
 impl Chain<'_> {
     /// Reads it off. `pushed` is when the image came to its repository, `commit` the commit that names it and when that
-    /// landed.
+    /// landed, `taken` when the template took it, on our clock.
     #[must_use]
     pub fn passed(
         &self,
         image: &ImageRef,
         pushed: Option<Interval>,
         commit: Option<(&str, Interval)>,
+        taken: Option<Interval>,
     ) -> Passed {
+        let fetched = commit.and_then(|(id, landed)| self.fetched(id, landed));
         Passed {
             detected: pushed.and_then(|pushed| self.detected(image, pushed)),
             committed: commit.and_then(|(id, _)| self.committed(id)),
-            fetched: commit.and_then(|(id, landed)| self.fetched(id, landed)),
+            fetched: fetched.or_else(|| self.fetched_unseen(taken?)),
         }
     }
 
-    /// When the applier had applied that commit, or a later one, wherever it left the workload as it was.
+    /// When that commit, or a later one, was applied, wherever it left the workload as it was. What a release makes is
+    /// as the commit has it when the release is as it is written after that.
     #[must_use]
     pub fn applied(&self, id: &str, landed: Interval) -> Option<Evidence> {
-        let holds: Vec<&str> = stored(self.source?)
-            .filter(|(revision, deed)| {
-                EngineRevision::parse(revision).hash == Some(id)
-                    || deed.at.interval.not_before >= landed.not_after
-            })
-            .map(|(revision, _)| revision)
-            .collect();
+        if self.above.is_some() {
+            return self.released(self.attempted(id, landed)?, id, landed);
+        }
+        self.applied_by(self.applier?, id, landed)
+    }
+
+    fn applied_by(&self, applier: &EngineState, id: &str, landed: Interval) -> Option<Evidence> {
+        let holds = self.holding(id, landed);
         let is_it =
             |deed: &&Deed| matches!(&deed.what, What::Applied(revision) if holds.contains(&&**revision));
-        self.applier?.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+        applier.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+    }
+
+    /// When a release was as it is written after an attempt. Where that changed nothing of it, it is as it was when the
+    /// one above had applied it.
+    fn released(&self, attempted: Evidence, id: &str, landed: Interval) -> Option<Evidence> {
+        let release = self.applier?;
+        let releases = || {
+            release.deeds.iter().filter_map(|deed| match deed.what {
+                What::Released(generation) => Some((generation, deed)),
+                _ => None,
+            })
+        };
+        let after = |deed: &Deed| deed.at.interval.not_after >= attempted.interval.not_before;
+        if let Some((_, deed)) = releases().find(|(_, deed)| !deed.backfill && after(deed)) {
+            return Some(deed.at);
+        }
+        let unchanged = releases().next_back().is_some_and(|(known, _)| known == release.now.generation);
+        self.applied_by(self.above?, id, landed).filter(|_| unchanged && !release.now.suspended)
+    }
+
+    /// When who applies from git, the Kustomization above a release, began with that commit, or a later one.
+    #[must_use]
+    pub fn attempted(&self, id: &str, landed: Interval) -> Option<Evidence> {
+        let holds = self.holding(id, landed);
+        let is_it =
+            |deed: &&Deed| matches!(&deed.what, What::Attempted(revision) if holds.contains(&&**revision));
+        let first = self.above.or(self.applier)?.deeds.iter().find(is_it);
+        first.filter(|deed| !deed.backfill).map(|deed| deed.at)
+    }
+
+    /// The revisions that hold a commit.
+    fn holding(&self, id: &str, landed: Interval) -> Vec<&str> {
+        let Some(source) = self.source else { return Vec::new() };
+        let takes_the_tip = source.now.key.kind == EngineKind::GitRepository;
+        let mut named = false;
+        let holds = |(artifact, deed): &(&Artifact, &Deed)| {
+            // What is made of a commit is made of what came before it, too.
+            named |= names(artifact, id);
+            named || (takes_the_tip && deed.at.interval.not_before >= landed.not_after)
+        };
+        stored(source).filter(holds).map(|(artifact, _)| &*artifact.revision).collect()
     }
 
     /// A scan shows at most ten tags, so the first one with the image is known where its list was whole, where it was
@@ -101,13 +149,20 @@ impl Chain<'_> {
     }
 
     /// The first artifact of that commit, or else the first that was stored after the commit had landed: a fetch takes
-    /// the tip.
+    /// the tip. A chart in git may be what names it.
     fn fetched(&self, id: &str, landed: Interval) -> Option<Evidence> {
-        let stored = stored(self.source?).filter(|(_, deed)| deed.at.interval.not_after >= landed.not_before);
+        let of_chart = || {
+            let charts = self.chart.into_iter().flatten().flat_map(stored);
+            let mut of_commit = charts.filter(|(artifact, deed)| names(artifact, id) && !deed.backfill);
+            of_commit.next().map(|(_, deed)| deed.at)
+        };
+        let source = self.source?;
+        let takes_the_tip = source.now.key.kind == EngineKind::GitRepository;
+        let stored = stored(source).filter(|(_, deed)| deed.at.interval.not_after >= landed.not_before);
         let mut unsure: Option<Time> = None;
-        for (revision, deed) in stored {
-            let is_it = EngineRevision::parse(revision).hash == Some(id);
-            if is_it || deed.at.interval.not_before >= landed.not_after {
+        for (artifact, deed) in stored {
+            let is_it = names(artifact, id);
+            if is_it || (takes_the_tip && deed.at.interval.not_before >= landed.not_after) {
                 if deed.backfill {
                     return None;
                 }
@@ -123,15 +178,64 @@ impl Chain<'_> {
             }
             unsure.get_or_insert(deed.at.interval.not_before);
         }
-        None
+        of_chart()
+    }
+
+    /// Where no commit tells: the artifact that was being applied when the template took the image is the first one that
+    /// names it, or one of those since the one that was applied before.
+    fn fetched_unseen(&self, taken: Interval) -> Option<Evidence> {
+        let source = self.source.filter(|source| source.now.key.kind != EngineKind::GitRepository)?;
+        let deeds = &self.above.or(self.applier)?.deeds;
+        let began = |deed: &&Deed| {
+            matches!(deed.what, What::Attempted(_))
+                && deed.at.interval.not_before <= taken.not_after + OVERTAKEN_MILLIS
+        };
+        let mut attempts = deeds.iter().filter(began).rev();
+        let (attempt, before) = (attempts.next().filter(|deed| !deed.backfill)?, attempts.next());
+        let revision = attempt.revision()?;
+        let ended = deeds.iter().find(|deed| {
+            matches!(&deed.what, What::Applied(applied) if **applied == *revision)
+                && deed.at.interval.not_after >= attempt.at.interval.not_before
+        });
+        // Whoever wrote the template after that was somebody else.
+        if ended.is_some_and(|deed| deed.at.interval.not_after + OVERTAKEN_MILLIS < taken.not_before) {
+            return None;
+        }
+        let stored: Vec<(&Artifact, &Deed)> = stored(source).collect();
+        let at = stored.iter().rposition(|(artifact, _)| *artifact.revision == *revision)?;
+        let known = before.and_then(Deed::revision);
+        let last = known
+            .and_then(|known| stored[..at].iter().rposition(|(artifact, _)| *artifact.revision == *known));
+        let (first, it) = (stored[last.map_or(at, |last| last + 1)].1, stored[at].1);
+        if first.backfill || it.backfill {
+            return None;
+        }
+        let interval = Interval::new(first.at.interval.not_before, it.at.interval.not_after);
+        Some(Evidence { interval, ..it.at })
     }
 }
 
-fn stored(source: &EngineState) -> impl Iterator<Item = (&str, &Deed)> {
+impl Deed {
+    /// The revision that an attempt is of.
+    fn revision(&self) -> Option<&str> {
+        match &self.what {
+            What::Attempted(revision) => Some(revision),
+            _ => None,
+        }
+    }
+}
+
+fn stored(source: &EngineState) -> impl Iterator<Item = (&Artifact, &Deed)> {
     source.deeds.iter().filter_map(|deed| match &deed.what {
-        What::Stored(revision) => Some((&**revision, deed)),
+        What::Stored(artifact) => Some((artifact, deed)),
         _ => None,
     })
+}
+
+/// Whether an artifact is of a commit, by its own revision or by what its maker says that it was made of.
+fn names(artifact: &Artifact, commit: &str) -> bool {
+    let is_it = |revision: &str| EngineRevision::parse(revision).hash == Some(commit);
+    is_it(&artifact.revision) || artifact.origin.as_deref().is_some_and(is_it)
 }
 
 /// Whether a scan contains a tag, where that can be told.

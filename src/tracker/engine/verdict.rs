@@ -1,9 +1,10 @@
 //! Why an image does not pass the hands of a chain: who chose to wait, who fails, and how long each may take.
 
+use super::depends::says_waiting;
 use super::{Chain, EngineState, What};
 use crate::image::{ImageRef, Tag};
-use crate::observation::{Condition, Role, Time};
-use crate::tracker::journey::{Hold, Reason, Who};
+use crate::observation::{ApplierRole, Condition, EngineKind, EngineObject, Role, Time};
+use crate::tracker::journey::{Hold, Journey, Reason, Who};
 use crate::tracker::judge::Phase;
 use crate::tracker::stage::{Stage, Stages};
 use crate::tracker::workload::HoldSpan;
@@ -13,6 +14,17 @@ const TURNS: f64 = 2.0;
 const BUDGET_MIN_SECONDS: f64 = 10.0;
 /// What depends on another waits for its next turn so long: the default of `--requeue-dependency`.
 const DEPENDENCY_SECONDS: f64 = 30.0;
+/// `spec.timeout` of a HelmRelease where it is not written.
+const RELEASE_TIMEOUT_SECONDS: f64 = 300.0;
+
+/// What Helm says of a chart that it cannot render with the values that it got.
+const CHART_WORDS: [&str; 5] = [
+    "execution error at",
+    "parse error at",
+    "YAML parse error",
+    "error converting YAML",
+    "don't meet the specifications",
+];
 
 /// What the hands of one phase say.
 #[derive(Debug, Clone, Default)]
@@ -23,61 +35,158 @@ pub struct Verdict {
     pub spans: Vec<HoldSpan>,
     /// Why it waits, if a hand says so.
     pub reason: Option<(Reason, Who)>,
+    /// Who says something of it, where the pods tell why.
+    pub who: Option<Who>,
     /// How long the phase may take.
     pub budget_seconds: Option<f64>,
     /// Since when hands fail, or did not take their turn, and how long each may.
     pub missed: Vec<(Time, f64)>,
 }
 
-impl Chain<'_> {
+/// What is on its way, as far as its hands are judged by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Traveller<'a> {
+    pub journey: &'a Journey,
+    /// An entry of `images:` names it, which may be the applier's own: what that says otherwise is then no hold.
+    pub by_images: bool,
+    /// A release took it back, and may try it again.
+    pub taken_back: bool,
+}
+
+impl<'a> Chain<'a> {
     /// Judges the hands of a phase for an image on its way.
     #[must_use]
-    pub fn verdict(&self, phase: Phase, image: &ImageRef, stages: &Stages, now: Time) -> Verdict {
-        let passed = |stage| stages.evidence(stage).is_some();
-        let mut hands: Vec<&EngineState> = Vec::new();
+    pub fn verdict(&self, phase: Phase, traveller: Traveller<'_>, now: Time) -> Verdict {
+        let Traveller { journey, by_images, taken_back } = traveller;
+        let hands = self.judged(phase, journey);
         let budget_seconds = match phase {
             Phase::Commit => {
-                if !passed(Stage::Detected) {
-                    hands.extend(self.scan);
-                }
-                hands.extend(self.policy);
-                hands.extend(self.updater);
                 let scan = self.scan.and_then(|scan| scan.now.interval_seconds);
                 let updater = self.updater.and_then(|updater| updater.now.interval_seconds);
                 scan.zip(updater).map(|(scan, updater)| TURNS * (scan + updater))
             }
-            Phase::Apply => {
-                if !passed(Stage::Fetched) {
-                    hands.extend(self.source);
-                }
-                hands.extend(self.applier);
-                let depends = self.applier.is_some_and(|applier| match &applier.now.role {
-                    Role::Applier(role) => !role.depends_on.is_empty(),
-                    _ => false,
-                });
-                let depends = if depends { DEPENDENCY_SECONDS } else { 0.0 };
-                self.source
-                    .and_then(|source| source.now.interval_seconds)
-                    .map(|every| TURNS * (every + depends))
-            }
+            // Who makes the artifact, and when, no interval tells.
+            Phase::Apply if self.is_without_git() => None,
+            Phase::Apply => self.source.and_then(|source| source.now.interval_seconds).map(|every| {
+                let appliers = [self.above, self.applier].into_iter().flatten();
+                let depend = appliers.filter(|state| state.applier().is_some_and(depends)).count();
+                TURNS * (every + depend as f64 * DEPENDENCY_SECONDS) + self.acting_seconds()
+            }),
             Phase::Roll => None,
         };
-        let suspended = hands.iter().find(|hand| hand.now.suspended);
-        let held = suspended.map(|hand| {
+        let suspended = hands.iter().find(|hand| hand.now.suspended).map(|hand| {
             let since = hand.suspended.last().map_or(now, |span| span.since);
             (Hold::Suspended, since, who(hand, "it is suspended"))
         });
+        let overridden = self.overrides(&journey.image).find(|(_, span)| span.until.is_none());
+        let overridden = overridden.filter(|_| phase == Phase::Apply).zip(self.applier);
+        let mut spans: Vec<HoldSpan> = hands.iter().flat_map(|hand| &hand.suspended).copied().collect();
+        let mut held = suspended;
+        // Whoever waits for one that is well has his turn yet; another may fail meanwhile.
+        let (waiting, other): (Vec<_>, Vec<_>) = hands.iter().partition(|hand| self.waits_in_turn(hand));
+        let mut reason = other.into_iter().chain(waiting).find_map(|hand| self.reason(hand, journey, now));
+        if let Some(((says, span), applier)) = overridden {
+            let who = who(applier, &says);
+            if by_images {
+                reason = reason.or(Some((Reason::NotApplied, who)));
+            } else {
+                held = held.or(Some((Hold::Replaced, span.since, who)));
+            }
+        }
+        if phase == Phase::Apply && !by_images {
+            spans.extend(self.overrides(&journey.image).map(|(_, span)| span));
+        }
+        // The pods that failed are gone with it; what the release says of them stays.
+        let taken_back = self.applier.filter(|_| taken_back && phase == Phase::Roll);
+        let fails = taken_back.and_then(|release| Some((release, release.failing.as_ref()?)));
         Verdict {
             held,
-            spans: hands.iter().flat_map(|hand| &hand.suspended).copied().collect(),
-            reason: hands.iter().find_map(|hand| reason(hand, image, stages, now)),
-            missed: hands.iter().filter_map(|hand| missed(hand)).collect(),
+            spans,
+            reason,
+            who: fails.map(|(release, (says, _))| who(release, &says.message)),
+            missed: hands.iter().flat_map(|hand| self.missed(hand)).collect(),
             budget_seconds: budget_seconds.map(|seconds| seconds.max(BUDGET_MIN_SECONDS)),
         }
     }
+
+    /// The hands that it has yet to pass.
+    fn judged(&self, phase: Phase, journey: &Journey) -> Vec<&'a EngineState> {
+        let stages = &journey.stages;
+        let passed = |stage| stages.evidence(stage).is_some();
+        let mut hands: Vec<&EngineState> = Vec::new();
+        match phase {
+            Phase::Commit => {
+                hands.extend(self.scan.filter(|_| !passed(Stage::Detected)));
+                hands.extend(self.policy);
+                hands.extend(self.updater);
+            }
+            Phase::Apply => {
+                hands.extend(self.source.filter(|_| !passed(Stage::Fetched)));
+                let landed = stages.evidence(Stage::Committed).map(|at| at.interval);
+                let commit = journey.commit.as_ref().map(|commit| &*commit.id).zip(landed);
+                let passed_above = commit.and_then(|(id, landed)| self.attempted(id, landed)).is_some();
+                hands.extend(self.above.filter(|_| !passed_above));
+                // An old chart is as good for it as a new one, until the release says that it has none.
+                let no_chart = |release: &&EngineState| {
+                    let failing = release.failing.as_ref();
+                    failing
+                        .is_some_and(|(says, _)| of_words(&release.now, says) == Some(Reason::SourceFailing))
+                };
+                if self.applier.filter(no_chart).is_some() {
+                    hands.extend(self.chart.into_iter().flatten());
+                }
+                hands.extend(self.applier);
+            }
+            Phase::Roll => {}
+        }
+        hands
+    }
+
+    /// How long a release may take for what it does now before its template is written: hooks of its chart come first.
+    fn acting_seconds(&self) -> f64 {
+        let acts = self.applier.filter(|applier| began(&applier.now).is_some());
+        acts.and_then(EngineState::applier)
+            .map_or(0.0, |role| role.timeout_seconds.unwrap_or(RELEASE_TIMEOUT_SECONDS))
+    }
+
+    /// Since when a hand fails or did nothing, and two of its own turns: what fails tries again by them.
+    fn missed(&self, hand: &EngineState) -> Option<(Time, f64)> {
+        if !says_waiting(hand) {
+            return missed(hand);
+        }
+        // To wait for another is no failure: that one's is.
+        self.failing_dependency(hand).and_then(missed)
+    }
+
+    fn waits_in_turn(&self, hand: &EngineState) -> bool {
+        says_waiting(hand) && self.failing_dependency(hand).is_none()
+    }
+
+    fn failing_dependency(&self, hand: &EngineState) -> Option<&'a EngineState> {
+        let (needed, _) = self.engines?.dependency(hand)?;
+        needed.filter(|needed| needed.failing.is_some() && !says_waiting(needed))
+    }
+
+    /// What one hand says of why nothing passes it.
+    fn reason(&self, hand: &EngineState, journey: &Journey, now: Time) -> Option<(Reason, Who)> {
+        let failing = hand.failing.as_ref().map(|(says, _)| says);
+        let stalled = hand.now.stalled.as_ref();
+        if let Some(says) = failing.or(stalled)
+            && let Some(reason) = of_words(&hand.now, says)
+        {
+            let needed = || self.engines?.dependency(hand).map(|(_, who)| who);
+            let needed = if reason == Reason::DependencyNotReady { needed() } else { None };
+            return Some((reason, needed.unwrap_or_else(|| who(hand, &says.message))));
+        }
+        late(hand, &journey.image, &journey.stages, now)
+    }
 }
 
-/// Since when a hand fails or did nothing, and two of its own turns: what fails tries again by them.
+fn depends(role: &ApplierRole) -> bool {
+    !role.depends_on.is_empty()
+}
+
+/// See [`Chain::missed`].
 fn missed(hand: &EngineState) -> Option<(Time, f64)> {
     let mut every = hand.now.interval_seconds?;
     let last = match &hand.now.role {
@@ -89,23 +198,13 @@ fn missed(hand: &EngineState) -> Option<(Time, f64)> {
         }
         _ => None,
     };
-    // To wait for another is no failure: that one is.
-    let fails = hand.failing.as_ref().filter(|(says, _)| {
-        of_words(&hand.now.role, says).is_some_and(|reason| reason != Reason::DependencyNotReady)
-    });
+    let fails = hand.failing.as_ref().filter(|(says, _)| of_words(&hand.now, says).is_some());
     let since = fails.map(|(_, since)| *since).into_iter().chain(last).min()?;
     Some((since, (TURNS * every).max(BUDGET_MIN_SECONDS)))
 }
 
-/// What one hand says of why nothing passes it.
-fn reason(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Option<(Reason, Who)> {
-    let failing = hand.failing.as_ref().map(|(says, _)| says);
-    let stalled = hand.now.stalled.as_ref();
-    if let Some(says) = failing.or(stalled)
-        && let Some(reason) = of_words(&hand.now.role, says)
-    {
-        return Some((reason, who(hand, &says.message)));
-    }
+/// What a hand that does not fail left undone.
+fn late(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Option<(Reason, Who)> {
     let every = hand.now.interval_seconds?;
     let late = |last: Time| now.seconds_since(last) > (TURNS * every).max(BUDGET_MIN_SECONDS);
     match &hand.now.role {
@@ -157,8 +256,32 @@ pub(super) fn is_waiting(says: &Condition) -> bool {
     &*says.reason == "DependencyNotReady"
 }
 
+/// Whether a release writes its objects now, and then whether it puts back the ones before.
+pub(super) fn began(release: &EngineObject) -> Option<bool> {
+    let says = release.reconciling.as_ref().or(release.ready.as_ref())?;
+    let action = says.message.strip_prefix("Running '")?.split('\'').next()?;
+    (release.key.kind == EngineKind::HelmRelease && matches!(action, "install" | "upgrade" | "rollback"))
+        .then_some(action == "rollback")
+}
+
+/// The generation that a release is as written in, if it is.
+pub(super) fn released(release: &EngineObject) -> Option<i64> {
+    let is_ready = release.ready.as_ref().is_some_and(|ready| ready.is_true);
+    let is_seen = release.observed_generation == release.generation;
+    let is_it = release.key.kind == EngineKind::HelmRelease && is_ready && is_seen && !release.suspended;
+    is_it.then_some(release.generation)
+}
+
+/// What a release says that tries no more.
+pub(super) fn gave_up(release: &EngineObject) -> Option<&Condition> {
+    let says = release.stalled.as_ref()?;
+    (release.key.kind == EngineKind::HelmRelease && &*says.reason == "RetriesExceeded").then_some(says)
+}
+
 /// The words of the controllers of Flux 2, as their conditions have them.
-fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
+pub(super) fn of_words(object: &EngineObject, says: &Condition) -> Option<Reason> {
+    let role = &object.role;
+    let of_chart = object.key.kind == EngineKind::HelmRelease;
     let message = &*says.message;
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let denied =
@@ -180,7 +303,7 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
             Reason::AutomationRace
         }
         Role::Updater(_) => Reason::AutomationFailing,
-        Role::Source(_) if denied => Reason::GitAuth,
+        Role::Source(_) if denied && object.key.kind == EngineKind::GitRepository => Reason::GitAuth,
         Role::Source(_) => Reason::SourceFailing,
         Role::Applier(_) => match &*says.reason {
             "BuildFailed" => Reason::BuildFailed,
@@ -194,19 +317,28 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
             }
             _ if has(&["conflict"]) => Reason::ApplyConflict,
             _ if has(&["exceeded quota"]) => Reason::Quota,
-            "ReconciliationFailed" | "InstallFailed" | "UpgradeFailed" => Reason::InvalidManifest,
+            "ValuesError" => Reason::BuildFailed,
+            _ if of_chart && has(&CHART_WORDS) => Reason::BuildFailed,
+            _ if of_chart
+                && has(&["apply failed for object", "failed to create resource", "cannot patch"]) =>
+            {
+                Reason::InvalidManifest
+            }
+            // Hooks that fail, another operation in progress: its own words tell.
+            _ if of_chart => Reason::NotApplied,
+            "ReconciliationFailed" => Reason::InvalidManifest,
             _ => return None,
         },
         Role::Other => return None,
     })
 }
 
-fn who(hand: &EngineState, says: &str) -> Who {
+pub(super) fn who(hand: &EngineState, says: &str) -> Who {
     Who { object: one_line(&hand.now.key.to_string()).as_str().into(), says: one_line(says).as_str().into() }
 }
 
 /// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }

@@ -47,6 +47,37 @@ fn what_moves_between_values_makes_another_template() {
     assert_ne!(template(MANIFEST), template(&left));
 }
 
+const RELEASE: &str = "apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: cart, namespace: prod}
+spec:
+  interval: 30s
+  values:
+    image:
+      repository: r.io/team/cart
+      tag: 1.0.0
+    proxy: {image: r.io/mesh/proxy, imageTag: v7}
+    labels: {tag: shop}
+";
+
+#[test]
+fn a_release_is_all_of_its_spec_but_for_what_names_images() {
+    let of = |text: &str| {
+        let found = extract("release.yaml", text.as_bytes(), &[]).references;
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].kind.as_deref(), Some("HelmRelease"));
+        found[0].template.expect("a release has a spec")
+    };
+    let same =
+        RELEASE.replace("1.0.0", "1.1.0 # {\"$imagepolicy\": \"flux-system:cart:tag\"}").replace("v7", "v8");
+    assert_eq!(of(RELEASE), of(&same));
+    for (before, after) in
+        [("tag: shop", "tag: shops"), ("30s", "10s"), ("tag: 1.0.0", "tag: 1.0.0\n      pullPolicy: Always")]
+    {
+        assert_ne!(of(RELEASE), of(&RELEASE.replace(before, after)), "{after}");
+    }
+}
+
 #[test]
 fn values_and_kustomizations_have_no_template() {
     let values = extract("values.yaml", b"image: {repository: r.io/team/web, tag: v1}", &[]);

@@ -1,9 +1,11 @@
 //! The objects of Flux in a cluster: what `flux` lines make of them.
 
+use std::sync::Arc;
+
 use knotmeter::image::Tag;
 use knotmeter::observation::{
-    Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, Interval, Policy, PolicyRole, Role,
-    Scan, ScanRole, SourceRole, Time, UpdaterRole,
+    Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, ImageOverride, Interval, Policy,
+    PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole,
 };
 
 use super::cluster::Cluster;
@@ -48,11 +50,36 @@ pub fn flux(cluster: &mut Cluster, now: i64, words: &[String]) -> Read<()> {
             },
             (_, Some(("interval", every))) => object.interval_seconds = Some(millis(every)? as f64 / 1000.0),
             (_, Some(("ready", says))) => object.ready = Some(condition(says, clock)),
+            (_, Some(("stalled", says))) => {
+                object.stalled = (!says.is_empty()).then(|| condition(says, clock));
+            }
+            (_, Some(("reconciling", says))) => {
+                object.reconciling = (!says.is_empty()).then(|| condition(says, clock));
+            }
+            (_, Some(("generation", number))) => object.generation = whole(number)?,
+            (_, Some(("observed", number))) => object.observed_generation = whole(number)?,
             (_, Some((key, value))) => set(object, key, value, clock)?,
             _ => return Err(format!("a {} has no {word:?}", kind.as_str())),
         }
     }
     Ok(())
+}
+
+fn whole(number: &str) -> Read<i64> {
+    number.parse().map_err(|_| format!("{number:?} is no number"))
+}
+
+/// `KIND/NAME`, or the name of one of the kind that is meant mostly.
+fn named(value: &str, mostly: EngineKind) -> Read<EngineKey> {
+    let (kind, name) = value.split_once('/').unwrap_or((mostly.as_str(), value));
+    let kind = EngineKind::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(kind));
+    let kind = kind.ok_or(format!("{value:?} is of no kind of Flux"))?;
+    Ok(EngineKey { kind, namespace: NAMESPACE.into(), name: name.into() })
+}
+
+fn place(value: &str) -> Read<(Arc<str>, Arc<str>)> {
+    let (namespace, name) = value.split_once('/').ok_or(format!("{value:?}: write NAMESPACE/NAME"))?;
+    Ok((namespace.into(), name.into()))
 }
 
 fn role(kind: EngineKind) -> Role {
@@ -117,24 +144,37 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
         Role::Source(role) => match key {
             "artifact" => {
                 let revision = format!("main@sha1:{value}").as_str().into();
-                role.artifact = Some(Artifact { revision, stored: Some(clock) });
+                role.artifact = Some(Artifact { revision, stored: Some(clock), origin: None });
             }
+            "origin" => {
+                let artifact = role.artifact.as_mut().ok_or("an origin is of an artifact")?;
+                artifact.origin = Some(format!("main@sha1:{value}").as_str().into());
+            }
+            "of" => role.made_of = Some(named(value, EngineKind::HelmRepository)?),
             _ => return Err(wrong),
         },
         Role::Applier(role) => match key {
-            "source" => {
-                role.source = Some(EngineKey {
-                    kind: EngineKind::GitRepository,
-                    namespace: NAMESPACE.into(),
-                    name: value.into(),
+            "source" => role.source = Some(named(value, EngineKind::GitRepository)?),
+            "releases" => role.releases = value.split(',').map(place).collect::<Read<_>>()?,
+            "timeout" => role.timeout_seconds = Some(millis(value)? as f64 / 1000.0),
+            "sets" => {
+                let put = (!value.is_empty()).then(|| image(value)).transpose()?;
+                let put = put.map(|image| ImageOverride {
+                    name: image.repository.as_str().into(),
+                    new_name: None,
+                    new_tag: image.tag.map(|tag| tag.as_str().into()),
+                    digest: None,
                 });
+                role.overrides = put.into_iter().collect();
             }
             "applies" => {
                 let keys = value.split(',').map(object_key).collect::<Read<Vec<_>>>()?;
                 role.inventory = keys.into_iter().map(|key| (key.kind, key.namespace, key.name)).collect();
             }
             "retry" => role.retry_seconds = Some(millis(value)? as f64 / 1000.0),
-            "needs" => role.depends_on = vec![(NAMESPACE.into(), value.into())],
+            "needs" => {
+                role.depends_on = value.split(',').map(|name| (NAMESPACE.into(), name.into())).collect();
+            }
             "attempted" => role.attempted = Some(format!("main@sha1:{value}").as_str().into()),
             "applied" => role.applied = Some(format!("main@sha1:{value}").as_str().into()),
             _ => return Err(wrong),

@@ -236,6 +236,8 @@ fn change_file(
             (None, None, None)
         } else if let Some(name) = place.strip_prefix("kustomize:") {
             (Some("Kustomize".into()), Some(name.into()), None)
+        } else if place == "values" {
+            (object.0.clone(), object.1.clone(), None)
         } else {
             (object.0.clone(), object.1.clone(), Some(Arc::from(place.as_str())))
         };
@@ -271,6 +273,7 @@ fn kind_and_name(word: &str) -> Option<(Arc<str>, Arc<str>)> {
         "statefulset" => "StatefulSet",
         "daemonset" => "DaemonSet",
         "cronjob" => "CronJob",
+        "helmrelease" => "HelmRelease",
         _ => return None,
     };
     Some((kind.into(), name.into()))

@@ -76,6 +76,7 @@ pub fn value(journey: &Journey, key: &str, names: &Names) -> Option<String> {
         "stuck.stage" => journey.stuck.map_or("no", |stuck| stuck.stage.as_str()).into(),
         "stuck.since" => journey.stuck.map_or("no".into(), |stuck| show_time(stuck.since)),
         "who" => journey.who.as_ref().map_or("no".into(), |who| who.object.to_string()),
+        "says" => journey.who.as_ref().map_or("no".into(), |who| who.says.to_string()),
         "hold" => journey.held.map_or("no", |held| held.hold.as_str()).into(),
         "hold.until" => journey.held.and_then(|held| held.until).map_or("unknown".into(), show_time),
         "blind" => journey.blind.as_ref().map_or("no".into(), ToString::to_string),

@@ -172,6 +172,10 @@ fn template(
             Some(("salt", value)) => salt = value,
             Some(("by", value)) => by = value,
             Some(("pull", value)) => always = value == "always",
+            Some(("release", value)) => {
+                let (namespace, name) = value.split_once('/').ok_or("write `release=NAMESPACE/NAME`")?;
+                running.is.applier = Some(("flux".into(), namespace.into(), name.into()));
+            }
             Some(("app", value)) => running.is.app = Some(value.into()),
             Some((word @ ("config" | "mounts"), value)) => {
                 config_maps.push(ConfigMapUse { name: value.into(), at_start: word == "config" });

@@ -1,5 +1,6 @@
 //! The pod template of a manifest as a number: equal for equal meaning, whatever the order of keys, comments and
-//! images. It tells a revision (an environment variable, a limit) from a change that rolls nothing.
+//! images. It tells a revision (an environment variable, a limit) from a change that rolls nothing. Of a HelmRelease it
+//! is all of its spec: what its chart makes of a value the text cannot tell.
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,9 +11,21 @@ const PATHS: [&[&str]; 2] = [&["spec", "jobTemplate", "spec", "template"], &["sp
 /// Kinds whose pods follow their template.
 const KINDS: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "CronJob"];
 
-/// The hash of a workload's pod template without the images; `None` for anything else.
+/// Makes workloads of a chart and of values.
+const RELEASE: &str = "HelmRelease";
+/// What names an image in values, in a map that has the first or the second of them.
+const PARTS: [&str; 6] = ["repository", "image", "registry", "tag", "imageTag", "digest"];
+
+/// The hash of a workload's pod template, or of a release's spec, without the images; `None` for anything else.
 pub fn hash(object: &Node) -> Option<u64> {
-    object.text_at("kind").filter(|kind| KINDS.contains(&&***kind))?;
+    let kind = object.text_at("kind")?;
+    if &**kind == RELEASE {
+        let spec = object.get("spec")?;
+        return Some(cut(|hasher| node(spec, "", Images::PartsLeftOut, hasher)));
+    }
+    if !KINDS.contains(&&**kind) {
+        return None;
+    }
     let at = |path: &&[&str]| path.iter().try_fold(object, |node, key| node.get(key));
     let template = PATHS.iter().find_map(at)?;
     Some(cut(|hasher| node(template, "", Images::LeftOut, hasher)))
@@ -37,17 +50,18 @@ fn cut(feed: impl FnOnce(&mut Sha256)) -> u64 {
     u64::from_be_bytes(bytes[..8].try_into().expect("eight of 32 bytes"))
 }
 
-/// Whether the value of a key `image` counts.
+/// Whether the value of a key `image` counts, and of the keys beside it that name one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Images {
     Taken,
     LeftOut,
+    PartsLeftOut,
 }
 
 /// Every value is closed by a mark, so that no two different templates read the same.
 fn node(value: &Node, key: &str, images: Images, hasher: &mut Sha256) {
     match &value.value {
-        Value::Scalar(_) if key == "image" && images == Images::LeftOut => hasher.update(b"i"),
+        Value::Scalar(_) if key == "image" && images != Images::Taken => hasher.update(b"i"),
         Value::Scalar(text) => {
             hasher.update(b"s");
             hasher.update(text.len().to_be_bytes());
@@ -62,10 +76,16 @@ fn node(value: &Node, key: &str, images: Images, hasher: &mut Sha256) {
             let mut sorted: Vec<_> = entries.iter().collect();
             sorted.sort_by(|left, right| left.0.cmp(&right.0));
             hasher.update(b"{");
+            let names_image = images == Images::PartsLeftOut
+                && PARTS[..2].iter().any(|part| value.get(part).is_some_and(|part| part.text().is_some()));
             for (name, child) in sorted {
                 hasher.update(name.len().to_be_bytes());
                 hasher.update(name.as_bytes());
-                node(child, name, images, hasher);
+                if names_image && PARTS.contains(&&**name) && child.text().is_some() {
+                    hasher.update(b"i");
+                } else {
+                    node(child, name, images, hasher);
+                }
             }
             hasher.update(b"}");
         }

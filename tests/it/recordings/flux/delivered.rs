@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use knotmeter::observation::{Basis, Interval};
-use knotmeter::tracker::{Journey, Outcome, Stage, Subject, Trigger};
+use knotmeter::tracker::{Journey, Outcome, Stage, StageState, Subject, Trigger};
 
 use super::play::{Fleet, play, watch};
 use super::truth::{Delivery, Live};
@@ -81,7 +81,13 @@ pub fn check(fleet: &Fleet) -> Bases {
                     && next.pushed.not_before < live.at
             });
             let outcome = if overtaken { Outcome::Superseded } else { Outcome::Live };
-            if journey.outcome != Some(outcome) || journey.trigger != Trigger::Push {
+            // Where nobody commits, nothing that is seen sends the image there: its artifact names it.
+            let by_artifact = delivery.committed.is_empty();
+            let trigger = if by_artifact { Trigger::OutOfBand } else { Trigger::Push };
+            if by_artifact != (journey.stages.state(Stage::Committed) == StageState::Skipped) {
+                say(format!("committed is {:?}", journey.stages.state(Stage::Committed)));
+            }
+            if journey.outcome != Some(outcome) || journey.trigger != trigger {
                 say(format!("{:?} by {}", journey.outcome, journey.trigger.as_str()));
             }
             if journey.destination.engine != "flux" {
@@ -105,6 +111,10 @@ pub fn check(fleet: &Fleet) -> Bases {
             if let Some(commit) = to_main {
                 meets(Stage::Committed, commit.pushed, CLOCK_MILLIS);
             }
+            let from = delivery.committed.iter().map(|commit| commit.pushed.not_before).min();
+            let on_the_way = Interval::new(from.unwrap_or(delivery.pushed.not_before), live.at);
+            meets(Stage::Fetched, on_the_way, 0);
+            meets(Stage::Applied, on_the_way, 0);
             meets(Stage::Live, Interval::at(live.at), COUNTED_MILLIS);
         }
     }

@@ -52,8 +52,7 @@ fn what_is_broken_in_git_or_in_the_cluster_is_named_by_the_applier_or_by_the_pod
             ("build-error", &[("stuck build_failed", "kustomization/web-prod -n flux-system")]),
             ("invalid-manifest", &[("stuck invalid_manifest", "kustomization/api -n flux-system")]),
             ("immutable-field", &[("stuck invalid_manifest", "kustomization/worker -n flux-system")]),
-            // 47 s of the 70 s that a dependent may take.
-            ("dependency-not-ready", &[]),
+            ("dependency-not-ready", &[("stuck dependency_not_ready", "kustomization/infra -n flux-system")]),
             ("admission-denied", &[("stuck admission_denied", "kustomization/web-prod -n flux-system")]),
             ("health-check-failing", &[("stuck image_pull", "")]),
             ("health-check-deadline", &[("stuck image_pull", "")]),

@@ -1,4 +1,4 @@
-//! Changes without an image, and what Flux does without git.
+//! Changes without an image, and images that somebody puts in the place of others.
 
 use knotmeter::tracker::{Journey, Outcome, Stage, StageState, Subject, Trigger};
 
@@ -6,7 +6,7 @@ use super::delivered::{check, journey_of};
 use super::play::{Fleet, play, watch};
 
 /// The only journey of a commit that changes no image.
-fn revision<'a>(fleet: &'a Fleet, namespace: &str, subject: &str) -> &'a Journey {
+pub fn revision<'a>(fleet: &'a Fleet, namespace: &str, subject: &str) -> &'a Journey {
     let all = fleet.played.journeys();
     let mut mine = all.into_iter().filter(|journey| {
         journey.subject == Subject::Revision
@@ -63,16 +63,14 @@ fn a_config_map_that_nobody_restarts_for_is_not_rolled_until_a_commit_rolls_it()
 }
 
 #[test]
-fn images_that_come_by_helm_or_by_an_artifact_go_live() {
-    let fleet = play("06-helm-and-oci");
-    for delivery in &fleet.truth.deliveries {
-        for live in &delivery.live {
-            let journey = journey_of(&fleet, delivery, live);
-            let name = format!("{} in {}", delivery.image, live.namespace);
-            assert_eq!(journey.outcome, Some(Outcome::Live), "{name}");
-            assert_eq!(journey.destination.engine, "flux", "{name}");
-            let pushed = journey.stages.evidence(Stage::Pushed).expect("a push").interval;
-            assert!(pushed.not_after >= delivery.pushed.not_before, "{name}");
-        }
-    }
+fn an_override_in_the_cluster_holds_what_git_names() {
+    let fleet = play("05-revisions");
+    let held: Vec<String> =
+        fleet.told.iter().map(|told| format!("{}: {} {}", told.journey, told.what, told.who)).collect();
+    assert_eq!(held, ["team/web:1.24.0 in staging: held replaced kustomization/web-staging -n flux-system"]);
+    let fault =
+        fleet.truth.faults.iter().find(|fault| fault.name == "images-override").expect("in the truth");
+    let told = &fleet.told[0];
+    assert!(told.from >= fault.began && told.from <= fault.repaired, "{}", fleet.told_lines());
+    assert!(told.to >= fault.repaired && told.to <= fault.ended, "{}", fleet.told_lines());
 }

@@ -1,0 +1,268 @@
+//! One object of an engine, and what it did: one look shows only the last, a journey asks for what came right after its
+//! push or its commit.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::verdict;
+use crate::image::ImageRef;
+use crate::observation::{
+    ApplierRole, Artifact, Basis, Condition, EngineObject, ImageOverride, Interval, Role, Scan, Time,
+};
+use crate::tracker::evidence::merge;
+use crate::tracker::journey::Hold;
+use crate::tracker::stage::Evidence;
+use crate::tracker::workload::HoldSpan;
+
+/// Deeds, holds and overrides of one object that are remembered, each.
+const DEEDS_MAX: usize = 64;
+
+/// One object, and what it did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EngineState {
+    pub now: EngineObject,
+    pub(super) epoch: u64,
+    /// Oldest first.
+    pub deeds: Vec<Deed>,
+    /// When it was suspended, by when we learned of either end: of a watch that is close, its last word is not.
+    pub suspended: Vec<HoldSpan>,
+    /// When it put another image in the place of what its source names.
+    pub overrides: Vec<(ImageOverride, HoldSpan)>,
+    /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
+    /// that is under way takes nothing back.
+    pub failing: Option<(Condition, Time)>,
+}
+
+/// Something that an object did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deed {
+    pub what: What,
+    pub at: Evidence,
+    /// It was so at the first look.
+    pub backfill: bool,
+}
+
+/// See [`Deed`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// It listed other tags than before.
+    Scanned(Scan),
+    Selected(ImageRef),
+    Pushed(Arc<str>),
+    Stored(Artifact),
+    Attempted(Arc<str>),
+    Applied(Arc<str>),
+    /// A release is as it is written, of this generation.
+    Released(i64),
+    /// A release began to write its objects anew, or to put back the ones before.
+    Began {
+        rollback: bool,
+    },
+    /// A release tries no more. What it said last.
+    GaveUp(Arc<str>),
+}
+
+impl EngineState {
+    pub(super) fn new(object: EngineObject, at: Evidence, backfill: bool, epoch: u64, learned: Time) -> Self {
+        let mut state = Self {
+            deeds: Vec::new(),
+            suspended: Vec::new(),
+            overrides: Vec::new(),
+            failing: None,
+            now: object,
+            epoch,
+        };
+        // It was so before we looked.
+        let since = state.now.ready.as_ref().and_then(|ready| ready.since);
+        state.note_failing(since.unwrap_or(learned));
+        state.deeds = deeds(None, &state.now, at, backfill, state.words());
+        if state.now.suspended {
+            state.suspended.push(hold(Hold::Suspended, &at));
+        }
+        state.note_overrides(&at);
+        state
+    }
+
+    /// True if it did something.
+    pub(super) fn update(&mut self, object: &EngineObject, at: Evidence, epoch: u64, learned: Time) -> bool {
+        self.epoch = epoch;
+        let before = std::mem::replace(&mut self.now, object.clone());
+        self.note_failing(learned);
+        let new = deeds(Some(&before), object, at, false, self.words());
+        match (before.suspended, object.suspended) {
+            (false, true) => self.suspended.push(hold(Hold::Suspended, &at)),
+            (true, false) => {
+                if let Some(last) = self.suspended.last_mut() {
+                    last.until = Some(at.interval.not_after);
+                }
+            }
+            _ => {}
+        }
+        keep_last(&mut self.suspended);
+        self.note_overrides(&at);
+        let done = !new.is_empty();
+        self.deeds.extend(new);
+        keep_last(&mut self.deeds);
+        // A path, a source or a policy that became another one leads elsewhere.
+        let led = |object: &EngineObject| match &object.role {
+            Role::Applier(role) => {
+                let ApplierRole { source, path, inventory, releases, .. } = (**role).clone();
+                (source, path, inventory, releases)
+            }
+            _ => Default::default(),
+        };
+        done || led(&before) != led(object)
+    }
+
+    fn note_failing(&mut self, now: Time) {
+        match &self.now.ready {
+            Some(says) if says.is_true => self.failing = None,
+            Some(says) if verdict::is_trying(says) => {}
+            // It waits for another before each try.
+            Some(says) if verdict::is_waiting(says) && self.failing.is_some() => {}
+            Some(says) => {
+                let known = self.failing.take().filter(|(known, _)| known.reason == says.reason);
+                self.failing = Some((says.clone(), known.map_or(now, |(_, since)| since)));
+            }
+            None => self.failing = None,
+        }
+    }
+
+    fn note_overrides(&mut self, at: &Evidence) {
+        let Role::Applier(role) = &self.now.role else { return };
+        for (known, span) in self.overrides.iter_mut().filter(|(_, span)| span.until.is_none()) {
+            if !role.overrides.contains(known) {
+                span.until = Some(at.interval.not_after);
+            }
+        }
+        let open = |this: &ImageOverride| {
+            self.overrides.iter().any(|(known, span)| known == this && span.until.is_none())
+        };
+        let new: Vec<_> = role.overrides.iter().filter(|this| !open(this)).cloned().collect();
+        self.overrides.extend(new.into_iter().map(|this| (this, hold(Hold::Replaced, at))));
+        keep_last(&mut self.overrides);
+    }
+
+    /// What it is as an applier.
+    #[must_use]
+    pub fn applier(&self) -> Option<&ApplierRole> {
+        match &self.now.role {
+            Role::Applier(role) => Some(role),
+            _ => None,
+        }
+    }
+
+    /// What it fails with, in its own words.
+    fn words(&self) -> Option<&Arc<str>> {
+        self.failing.as_ref().map(|(says, _)| &says.message)
+    }
+}
+
+fn keep_last<T>(list: &mut Vec<T>) {
+    let surplus = list.len().saturating_sub(DEEDS_MAX);
+    list.drain(..surplus);
+}
+
+fn hold(hold: Hold, at: &Evidence) -> HoldSpan {
+    HoldSpan { hold, since: at.interval.not_after, until: None }
+}
+
+/// What an object did between two looks at it, with the best that is known of when. `learned` bounds its own times.
+fn deeds(
+    before: Option<&EngineObject>,
+    now: &EngineObject,
+    learned: Evidence,
+    backfill: bool,
+    words: Option<&Arc<str>>,
+) -> Vec<Deed> {
+    let deed = |what: What, own: Option<Evidence>| {
+        // A clock of whole seconds, and of another host: where it contradicts what we saw, what we saw stays.
+        let at = match own {
+            Some(own) => match merge(own, learned) {
+                (at, false) => at,
+                (_, true) => learned,
+            },
+            None => learned,
+        };
+        Deed { what, at, backfill }
+    };
+    let told = |time: Option<Time>, basis: Basis| {
+        time.map(|time| Evidence { interval: Interval::second(time), basis })
+    };
+    let field = |time: Option<Time>| told(time, Basis::StatusField);
+    let mut deeds = Vec::new();
+    match (&now.role, before.map(|before| &before.role)) {
+        (Role::Scan(role), before) => {
+            let known = match before {
+                Some(Role::Scan(before)) => before.last.as_ref(),
+                _ => None,
+            };
+            if let Some(last) =
+                role.last.as_ref().filter(|last| known.is_none_or(|known| known.revision != last.revision))
+            {
+                // What was not watched may have been found by any scan since the one that is known.
+                let since = known.filter(|_| learned.basis != Basis::Watch).map_or(last.at, |known| known.at);
+                let own = field(Some(last.at)).map(|own| Evidence {
+                    interval: Interval::new(since.min(last.at), own.interval.not_after),
+                    ..own
+                });
+                deeds.push(deed(What::Scanned(last.clone()), own));
+            }
+        }
+        (Role::Policy(role), before) => {
+            let known = match before {
+                Some(Role::Policy(before)) => before.selected.as_ref(),
+                _ => None,
+            };
+            if let Some(selected) = role.selected.as_ref().filter(|selected| known != Some(*selected)) {
+                let own = role.selected_at.map(|interval| Evidence { interval, basis: Basis::ManagedFields });
+                deeds.push(deed(What::Selected(selected.clone()), own));
+            }
+        }
+        (Role::Updater(role), before) => {
+            let known = match before {
+                Some(Role::Updater(before)) => before.pushed.as_ref().map(|(commit, _)| commit),
+                _ => None,
+            };
+            if let Some((commit, at)) = role.pushed.as_ref().filter(|(commit, _)| known != Some(commit)) {
+                deeds.push(deed(What::Pushed(commit.clone()), field(Some(*at))));
+            }
+        }
+        (Role::Source(role), before) => {
+            let known = match before {
+                Some(Role::Source(before)) => before.artifact.as_ref().map(|artifact| &artifact.revision),
+                _ => None,
+            };
+            if let Some(artifact) =
+                role.artifact.as_ref().filter(|artifact| known != Some(&artifact.revision))
+            {
+                deeds.push(deed(What::Stored(artifact.clone()), field(artifact.stored)));
+            }
+        }
+        (Role::Applier(role), of_before) => {
+            let known = match of_before {
+                Some(Role::Applier(before)) => (before.attempted.as_ref(), before.applied.as_ref()),
+                _ => (None, None),
+            };
+            // Neither has a time of its own.
+            let attempted = role.attempted.as_ref().filter(|now| known.0 != Some(*now));
+            deeds.extend(attempted.map(|revision| deed(What::Attempted(revision.clone()), None)));
+            let begun =
+                verdict::began(now).filter(|_| before.and_then(verdict::began) != verdict::began(now));
+            deeds.extend(begun.map(|rollback| deed(What::Began { rollback }, None)));
+            let applied = role.applied.as_ref().filter(|now| known.1 != Some(*now));
+            deeds.extend(applied.map(|revision| deed(What::Applied(revision.clone()), None)));
+            let released =
+                verdict::released(now).filter(|now| before.and_then(verdict::released) != Some(*now));
+            deeds.extend(released.map(|generation| deed(What::Released(generation), None)));
+            let gave_up = verdict::gave_up(now).filter(|_| before.and_then(verdict::gave_up).is_none());
+            deeds.extend(gave_up.map(|says| {
+                let words = words.unwrap_or(&says.message);
+                deed(What::GaveUp(words.clone()), told(says.since, Basis::Condition))
+            }));
+        }
+        (Role::Other, _) => {}
+    }
+    deeds
+}
