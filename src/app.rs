@@ -21,14 +21,14 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::follower::Follower;
+use self::follower::{Asking, Follower};
 use self::reload::Reloader;
 use self::sources::{Recollect, Recollection, Reporters, Sources, Ways};
 use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Ready, Reload};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Lookups, Ready, Reload};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
@@ -177,16 +177,23 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
         }
         None => Bundles::default(),
     };
+    let (lookups, looked_up) = Lookups::new();
     let (end, ending) = oneshot::channel();
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
-    tasks.spawn(follower.follow(reports, ending, recollecting, ready.clone()));
+    tasks.spawn(follower.follow(
+        reports,
+        ending,
+        Asking { recollect: recollecting, lookups: looked_up },
+        ready.clone(),
+    ));
     let state = HttpState {
         snapshots: snapshots.clone(),
         metrics,
         events: events.clone(),
         ready,
         bundles,
+        lookups,
         hooks: Hooks::new(hooks),
         reload: reload.clone(),
     };

@@ -29,6 +29,58 @@ const PATTERN_NESTING_MAX: u32 = 20;
 #[error("{0}")]
 pub struct Error(String);
 
+/// Why a policy selects a tag or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    Selected,
+    /// The pattern of the filter does not match it.
+    Pattern,
+    /// What is compared of it is no version: three numbers, perhaps with a `v` before them.
+    NotAVersion,
+    /// It would be in the range, were it not a pre-release.
+    PreRelease,
+    OutOfRange,
+    /// What is compared of it is no number.
+    NotANumber,
+    /// The policy is about the digest of another tag.
+    OtherTag,
+    /// It takes part, and another one comes before it.
+    Lower,
+    /// It would take part, and is not there.
+    NotListed,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 9] = [
+        Self::Selected,
+        Self::Pattern,
+        Self::NotAVersion,
+        Self::PreRelease,
+        Self::OutOfRange,
+        Self::NotANumber,
+        Self::OtherTag,
+        Self::Lower,
+        Self::NotListed,
+    ];
+
+    /// The word used in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Selected => "selected",
+            Self::Pattern => "pattern",
+            Self::NotAVersion => "not_a_version",
+            Self::PreRelease => "pre_release",
+            Self::OutOfRange => "out_of_range",
+            Self::NotANumber => "not_a_number",
+            Self::OtherTag => "other_tag",
+            Self::Lower => "lower",
+            Self::NotListed => "not_listed",
+        }
+    }
+}
+
 /// A policy made ready: patterns and ranges are parsed once.
 #[derive(Debug, Clone)]
 pub struct Selector {
@@ -79,7 +131,7 @@ impl Selector {
     /// The selected tag, if any takes part.
     pub fn select<'a>(&self, tags: impl IntoIterator<Item = &'a Tag>) -> Option<&'a Tag> {
         tags.into_iter()
-            .filter_map(|tag| Some((tag, self.key(tag.as_str())?)))
+            .filter_map(|tag| Some((tag, self.key(tag.as_str()).ok()?)))
             .max_by(|(left_tag, left), (right_tag, right)| {
                 // Equal keys (1.0 and v1.0) fall to the tag text, so that input order never matters.
                 self.compare(left, right).then_with(|| left_tag.cmp(right_tag))
@@ -87,17 +139,35 @@ impl Selector {
             .map(|(tag, _)| tag)
     }
 
+    /// Why it selects a tag or not, and what it selects of those that are there. [`Cause::Selected`] is given for the
+    /// tag that [`Selector::select`] answers, and for no other.
+    pub fn explain<'a>(
+        &self,
+        tag: &Tag,
+        tags: impl IntoIterator<Item = &'a Tag>,
+    ) -> (Cause, Option<&'a Tag>) {
+        let selected = self.select(tags);
+        let cause = match (self.key(tag.as_str()), selected) {
+            _ if selected == Some(tag) => Cause::Selected,
+            (Err(cause), _) => cause,
+            (Ok(_), Some(_)) => Cause::Lower,
+            (Ok(_), None) => Cause::NotListed,
+        };
+        (cause, selected)
+    }
+
     /// Orders two tags by this policy: the greater one would be selected. `None` where either takes no part.
     #[must_use]
     pub fn order(&self, left: &Tag, right: &Tag) -> Option<Ordering> {
-        Some(self.compare(&self.key(left.as_str())?, &self.key(right.as_str())?))
+        Some(self.compare(&self.key(left.as_str()).ok()?, &self.key(right.as_str()).ok()?))
     }
 
-    fn key(&self, tag: &str) -> Option<Key> {
+    /// What of a tag is compared, or why it takes no part.
+    fn key(&self, tag: &str) -> Result<Key, Cause> {
         let text = match &self.filter {
             None => tag.to_owned(),
             Some((regex, extract)) => {
-                let found = regex.captures(tag)?;
+                let found = regex.captures(tag).ok_or(Cause::Pattern)?;
                 match extract {
                     None => tag.to_owned(),
                     Some(template) => {
@@ -110,12 +180,19 @@ impl Selector {
         };
         match &self.policy {
             Ready::Semver(range) => {
-                let version = version(&text)?;
-                range.matches(&version).then_some(Key::Version(version))
+                let version = version(&text).ok_or(Cause::NotAVersion)?;
+                match range.matches(&version) {
+                    true => Ok(Key::Version(version)),
+                    false if range.misses_as_pre_release(&version) => Err(Cause::PreRelease),
+                    false => Err(Cause::OutOfRange),
+                }
             }
-            Ready::Numerical(_) => text.parse().ok().filter(|n: &f64| n.is_finite()).map(Key::Number),
-            Ready::Alphabetical(_) => Some(Key::Text(text)),
-            Ready::Digest(wanted) => (tag == wanted).then_some(Key::Text(text)),
+            Ready::Numerical(_) => {
+                let number = text.parse().ok().filter(|n: &f64| n.is_finite());
+                number.map(Key::Number).ok_or(Cause::NotANumber)
+            }
+            Ready::Alphabetical(_) => Ok(Key::Text(text)),
+            Ready::Digest(wanted) => (tag == wanted).then_some(Key::Text(text)).ok_or(Cause::OtherTag),
         }
     }
 

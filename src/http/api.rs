@@ -113,8 +113,10 @@ pub(super) async fn ask(
             "q must name an image, a digest, a commit, an app, or kind/name of a workload",
         ));
     }
+    let findings = state.http.lookups.ask(question.lookup()).await;
     let snapshot = state.snapshot();
-    Ok(Json(Answers { at: snapshot.at, answers: why(&snapshot, &question) }).into_response())
+    let answers = why(&snapshot, &question, findings.as_ref());
+    Ok(Json(Answers { at: snapshot.at, answers }).into_response())
 }
 
 /// `GET /api/v1/sources`

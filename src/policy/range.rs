@@ -41,6 +41,19 @@ impl Range {
     }
 }
 
+impl Range {
+    /// Whether a version that does not match would, if it were none of the pre-releases.
+    #[must_use]
+    pub fn misses_as_pre_release(&self, version: &Version) -> bool {
+        let released = Version { pre: Prerelease::EMPTY, ..version.clone() };
+        let inside = |alternative: &Alternative| {
+            let all = |version: &Version| alternative.comparators.iter().all(|it| it.matches(version));
+            !alternative.prereleases && (all(version) || all(&released))
+        };
+        !version.pre.is_empty() && !self.matches(version) && self.alternatives.iter().any(inside)
+    }
+}
+
 /// Comparators that must all hold.
 #[derive(Debug, Clone)]
 struct Alternative {

@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::leg::{Leg, committed};
 use super::legs::{Desires, Inputs};
 use super::maps::Map;
+use super::next::Next;
 use super::revisions::RevisionLeg;
 use super::sample::Sample;
 use super::stage::{Evidence, Stage, StageState, Stages};
@@ -155,6 +156,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 stuck: None,
                 who: None,
                 blind: None,
+                next: Next::default(),
                 opened: leg.opened,
                 conflicts,
             })),
@@ -234,6 +236,7 @@ pub fn add_revisions(
                     stuck: None,
                     who: None,
                     blind: None,
+                    next: Next::default(),
                     opened: leg.change.at.interval,
                     conflicts,
                 })

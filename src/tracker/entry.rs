@@ -10,6 +10,7 @@ use super::cause::Causes;
 use super::correlate::Draft;
 use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
+use super::next::Next;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
@@ -174,6 +175,7 @@ impl Entry {
         let Some(workload) = bench.workload else {
             let journey = Arc::make_mut(&mut self.journey);
             (journey.stuck, journey.held, journey.who) = (None, None, None);
+            journey.next = Next::default();
             return;
         };
         let applied = self.applied(bench);
@@ -213,6 +215,7 @@ impl Entry {
             waits.since = waits.since.min(before.waits.since);
         }
         self.waits = Some(waits);
+        journey.next = Next::default();
         if !journey.is_open() {
             (journey.stuck, journey.held, journey.blind, journey.who) = (None, None, None, None);
             return;
@@ -251,6 +254,8 @@ impl Entry {
         });
         let over = missed.fold(judge::over(&waits, waits.since, paused), Time::min);
         self.over = Some(over);
+        let turn = hands.turn(phase(waits.stage), &journey.stages);
+        journey.next = Next { turn, late_after: Some(over) };
         let gave_up = self
             .versions
             .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)

@@ -13,7 +13,7 @@ use super::registry::{Registries, RepositoryState};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Time};
-use crate::policy::Selector;
+use crate::policy::{Cause, Selector};
 
 /// Selections of one rule that are remembered, and hints about one repository and environment.
 const SELECTIONS_MAX: usize = 64;
@@ -320,6 +320,16 @@ impl Registries {
 }
 
 impl RuleState {
+    /// Why it selects a tag of its repository or not, and what it selects. `None` where the rule cannot be used.
+    pub(super) fn explain<'a>(
+        &self,
+        tag: &Tag,
+        state: &'a RepositoryState,
+    ) -> Option<(Cause, Option<&'a Tag>)> {
+        let present = state.tags.keys().filter(|tag| !state.gone.contains(*tag));
+        Some(self.selector.as_ref()?.explain(tag, present))
+    }
+
     /// True if it selects another tag of its repository than before.
     fn select(&mut self, state: &RepositoryState, first_look: bool, look: Evidence) -> bool {
         let Some(selector) = &self.selector else { return false };
@@ -374,7 +384,7 @@ fn hinted_of<'a>(
 }
 
 /// The policies that choose from a repository.
-fn policies_of<'a>(
+pub(super) fn policies_of<'a>(
     policies: &'a BTreeMap<PolicyPlace, RuleState>,
     repository: &Repository,
 ) -> impl Iterator<Item = (&'a PolicyPlace, &'a RuleState)> + Clone {

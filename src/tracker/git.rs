@@ -12,6 +12,7 @@ use super::journey::CommitRef;
 use super::level::{Former, Line};
 use super::maps::{self, Map};
 use super::stage::Evidence;
+use super::taken::{TakenBy, note_taken};
 use super::target::{Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef, Repository, Tag};
@@ -155,6 +156,7 @@ pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 pub struct Trees {
     #[serde(serialize_with = "maps::sorted")]
     pub trees: Map<TreeKey, Tree>,
+    pub taken: TakenBy,
     /// Where the changes are that may set something. Follows from the trees.
     #[serde(skip)]
     pub(super) targets: Targets,
@@ -172,6 +174,7 @@ impl Trees {
         rules: &[PathRule],
     ) -> BTreeSet<Touched> {
         let key = (names.url.clone(), names.branch.clone(), names.path.clone());
+        note_taken(&mut self.taken, names, at);
         if !self.trees.contains_key(&key) {
             let environment = environment(&key, rules);
             self.trees.insert(key.clone(), Tree { environment, ..Tree::default() });
@@ -464,7 +467,7 @@ fn config_slot(named: &GitConfigMap) -> Slot {
     Slot::ConfigMap { name: name.clone(), namespace: namespace.clone(), generated: *generated }
 }
 
-fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {
+pub(super) fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {
     CommitRef {
         repository: names.url.clone(),
         branch: names.branch.clone(),

@@ -33,7 +33,9 @@ mod ledger;
 mod leg;
 mod legs;
 mod level;
+mod lookup;
 mod maps;
+mod next;
 mod observe;
 mod pods;
 mod query;
@@ -46,6 +48,7 @@ mod rollout;
 mod sample;
 mod source;
 mod stage;
+mod taken;
 mod tally;
 mod target;
 mod told;
@@ -60,6 +63,10 @@ pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger, Who,
 };
 pub use judge::next_run;
+pub use lookup::{
+    CommitFound, ConcernedBy, Findings, ImageFound, Lookup, PolicyFound, RepositoryFound, ScanFound,
+};
+pub use next::{Does, Next, Turn};
 pub use query::DestinationStatus;
 pub use sample::Sample;
 pub use source::SourceStatus;

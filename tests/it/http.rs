@@ -64,7 +64,7 @@ fn told(question: &str) -> Vec<String> {
 
 fn told_of(snapshot: &Snapshot, question: &str) -> Vec<String> {
     let question = knotmeter::http::Question::new(question, None);
-    why(snapshot, &question).into_iter().map(|answer| answer.sentence).collect()
+    why(snapshot, &question, None).into_iter().map(|answer| answer.sentence).collect()
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What the engines of a cluster said: who scans, chooses, commits, fetches and applies, and when each did.
 //!
 //! `chain.rs` finds the hands through which an image comes to a workload, `passed.rs` reads off them when it passed
-//! each, `verdict.rs` says why it does not pass. An object keeps a short history of what it did, because one look shows
+//! each, `turn.rs` whose turn it is, `verdict.rs` why it does not pass. An object keeps a short history of what it did, because one look shows
 //! only the last. The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
 mod chain;
 mod passed;
+mod turn;
 mod verdict;
 
 pub use chain::Chain;
@@ -272,7 +273,8 @@ impl Engines {
     }
 
     /// The ImageRepository that a policy chooses from.
-    fn scan_of(&self, policy: &EngineState) -> Option<&EngineState> {
+    #[must_use]
+    pub fn scan_of(&self, policy: &EngineState) -> Option<&EngineState> {
         let Role::Policy(role) = &policy.now.role else { return None };
         let (namespace, name) = role.repository.clone();
         self.objects.get(&EngineKey { kind: EngineKind::ImageRepository, namespace, name })

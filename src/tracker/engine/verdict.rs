@@ -206,7 +206,7 @@ fn who(hand: &EngineState, says: &str) -> Who {
 }
 
 /// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
