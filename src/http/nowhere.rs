@@ -42,13 +42,12 @@ pub fn add(answers: &mut Vec<Answer>, snapshot: &Snapshot, question: &Question, 
 /// Nobody knows of it.
 pub fn never_seen(question: &Question, findings: Option<&Findings>) -> Answer {
     let text = words::one_line(&question.text);
-    let mut sentence =
-        format!("{text} was never seen: no followed registry, commit or workload names it lately");
-    if question.commit().is_some() && findings.is_some() {
-        sentence.push_str(
-            "; a commit is seen when it changes something under a followed path of a followed branch",
-        );
-    }
+    let mut sentence = match (question.commit(), findings) {
+        (Some(_), Some(_)) => format!(
+            "nothing that begins with {text} was seen: a commit is, when it changes something under a followed path of a followed branch"
+        ),
+        _ => format!("{text} was never seen: no followed registry, commit or workload names it lately"),
+    };
     match findings {
         Some(findings) if findings.followed > 0 || !findings.branches.is_empty() => {
             let examples: Vec<&str> =
@@ -108,7 +107,7 @@ fn image(question: &Question, found: &ImageFound, now: Time) -> Answer {
     };
     let is_selected = |policy: &&PolicyAnswer| policy.cause == Some(Cause::Selected.as_str());
     let when = match found.since.interval.not_before.is_known() {
-        true => format!("since {}", words::clock(words::middle(found.since.interval), now)),
+        true => format!("since {}", words::about(found.since.interval, now)),
         false => "since before anybody looked".to_owned(),
     };
     let (state, sentence) = if found.gone {
@@ -117,7 +116,11 @@ fn image(question: &Question, found: &ImageFound, now: Time) -> Answer {
         let chosen = listed(&mut policies.iter().filter(is_selected));
         let others = listed(&mut policies.iter().filter(|policy| !is_selected(policy)));
         let others = if others.is_empty() { others } else { format!("; not so {others}") };
-        ("selected", format!("{name} is selected, and nothing is on its way with it: {chosen}{others}"))
+        let is = match found.policies.iter().any(|policy| is_yet_to_choose(policy, found)) {
+            true => "should be selected, and is not yet",
+            false => "is selected, and nothing is on its way with it",
+        };
+        ("selected", format!("{name} {is}: {chosen}{others}"))
     } else if !policies.is_empty() {
         ("not_selected", format!("no policy selects {name}: {}", listed(&mut policies.iter())))
     } else if let Some(path) = &found.named_in {
@@ -194,25 +197,30 @@ fn policy(found: &PolicyFound, of: &ImageFound, now: Time) -> PolicyAnswer {
     }
 }
 
+/// It selects it by its own rule, and the engine has not said so.
+fn is_yet_to_choose(found: &PolicyFound, of: &ImageFound) -> bool {
+    let chosen = found.chosen.as_ref().is_some_and(|chosen| chosen.tag == of.image.tag);
+    found.cause == Some(Cause::Selected) && found.object.is_some() && !chosen
+}
+
 /// It selects it, and no destination takes it.
 fn selected(found: &PolicyFound, of: &ImageFound, now: Time) -> String {
-    let late = found.chosen.as_ref().filter(|chosen| chosen.tag != of.image.tag);
-    if found.object.is_some() && (late.is_some() || found.chosen.is_none()) {
-        let says = late.map_or_else(|| "nothing".to_owned(), words::image);
+    if is_yet_to_choose(found, of) {
+        let says = found.chosen.as_ref().map_or_else(|| "nothing".to_owned(), words::image);
         let scan = match &found.scan {
             None => String::new(),
-            Some(scan) if scan.suspended => format!(": {} is suspended", scan.object),
+            Some(scan) if scan.suspended => format!("; {} is suspended", scan.object),
             Some(scan) => match (scan.last, scan.due) {
-                (None, _) => format!(": {} was not scanned yet", scan.object),
-                (Some(_), Some(due)) => {
-                    format!(": {} is to scan by {}", scan.object, words::clock(due, now))
+                (None, _) => format!("; {} was not scanned yet", scan.object),
+                (Some(_), Some(due)) if due >= now => {
+                    format!("; {} is to scan by {}", scan.object, words::clock(due, now))
                 }
-                (Some(last), None) => {
-                    format!(": {} was last scanned at {}", scan.object, words::clock(last, now))
+                (Some(last), _) => {
+                    format!("; {} was last scanned at {}", scan.object, words::clock(last, now))
                 }
             },
         };
-        return format!("it should select it, and has selected {says} so far{scan}");
+        return format!("it has selected {says} so far{scan}");
     }
     if found.object.is_some() && found.environments.is_empty() {
         return "it selects it, and its marker stands on no followed field in git: nobody knows where it goes"
@@ -226,7 +234,7 @@ fn commit(question: &Question, found: &CommitFound, now: Time) -> Answer {
     let subject = words::one_line(&commit.subject);
     let called = if subject.is_empty() { String::new() } else { format!(" ({subject})") };
     let landed = match at.interval.is_bounded() {
-        true => format!("landed at {}", words::clock(words::middle(at.interval), now)),
+        true => format!("landed at {}", words::about(at.interval, now)),
         false => "landed before anybody looked".to_owned(),
     };
     let name = format!(

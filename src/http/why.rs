@@ -143,7 +143,7 @@ fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> An
         since: Some(journey.ended.map_or_else(|| words::waits_since(journey), words::middle)),
         next: turn.map(|turn| turn.does.as_str()),
         next_by: turn.map(|turn| turn.object.to_string()),
-        due: turn.map(|turn| turn.by),
+        due: turn.and_then(|turn| turn.by),
         late_after: journey.next.late_after,
         until: journey.held.and_then(|held| held.until),
         holder: journey.who.as_ref().map(|who| who.object.to_string()),

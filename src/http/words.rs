@@ -56,6 +56,16 @@ pub fn middle(interval: Interval) -> Time {
     if interval.is_bounded() { Time(interval.midpoint_millis() as i64) } else { interval.not_after }
 }
 
+/// `12:00:15 (±5.0 s)`
+#[must_use]
+pub fn about(interval: Interval, now: Time) -> String {
+    let at = clock(middle(interval), now);
+    match interval.half_width_seconds() {
+        exact if exact < 0.5 => at,
+        width => format!("{at} ({})", plus_minus(width)),
+    }
+}
+
 /// Without the registry, and with a short digest: what people call an image.
 #[must_use]
 pub fn image(image: &ImageRef) -> String {
@@ -120,15 +130,16 @@ pub fn waits_for(journey: &Journey) -> &'static str {
 #[must_use]
 pub fn next(journey: &Journey, now: Time) -> Option<String> {
     let turn = journey.next.turn.as_ref().map(|turn| {
-        let (does, at) = (turn.does.as_str(), clock(turn.by, now));
-        match turn.by >= now {
-            true => format!("{} is to {does} by {at}", turn.object),
-            false => format!("{} was to {does} by {at}", turn.object),
+        let (object, does) = (&turn.object, turn.does.as_str());
+        match turn.by {
+            None => format!("{object} is to {does} at once"),
+            Some(by) if by >= now => format!("{object} is to {does} by {}", clock(by, now)),
+            Some(by) => format!("{object} was to {does} by {}", clock(by, now)),
         }
     });
-    let late = journey.next.late_after.map(|at| format!("it is late after {}", clock(at, now)));
+    let late = journey.next.late_after.map(|at| format!("late after {}", clock(at, now)));
     match (turn, late) {
-        (Some(turn), Some(late)) => Some(format!("{turn}, {late}")),
+        (Some(turn), Some(late)) => Some(format!("{turn}; {late}")),
         (turn, late) => turn.or(late),
     }
 }

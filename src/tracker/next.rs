@@ -20,8 +20,8 @@ pub struct Turn {
     pub does: Does,
     /// As kubectl takes it: `imagerepository/web -n flux-system`.
     pub object: Arc<str>,
-    /// By its own interval.
-    pub by: Time,
+    /// By its own interval; at once where it is told of what it waits for.
+    pub by: Option<Time>,
 }
 
 /// What an object does in its turn.

@@ -29,8 +29,11 @@ impl Chain<'_> {
             Phase::Apply if reached(Stage::Fetched).is_none() => {
                 turn(Does::Fetch, self.source?, reached(Stage::Committed)?)
             }
-            // A new artifact hurries it; by its interval it comes at the latest.
-            Phase::Apply => turn(Does::Apply, self.applier?, reached(Stage::Fetched)?),
+            // A new artifact calls it.
+            Phase::Apply => {
+                let object = Chain::object(&self.applier?.now.key);
+                Some(Turn { does: Does::Apply, object, by: None })
+            }
             Phase::Roll => None,
         }
     }
@@ -44,5 +47,5 @@ impl Chain<'_> {
 
 fn turn(does: Does, hand: &EngineState, last: Time) -> Option<Turn> {
     let every = hand.now.interval_seconds?;
-    Some(Turn { does, object: Chain::object(&hand.now.key), by: last + (every * 1000.0) as i64 })
+    Some(Turn { does, object: Chain::object(&hand.now.key), by: Some(last + (every * 1000.0) as i64) })
 }
