@@ -7,6 +7,7 @@ pub mod bundle;
 mod follower;
 mod hooks;
 pub mod memory;
+pub mod past;
 mod reload;
 mod sources;
 
@@ -28,7 +29,7 @@ use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Lookups, Ready, Reload};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Lookups, Pasts, Ready, Reload};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
@@ -169,13 +170,15 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
         }
         None => Reload::default(),
     };
-    let bundles = match &recalled.writer {
+    let (bundles, pasts) = match &recalled.writer {
         Some(writer) => {
             let (bundles, asked) = Bundles::new();
             tasks.spawn(bundle::serve(asked, Arc::downgrade(writer)));
-            bundles
+            let (pasts, asked) = Pasts::new();
+            tasks.spawn(past::serve(asked, Arc::downgrade(writer)));
+            (bundles, pasts)
         }
-        None => Bundles::default(),
+        None => (Bundles::default(), Pasts::default()),
     };
     let (lookups, looked_up) = Lookups::new();
     let (end, ending) = oneshot::channel();
@@ -194,6 +197,7 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
         ready,
         bundles,
         lookups,
+        pasts,
         hooks: Hooks::new(hooks),
         reload: reload.clone(),
     };

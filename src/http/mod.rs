@@ -13,6 +13,7 @@ mod lookups;
 mod matching;
 mod nowhere;
 mod page;
+mod past;
 mod patience;
 mod probe;
 mod reload;
@@ -27,6 +28,7 @@ pub use events::{EVENTS_KEPT, EventRecord};
 pub use hooks::{HookHead, Hooks, TakeHook};
 pub use lookups::{LookupRequest, Lookups};
 pub use matching::Question;
+pub use past::{PastAnswers, PastRequest, Pasts, parse_at};
 pub use reload::{AskedToReload, Reload, Reloaded};
 pub use sentence::{Around, sentence};
 pub use serve::{serve, serve_with};
@@ -70,7 +72,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/api/v1/journeys", "journeys, newest first: app, environment, namespace, image, open, limit"),
     ("/api/v1/journeys/{id}", "one journey"),
     ("/api/v1/journeys/{id}/bundle", "what was observed of one journey, as JSON lines: redact"),
-    ("/api/v1/why", "where something is and why: q, namespace"),
+    ("/api/v1/why", "where something is and why: q, namespace, at"),
     ("/api/v1/sources", "how fresh each source is"),
     ("/api/v1/events", "journey events as they come (server-sent events)"),
     ("/api/v1/openapi.json", "this API described"),
@@ -86,6 +88,7 @@ pub struct HttpState {
     pub ready: Ready,
     pub bundles: Bundles,
     pub lookups: Lookups,
+    pub pasts: Pasts,
     pub hooks: Hooks,
     pub reload: Reload,
 }
@@ -106,6 +109,7 @@ impl HttpState {
             ready: Ready::default(),
             bundles: Bundles::default(),
             lookups: Lookups::default(),
+            pasts: Pasts::default(),
             hooks: Hooks::default(),
             reload: Reload::default(),
         }

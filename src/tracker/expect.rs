@@ -12,7 +12,7 @@ use super::correlate::FRESH_PUSH_SECONDS;
 use super::registry::{Registries, RepositoryState};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Time};
+use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Policy, Time};
 use crate::policy::{Cause, Selector};
 
 /// Selections of one rule that are remembered, and hints about one repository and environment.
@@ -48,6 +48,8 @@ pub struct RuleState {
     first: bool,
     /// Of an engine's policy: `namespace:name`.
     marker: Option<Arc<str>>,
+    /// A tag that moves is selected anew.
+    follows_digest: bool,
     pub selections: Vec<Selection>,
 }
 
@@ -84,6 +86,7 @@ impl Registries {
                 in_force: now,
                 first: false,
                 marker: None,
+                follows_digest: matches!(rule.policy, Policy::Digest { .. }),
                 selections: Vec::new(),
             }));
         }
@@ -216,14 +219,29 @@ impl Registries {
     }
 
     /// A policy of an engine is so, `first` if it was before anybody looked. True if it selects another tag now.
-    pub fn follow_policy(&mut self, place: PolicyPlace, rule: ExpectRule, first: bool, now: Time) -> bool {
+    pub fn follow_policy(
+        &mut self,
+        place: PolicyPlace,
+        rule: ExpectRule,
+        follows_digest: bool,
+        first: bool,
+        now: Time,
+    ) -> bool {
         let known = self.policies.get_mut(&place);
-        if known.as_ref().is_some_and(|known| known.rule == rule) {
+        if known.as_ref().is_some_and(|known| known.rule == rule && known.follows_digest == follows_digest) {
             return false;
         }
         let marker = Some(format!("{}:{}", place.2, place.3).as_str().into());
         let selector = selector(&rule);
-        let new = RuleState { selector, rule, in_force: now, first, marker, selections: Vec::new() };
+        let new = RuleState {
+            selector,
+            rule,
+            in_force: now,
+            first,
+            marker,
+            follows_digest,
+            selections: Vec::new(),
+        };
         match known {
             // What it selected before it was changed is remembered: it may be on its way.
             Some(known) => {
@@ -340,7 +358,10 @@ impl RuleState {
         let image = ImageRef { repository, tag: Some(tag.clone()), digest: None };
         if let Some(last) = self.selections.last_mut()
             && last.image == image
-            && (last.digest == point.digest || last.digest.is_none() || point.digest.is_none())
+            && (last.digest == point.digest
+                || last.digest.is_none()
+                || point.digest.is_none()
+                || !self.follows_digest)
         {
             if last.digest.is_none() {
                 last.digest.clone_from(&point.digest);

@@ -182,7 +182,8 @@ impl Tracker {
         if tags.is_empty() && asked.repository.is_some() && found.repositories.len() < FOUND_MAX {
             let scope = ScopeKey::new(&Scope::Repository(repository.clone()));
             let looked = self.sources.find(&scope).and_then(|status| status.last_finished);
-            let tags = state.map_or(0, |state| state.tags.len() - state.gone.len());
+            let tags =
+                state.map_or(0, |state| state.tags.keys().filter(|tag| !state.gone.contains(*tag)).count());
             found.repositories.push(RepositoryFound { repository: repository.clone(), looked, tags });
         }
         let Some(state) = state else { return };

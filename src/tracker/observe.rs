@@ -175,12 +175,12 @@ impl Tracker {
                 uid,
                 &key.namespace,
                 &key.name,
-                rule.as_ref().map(|rule| &rule.image),
+                rule.as_ref().map(|(rule, _)| &rule.image),
             );
-            let Some(rule) = rule else { continue };
+            let Some((rule, follows_digest)) = rule else { continue };
             let repository = rule.image.clone();
             let place = (repository.clone(), uid.clone(), key.namespace, key.name);
-            if self.registries.follow_policy(place, rule, first, now)
+            if self.registries.follow_policy(place, rule, follows_digest, first, now)
                 && let Some(users) = self.users.get(&repository)
             {
                 self.dirty.extend(users.iter().cloned());

@@ -167,8 +167,9 @@ impl Engines {
         self.objects.is_empty()
     }
 
-    /// A policy, or those that choose from a repository: what each chooses by, if that is known.
-    pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<ExpectRule>)> {
+    /// A policy, or those that choose from a repository: what each chooses by, if that is known, and whether a tag that
+    /// moves is a new choice.
+    pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<(ExpectRule, bool)>)> {
         let is_concerned = |state: &&EngineState| match &state.now.role {
             Role::Policy(role) => {
                 state.now.key == *key
@@ -184,17 +185,18 @@ impl Engines {
         policies.map(|state| (state.now.key.clone(), self.rule(state))).collect()
     }
 
-    fn rule(&self, policy: &EngineState) -> Option<ExpectRule> {
+    fn rule(&self, policy: &EngineState) -> Option<(ExpectRule, bool)> {
         let (Role::Policy(role), Role::Scan(scan)) = (&policy.now.role, &self.scan_of(policy)?.now.role)
         else {
             return None;
         };
-        Some(ExpectRule {
+        let rule = ExpectRule {
             image: scan.image.clone()?,
             filter: role.filter.clone(),
             policy: role.policy.clone()?,
             environment: "".into(),
-        })
+        };
+        Some((rule, role.follows_digest))
     }
 
     fn list(&mut self, key: &EngineKey) {
