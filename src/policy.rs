@@ -1,9 +1,21 @@
 //! Which tag an update policy selects: semver, numerical, alphabetical, or one tag's digest.
 //!
 //! The semantics are Flux's (`ImagePolicy`: `filterTags`, then `policy`), so that Knotmeter knows on its own
-//! which tag should have been chosen. Pure: tags in, one tag out. Two differences are on purpose: a tag that a
-//! numerical policy cannot read takes no part (Flux fails the whole policy), and among equal keys the greater
-//! tag text wins (in Flux the order of the list decides), so that input order never matters.
+//! which tag should have been chosen. Pure: tags in, one tag out. `tests/it/policy/flux.txt` holds them
+//! against Go's libraries. Differences, on purpose:
+//! - A tag that a numerical policy cannot read takes no part; Flux fails the whole policy. Go also reads hexadecimal
+//!   floating point (`0x1p4`), `inf` and `nan`, which take no part here.
+//! - Among equal keys the greater tag text wins, so that input order never matters; in Flux the order of the list
+//!   decides, and of two tags from which the same text is extracted the last one stays.
+//!
+//! Patterns are read by the `regex` crate, which is of RE2's family as Go's `regexp` is: no look-around, no
+//! back-references, leftmost-first, `(?P<name>)` and `(?<name>)`, flags `i m s U`. Where the two differ:
+//! - `\d`, `\w`, `\s` and `\b` know Unicode here and ASCII in Go; a tag is ASCII.
+//! - `\Q..\E` is Go's alone: such a pattern is refused here, and `why` says that the policy cannot be read.
+//! - `(?x)`, `(?R)`, `a**` and `[a--b]` are this crate's alone: Flux refuses the policy. `[a&&b]` is what both classes hold
+//!   here, and one of three characters in Go.
+//! - A repetition above 1000 is refused by Go. Here a pattern has limits of length, nesting and compiled size.
+//! - In templates both read `$name`, `${name}`, `$1`, `$$`; a name that does not exist is empty in both.
 
 mod range;
 
@@ -156,14 +168,26 @@ impl Selector {
         (cause, selected)
     }
 
-    /// Orders two tags by this policy: the greater one would be selected. `None` where either takes no part.
+    /// Orders two tags by this policy, whatever its range: the greater one comes later. `None` where either cannot be
+    /// compared.
     #[must_use]
     pub fn order(&self, left: &Tag, right: &Tag) -> Option<Ordering> {
-        Some(self.compare(&self.key(left.as_str()).ok()?, &self.key(right.as_str()).ok()?))
+        Some(self.compare(&self.compared(left.as_str()).ok()?, &self.compared(right.as_str()).ok()?))
     }
 
     /// What of a tag is compared, or why it takes no part.
     fn key(&self, tag: &str) -> Result<Key, Cause> {
+        let key = self.compared(tag)?;
+        match (&self.policy, &key) {
+            (Ready::Semver(range), Key::Version(version)) if !range.matches(version) => {
+                let pre_release = range.misses_as_pre_release(version);
+                Err(if pre_release { Cause::PreRelease } else { Cause::OutOfRange })
+            }
+            _ => Ok(key),
+        }
+    }
+
+    fn compared(&self, tag: &str) -> Result<Key, Cause> {
         let text = match &self.filter {
             None => tag.to_owned(),
             Some((regex, extract)) => {
@@ -179,14 +203,7 @@ impl Selector {
             }
         };
         match &self.policy {
-            Ready::Semver(range) => {
-                let version = version(&text).ok_or(Cause::NotAVersion)?;
-                match range.matches(&version) {
-                    true => Ok(Key::Version(version)),
-                    false if range.misses_as_pre_release(&version) => Err(Cause::PreRelease),
-                    false => Err(Cause::OutOfRange),
-                }
-            }
+            Ready::Semver(_) => version(&text).map(Key::Version).ok_or(Cause::NotAVersion),
             Ready::Numerical(_) => {
                 let number = text.parse().ok().filter(|n: &f64| n.is_finite());
                 number.map(Key::Number).ok_or(Cause::NotANumber)

@@ -116,7 +116,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
         let intent = intent(leg, inputs).map(|intent| told(intent, leg, &stages));
-        let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
+        let trigger = trigger(key, leg, at, desires, inputs, destination, rules, seen, &stages);
         let claims = leg.digest.and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
         let (id, aliases) = causes.ids();
@@ -393,6 +393,7 @@ fn intent_learned(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Time> {
 fn trigger(
     key: &DestinationKey,
     leg: &Leg<'_>,
+    at: usize,
     desires: &Desires<'_>,
     inputs: &Inputs<'_>,
     destination: &Destination,
@@ -401,10 +402,17 @@ fn trigger(
     stages: &Stages,
 ) -> Trigger {
     let goes_back = leg.previous.is_some_and(|previous| leg.rank < desires.legs[previous].rank);
-    let said_so = leg.version.is_some_and(|version| inputs.workload.is_reused(version))
-        || leg.commit.is_some_and(|change| change.reverts || reads_as_revert(&change.commit.subject))
-        || leg.selection.is_some();
-    if goes_back && said_so {
+    let rolled_back = match leg.selection.filter(|selection| !selection.hinted) {
+        // Its own order tells back from forth, wherever else the image was desired before.
+        Some(selection) => selection.lowered && leg.rank < at,
+        None => {
+            goes_back
+                && (leg.version.is_some_and(|version| inputs.workload.is_reused(version))
+                    || leg.commit.is_some_and(|it| it.reverts || reads_as_revert(&it.commit.subject))
+                    || leg.selection.is_some())
+        }
+    };
+    if rolled_back {
         return Trigger::Rollback;
     }
     let intent = intent_on_our_clock(leg, inputs);

@@ -3,6 +3,7 @@
 //! A rule is evaluated after every complete look at its repository, from the tags that are there. A hint is one word
 //! about one tag: what the tag meant then is expected, once, and nothing that is pushed to it later.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct Selection {
     pub at: Evidence,
     /// It was selected at the first look: opens nothing.
     pub backfill: bool,
+    /// What the same policy selected before comes later in its own order: it was set back, or that tag is gone.
+    pub lowered: bool,
     /// Said once, by a hint: no policy that goes on wanting it.
     pub hinted: bool,
     /// The policy of an engine, as markers name it: `namespace:name`.
@@ -331,7 +334,15 @@ impl Registries {
                     && last.is_none_or(|last| last <= since.interval.not_after)
             });
             let at = pushed.unwrap_or(Evidence { interval: hint.said, basis: Basis::Hint });
-            selections.push(Selection { image, digest, at, backfill: false, hinted: true, marker: None });
+            selections.push(Selection {
+                image,
+                digest,
+                at,
+                backfill: false,
+                lowered: false,
+                hinted: true,
+                marker: None,
+            });
         }
         selections
     }
@@ -374,6 +385,8 @@ impl RuleState {
         let old = seen_before || before_rule || point.since.basis == Basis::Backfill;
         let at = if old { look } else { point.since };
         let digest = point.digest.clone();
+        let before = self.selections.last().and_then(|last| last.image.tag.as_ref());
+        let lowered = before.is_some_and(|before| selector.order(tag, before) == Some(Ordering::Less));
         let first = std::mem::take(&mut self.first);
         let backfill = first_look || first;
         self.selections.push(Selection {
@@ -381,6 +394,7 @@ impl RuleState {
             digest,
             at,
             backfill,
+            lowered,
             hinted: false,
             marker: self.marker.clone(),
         });
