@@ -58,7 +58,7 @@ pub enum Cause {
     OtherTag,
     /// It takes part, and another one comes before it.
     Lower,
-    /// It would take part, and is not there.
+    /// It would be selected, and is not there.
     NotListed,
 }
 
@@ -162,7 +162,13 @@ impl Selector {
         let cause = match (self.key(tag.as_str()), selected) {
             _ if selected == Some(tag) => Cause::Selected,
             (Err(cause), _) => cause,
-            (Ok(_), Some(_)) => Cause::Lower,
+            (Ok(key), Some(other)) => match self.key(other.as_str()) {
+                // It would be selected, if it were there.
+                Ok(chosen) if self.compare(&key, &chosen).then_with(|| tag.cmp(other)).is_gt() => {
+                    Cause::NotListed
+                }
+                _ => Cause::Lower,
+            },
             (Ok(_), None) => Cause::NotListed,
         };
         (cause, selected)
