@@ -14,7 +14,7 @@ use super::next::Next;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
-use crate::observation::{Interval, Time};
+use crate::observation::{EngineKind, Interval, Time};
 
 /// One journey in the book.
 #[derive(Debug, Serialize, Deserialize)]
@@ -221,13 +221,15 @@ impl Entry {
             return;
         }
         let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
-        let needs: Vec<ScopeId> = match phase(waits.stage) {
+        let mut needs: Vec<ScopeId> = match phase(waits.stage) {
             Phase::Commit => bench.needs.git.iter().chain(&bench.needs.registry).copied().collect(),
             Phase::Apply => {
                 bench.needs.git.iter().chain(&bench.needs.cluster).chain(config_maps).copied().collect()
             }
             Phase::Roll => bench.needs.cluster.to_vec(),
         };
+        let told_by = |kind: EngineKind| hands.kinds(phase(waits.stage)).any(|of| of == kind);
+        needs.extend(bench.needs.engines.iter().filter(|(kind, _)| told_by(*kind)).map(|(_, scope)| *scope));
         journey.blind = judge::blind(bench.sources, &needs, bench.now);
         if journey.blind.is_some() {
             // One page, source down: what was stuck stays stuck, nothing new is said.

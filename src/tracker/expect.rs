@@ -74,6 +74,9 @@ struct Hint {
 /// A policy of an engine: its repository, cluster, namespace and name.
 pub type PolicyPlace = (Repository, ClusterUid, Arc<str>, Arc<str>);
 
+/// The same without the repository.
+pub type PolicyName = (ClusterUid, Arc<str>, Arc<str>);
+
 /// By repository and environment.
 pub type HintedBy = BTreeMap<(Repository, Arc<str>), Hinted>;
 
@@ -100,6 +103,9 @@ impl Registries {
     /// Makes what is derived of the rules, after a restart.
     pub fn ready(&mut self) {
         self.index();
+        let places = self.policies.keys().cloned();
+        self.policy_of =
+            places.map(|(repository, uid, space, name)| ((uid, space, name), repository)).collect();
         let rules = self.rules.iter_mut().chain(self.policies.values_mut());
         rules.for_each(|state| state.selector = selector(&state.rule));
     }
@@ -251,7 +257,11 @@ impl Registries {
                 let selections = std::mem::take(&mut known.selections);
                 *known = RuleState { first: false, selections, ..new };
             }
-            None => drop(self.policies.insert(place.clone(), new)),
+            None => {
+                let (repository, cluster, namespace, name) = place.clone();
+                self.policy_of.insert((cluster, namespace, name), repository);
+                self.policies.insert(place.clone(), new);
+            }
         }
         let (Some(state), Some(policy)) = (self.repositories.get(&place.0), self.policies.get_mut(&place))
         else {
@@ -262,9 +272,12 @@ impl Registries {
 
     /// A policy is gone, or chooses from another repository. What it selected is forgotten with it.
     pub fn forget_policy(&mut self, cluster: &str, namespace: &str, name: &str, but: Option<&Repository>) {
-        self.policies.retain(|(repository, of, space, named), _| {
-            (&**of, &**space, &**named) != (cluster, namespace, name) || Some(repository) == but
-        });
+        let place: PolicyName = (cluster.into(), namespace.into(), name.into());
+        if let Some(repository) = self.policy_of.get(&place).filter(|known| Some(*known) != but).cloned() {
+            self.policy_of.remove(&place);
+            let (cluster, namespace, name) = place;
+            self.policies.remove(&(repository, cluster, namespace, name));
+        }
     }
 
     /// What a policy selected: the one of this cluster, else the only one that is called so.

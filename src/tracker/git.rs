@@ -13,7 +13,7 @@ use super::level::{Former, Line};
 use super::maps::{self, Map};
 use super::stage::Evidence;
 use super::taken::{TakenBy, note_taken};
-use super::target::{Target, Targets, Touched, touched};
+use super::target::{Marked, Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, PathRule, TreeNames};
@@ -143,6 +143,11 @@ pub struct Tree {
     /// The environment that it sets, by the rules. Follows from them.
     #[serde(skip)]
     pub(super) environment: Option<Arc<str>>,
+    /// Places that lost their marker, and that got one, since the index was told.
+    #[serde(skip)]
+    pub(super) unmarked: Vec<(Slot, ImageRef)>,
+    #[serde(skip)]
+    pub(super) marked: Vec<(Slot, ImageRef)>,
     /// What the last level said, line for line: the next one says nearly the same.
     #[serde(skip)]
     pub(super) said: Vec<Line>,
@@ -160,6 +165,9 @@ pub struct Trees {
     /// Where the changes are that may set something. Follows from the trees.
     #[serde(skip)]
     pub(super) targets: Targets,
+    /// Where the markers stand. Follows from the trees.
+    #[serde(skip)]
+    pub(super) marked: Marked,
     #[serde(skip)]
     hasher: RandomState,
 }
@@ -181,6 +189,7 @@ impl Trees {
         }
         let Some(tree) = self.trees.get_mut(&key) else { return BTreeSet::new() };
         let former = tree.read(&names.references, &self.hasher);
+        self.marked.take(&key, tree);
         let mut config_maps: BTreeMap<Slot, BTreeSet<u64>> = BTreeMap::new();
         for named in &names.config_maps {
             config_maps.entry(config_slot(named)).or_default().insert(named.data);
@@ -214,6 +223,11 @@ impl Trees {
     pub fn index(&mut self, rules: &[PathRule]) {
         self.configure(rules);
         self.targets = Targets::default();
+        self.marked = Marked::default();
+        for (key, tree) in &mut self.trees {
+            tree.marked = tree.markers.keys().cloned().collect();
+            self.marked.take(key, tree);
+        }
         for (key, tree) in &self.trees {
             for (at, change) in tree.changes.iter().enumerate() {
                 self.targets.add(key, tree.dropped + at as u64, change);

@@ -91,8 +91,8 @@ use source::{ScopeId, ScopeKey, Sources};
 
 use crate::image::Repository;
 use crate::observation::{
-    ClusterUid, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
-    WorkloadKind,
+    ClusterUid, EngineKind, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId,
+    Time, WorkloadKind,
 };
 
 /// A workload in a cluster.
@@ -253,6 +253,7 @@ impl Tracker {
             scopes.entry(key.cluster.clone()).or_default().push((name, scope));
             scope
         });
+        let engines = self.engine_scopes(&key.cluster);
         let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
         let image = workload.and_then(|workload| workload.versions.last()?.read(&key.container));
         // After its workload was removed no environment is asked any more.
@@ -263,7 +264,27 @@ impl Tracker {
             git: if lives { self.branches(environment) } else { Arc::default() },
             registry: registry.map(|scope| self.sources.number_of(&scope, None)),
             config_maps,
+            engines,
         }
+    }
+
+    /// The kinds of engines that a cluster has objects of, with their scopes.
+    fn engine_scopes(&mut self, uid: &ClusterUid) -> Arc<[(EngineKind, ScopeId)]> {
+        let Some(cluster) = self.clusters.get(uid).filter(|cluster| !cluster.engines.is_empty()) else {
+            return Arc::default();
+        };
+        let kinds: Vec<EngineKind> = cluster.engines.kinds().collect();
+        if let Some(known) = self.index.engine_scopes.get(uid)
+            && known.iter().map(|(kind, _)| *kind).eq(kinds.iter().copied())
+        {
+            return known.clone();
+        }
+        let scope =
+            |kind: &EngineKind| Scope::Resource { cluster: uid.clone(), resource: kind.plural().into() };
+        let scopes: Arc<[(EngineKind, ScopeId)]> =
+            kinds.iter().map(|kind| (*kind, self.sources.number(&ScopeKey::new(&scope(kind))))).collect();
+        self.index.engine_scopes.insert(uid.clone(), scopes.clone());
+        scopes
     }
 
     fn branches(&mut self, environment: &Arc<str>) -> Arc<[ScopeId]> {

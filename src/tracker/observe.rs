@@ -24,6 +24,7 @@ impl Tracker {
                 if let Some(uid) = &observation.cluster {
                     // Numbers of scopes may be given to others below.
                     self.index.scopes.clear();
+                    self.index.engine_scopes.clear();
                     // What failed before the cluster was known stood under its name, and never will be looked at.
                     let own = format!("{uid}/");
                     self.sources.retain(|key, status| {

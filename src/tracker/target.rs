@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::destination::DestinationKey;
-use super::git::{Change, Slot, TreeKey, Trees};
+use super::git::{Change, Slot, Tree, TreeKey, Trees};
 use super::maps::Map;
 use crate::image::{ImageRef, Repository};
 
@@ -68,6 +68,41 @@ impl Targets {
     }
 }
 
+/// Where the markers of all paths stand: by the name of the workload, and by both names of a kustomization's entry.
+#[derive(Debug, Default)]
+pub struct Marked(Map<Arc<str>, BTreeSet<(TreeKey, Slot, ImageRef)>>);
+
+impl Marked {
+    /// Takes what changed in a path.
+    pub fn take(&mut self, key: &TreeKey, tree: &mut Tree) {
+        for (slot, image) in tree.unmarked.drain(..) {
+            for name in names(&slot, &image) {
+                if let Some(places) = self.0.get_mut(&name) {
+                    places.remove(&(key.clone(), slot.clone(), image.clone()));
+                    if places.is_empty() {
+                        self.0.remove(&name);
+                    }
+                }
+            }
+        }
+        for (slot, image) in tree.marked.drain(..) {
+            for name in names(&slot, &image) {
+                self.0.entry(name).or_default().insert((key.clone(), slot.clone(), image.clone()));
+            }
+        }
+    }
+}
+
+/// What a place that may carry a marker is found by. Text sets nothing for certain.
+fn names(slot: &Slot, image: &ImageRef) -> Vec<Arc<str>> {
+    match slot {
+        Slot::Container { name, .. } => vec![name.clone()],
+        Slot::Kustomize { name } if **name == *image.repository.as_str() => vec![name.clone()],
+        Slot::Kustomize { name } => vec![name.clone(), image.repository.as_str().into()],
+        Slot::Text { .. } | Slot::ConfigMap { .. } => Vec::new(),
+    }
+}
+
 impl Trees {
     /// Rules that stand on the very places that set a container of an environment.
     pub fn markers<'a>(
@@ -76,15 +111,19 @@ impl Trees {
         image: Option<&'a ImageRef>,
         own: &'a str,
     ) -> impl Iterator<Item = &'a Arc<str>> {
-        let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
         let sets = move |slot: &Slot, named: &ImageRef| match slot {
             Slot::Kustomize { name } => image.is_some_and(|image| {
                 image.repository.as_str() == &**name || named.repository == image.repository
             }),
             _ => slot.sets(&key.workload, &key.container),
         };
-        let markers = trees.flat_map(|tree| &tree.markers);
-        markers.filter(move |((slot, named), _)| sets(slot, named)).map(|(_, marker)| marker)
+        let repository = image.map(|image| image.repository.as_str());
+        let names = [Some(&*key.workload.name), repository].into_iter().flatten();
+        let places = names.filter_map(|name| self.marked.0.get(name)).flatten();
+        places.filter(move |(_, slot, named)| sets(slot, named)).filter_map(move |(tree, slot, named)| {
+            let tree = self.trees.get(tree).filter(|tree| tree.environment.as_deref() == Some(own))?;
+            tree.markers.get(&(slot.clone(), named.clone()))
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{EngineState, Engines};
 use crate::image::Repository;
-use crate::observation::{EngineKey, EngineKind, Role};
+use crate::observation::{EngineKey, EngineKind};
 use crate::tracker::workload::{HoldSpan, WorkloadState};
 
 /// See the file's front line. Who is not known is nobody.
@@ -40,17 +40,7 @@ impl Engines {
         }
         let applier = self.applier_of(workload);
         let source = applier.and_then(|applier| self.source_of(applier));
-        let updater = source.and_then(|source| {
-            let from = |state: &&EngineState| match &state.now.role {
-                Role::Updater(role) => {
-                    source.now.key.kind == EngineKind::GitRepository
-                        && (&role.source.0, &role.source.1)
-                            == (&source.now.key.namespace, &source.now.key.name)
-                }
-                _ => false,
-            };
-            self.of_kind(EngineKind::ImageUpdateAutomation).find(from)
-        });
+        let updater = source.and_then(|source| self.get(self.links.updater(&source.now.key)?));
         let policy = match marker.and_then(|marker| marker.split_once(':')) {
             Some((namespace, name)) => self.get(&EngineKey {
                 kind: EngineKind::ImagePolicy,
@@ -83,13 +73,7 @@ impl Engines {
 
     /// Where no marker tells: the policy, if there is but one for this repository.
     fn only_policy(&self, repository: &Repository) -> Option<&EngineState> {
-        let mut policies = self.of_kind(EngineKind::ImagePolicy).filter(|policy| {
-            self.scan_of(policy).is_some_and(|scan| match &scan.now.role {
-                Role::Scan(role) => role.image.as_ref() == Some(repository),
-                _ => false,
-            })
-        });
-        policies.next().filter(|_| policies.next().is_none())
+        self.get(self.links.only_policy(repository)?)
     }
 }
 

@@ -5,6 +5,7 @@
 //! only the last. The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
 mod chain;
+mod links;
 mod passed;
 mod turn;
 mod verdict;
@@ -39,6 +40,9 @@ pub struct Engines {
     /// Whose inventory lists a workload. Follows from the objects.
     #[serde(skip)]
     applied_by: Map<ObjectKey, BTreeSet<EngineKey>>,
+    /// Who names whom. Follows from the objects.
+    #[serde(skip)]
+    links: links::Links,
 }
 
 /// One object, and what it did.
@@ -146,6 +150,7 @@ impl Engines {
     /// Makes anew what follows from the rest.
     pub fn index(&mut self) {
         self.applied_by.clear();
+        self.links = links::Links::default();
         let appliers: Vec<EngineKey> = self.objects.keys().cloned().collect();
         appliers.iter().for_each(|key| self.list(key));
     }
@@ -162,6 +167,11 @@ impl Engines {
         self.objects.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, state)| state)
     }
 
+    /// The kinds that there are objects of, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = EngineKind> {
+        EngineKind::ALL.into_iter().filter(|kind| self.of_kind(*kind).next().is_some())
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
@@ -170,18 +180,8 @@ impl Engines {
     /// A policy, or those that choose from a repository: what each chooses by, if that is known, and whether a tag that
     /// moves is a new choice.
     pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<(ExpectRule, bool)>)> {
-        let is_concerned = |state: &&EngineState| match &state.now.role {
-            Role::Policy(role) => {
-                state.now.key == *key
-                    || key.kind == EngineKind::ImageRepository
-                        && (&role.repository.0, &role.repository.1) == (&key.namespace, &key.name)
-            }
-            _ => false,
-        };
-        if !matches!(key.kind, EngineKind::ImagePolicy | EngineKind::ImageRepository) {
-            return Vec::new();
-        }
-        let policies = self.of_kind(EngineKind::ImagePolicy).filter(is_concerned);
+        let own = Some(key).filter(|key| key.kind == EngineKind::ImagePolicy);
+        let policies = self.links.policies(key).chain(own).filter_map(|key| self.get(key));
         policies.map(|state| (state.now.key.clone(), self.rule(state))).collect()
     }
 
@@ -200,12 +200,14 @@ impl Engines {
     }
 
     fn list(&mut self, key: &EngineKey) {
+        self.link(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             self.applied_by.entry(workload).or_default().insert(key.clone());
         }
     }
 
     fn unlist(&mut self, key: &EngineKey) {
+        self.unlink(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             if let Some(appliers) = self.applied_by.get_mut(&workload) {
                 appliers.remove(key);
@@ -256,7 +258,7 @@ impl Engines {
 
     /// Everything that is applied from a source, or from what is made of it.
     fn applied_from(&self, source: &EngineKey) -> BTreeSet<ObjectKey> {
-        let appliers = self.of_kind(EngineKind::Kustomization).chain(self.of_kind(EngineKind::HelmRelease));
+        let appliers = self.links.appliers(source).filter_map(|key| self.get(key));
         let from_it = appliers.filter(|state| self.source_of(state).is_some_and(|of| of.now.key == *source));
         from_it.flat_map(|state| self.applies(&state.now.key)).collect()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::verdict::one_line;
 use super::{Chain, EngineState};
-use crate::observation::{EngineKey, Role, Time};
+use crate::observation::{EngineKey, EngineKind, Role, Time};
 use crate::tracker::judge::Phase;
 use crate::tracker::next::{Does, Turn};
 use crate::tracker::stage::{Stage, Stages};
@@ -36,6 +36,16 @@ impl Chain<'_> {
             }
             Phase::Roll => None,
         }
+    }
+
+    /// Which kinds of objects tell of a phase here: without seeing them nobody knows who holds a journey, or why.
+    pub fn kinds(&self, phase: Phase) -> impl Iterator<Item = EngineKind> + use<'_> {
+        let hands = match phase {
+            Phase::Commit => [self.scan, self.policy, self.updater],
+            Phase::Apply => [self.source, self.applier, None],
+            Phase::Roll => [None; 3],
+        };
+        hands.into_iter().flatten().map(|hand| hand.now.key.kind)
     }
 
     /// An object as kubectl takes it, on one line.
