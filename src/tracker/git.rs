@@ -223,11 +223,7 @@ impl Trees {
     pub fn index(&mut self, rules: &[PathRule]) {
         self.configure(rules);
         self.targets = Targets::default();
-        self.marked = Marked::default();
-        for (key, tree) in &mut self.trees {
-            tree.marked = tree.markers.keys().cloned().collect();
-            self.marked.take(key, tree);
-        }
+        self.marked = Marked::of(&mut self.trees);
         for (key, tree) in &self.trees {
             for (at, change) in tree.changes.iter().enumerate() {
                 self.targets.add(key, tree.dropped + at as u64, change);

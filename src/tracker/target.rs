@@ -73,6 +73,16 @@ impl Targets {
 pub struct Marked(Map<Arc<str>, BTreeSet<(TreeKey, Slot, ImageRef)>>);
 
 impl Marked {
+    /// Of all trees, from their markers alone.
+    pub fn of(trees: &mut Map<TreeKey, Tree>) -> Self {
+        let mut marked = Self::default();
+        for (key, tree) in trees {
+            tree.marked = tree.markers.keys().cloned().collect();
+            marked.take(key, tree);
+        }
+        marked
+    }
+
     /// Takes what changed in a path.
     pub fn take(&mut self, key: &TreeKey, tree: &mut Tree) {
         for (slot, image) in tree.unmarked.drain(..) {

@@ -25,15 +25,15 @@ pub struct Links {
 impl Links {
     /// An object is there.
     pub fn add(&mut self, object: &EngineObject) {
-        self.each(object, |set, key| drop(set.insert(key.clone())));
+        self.each(object, |set, key| set.insert(key.clone()));
     }
 
     /// It is not, or is another one from now on.
     pub fn remove(&mut self, object: &EngineObject) {
-        self.each(object, |set, key| drop(set.remove(key)));
+        self.each(object, BTreeSet::remove);
     }
 
-    fn each(&mut self, object: &EngineObject, change: fn(&mut BTreeSet<EngineKey>, &EngineKey)) {
+    fn each(&mut self, object: &EngineObject, change: fn(&mut BTreeSet<EngineKey>, &EngineKey) -> bool) {
         let key = &object.key;
         match &object.role {
             Role::Applier(role) => {
@@ -94,7 +94,7 @@ fn at<K: Clone + Eq + std::hash::Hash>(
     map: &mut Map<K, BTreeSet<EngineKey>>,
     named: &K,
     key: &EngineKey,
-    change: fn(&mut BTreeSet<EngineKey>, &EngineKey),
+    change: fn(&mut BTreeSet<EngineKey>, &EngineKey) -> bool,
 ) {
     let set = map.entry(named.clone()).or_default();
     change(set, key);
