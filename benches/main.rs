@@ -9,6 +9,7 @@
 mod checkpoint;
 mod cluster;
 mod day;
+mod engines;
 mod git;
 mod hooks;
 mod idle;
@@ -55,11 +56,12 @@ fn main() {
     }
     // Cargo adds `--bench`; the first word that is no flag is the filter.
     let filter = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
-    let benches: [Named; 9] = [
+    let benches: [Named; 10] = [
         ("image_reference", reference::bench),
         ("tags_page", tags::bench),
         ("policy_semver", policy::bench),
         ("watch_event", cluster::bench),
+        ("engine_object", engines::bench),
         ("checkpoint_write", checkpoint::write),
         ("checkpoint_restore", checkpoint::restore),
         ("journal_one", journal::one),

@@ -7,6 +7,7 @@ pub mod bundle;
 mod follower;
 mod hooks;
 pub mod memory;
+pub mod past;
 mod reload;
 mod sources;
 
@@ -21,14 +22,14 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::follower::Follower;
+use self::follower::{Asking, Follower};
 use self::reload::Reloader;
 use self::sources::{Recollect, Recollection, Reporters, Sources, Ways};
 use crate::config::{self, Config};
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Ready, Reload};
+use crate::http::{self, Bundles, EVENTS_KEPT, EventRecord, Hooks, HttpState, Lookups, Pasts, Ready, Reload};
 use crate::image::Repository;
 use crate::journal;
 use crate::observation::{
@@ -169,24 +170,34 @@ pub async fn start_with(config: Config, cache: PathBuf, reading: Option<Reading>
         }
         None => Reload::default(),
     };
-    let bundles = match &recalled.writer {
+    let (bundles, pasts) = match &recalled.writer {
         Some(writer) => {
             let (bundles, asked) = Bundles::new();
             tasks.spawn(bundle::serve(asked, Arc::downgrade(writer)));
-            bundles
+            let (pasts, asked) = Pasts::new();
+            tasks.spawn(past::serve(asked, Arc::downgrade(writer)));
+            (bundles, pasts)
         }
-        None => Bundles::default(),
+        None => (Bundles::default(), Pasts::default()),
     };
+    let (lookups, looked_up) = Lookups::new();
     let (end, ending) = oneshot::channel();
     let follower =
         Follower::new(recalled, epoch, metrics.clone(), traces, publish, interested, events.clone());
-    tasks.spawn(follower.follow(reports, ending, recollecting, ready.clone()));
+    tasks.spawn(follower.follow(
+        reports,
+        ending,
+        Asking { recollect: recollecting, lookups: looked_up },
+        ready.clone(),
+    ));
     let state = HttpState {
         snapshots: snapshots.clone(),
         metrics,
         events: events.clone(),
         ready,
         bundles,
+        lookups,
+        pasts,
         hooks: Hooks::new(hooks),
         reload: reload.clone(),
     };

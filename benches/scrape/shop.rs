@@ -234,6 +234,7 @@ pub fn settled(destination: &Destination, number: u64) -> Event {
         conflicts: 0,
         stuck: None,
         blind: None,
+        next: knotmeter::tracker::Next::default(),
         opened: at(0),
     }))
 }

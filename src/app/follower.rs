@@ -16,10 +16,10 @@ use super::sources::Recollection;
 use crate::exporters::Snapshot;
 use crate::exporters::metrics::Metrics;
 use crate::exporters::traces::Traces;
-use crate::http::{EventRecord, Ready};
+use crate::http::{Around, EventRecord, LookupRequest, Ready, sentence};
 use crate::observation::{Fact, Interests, Observation};
 use crate::observers::{Report, now};
-use crate::tracker::{Event, Tracker};
+use crate::tracker::{Event, Journey, Tracker};
 
 /// Reports taken in one go before events are handed on.
 const BATCH_MAX: usize = 512;
@@ -30,6 +30,16 @@ const PUBLISH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 const JOURNAL_EVERY: Duration = Duration::from_millis(250);
 /// The tracker is asked at least this often, whatever it says of deadlines.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// Who asks the tracker for what no snapshot holds.
+pub struct Asking {
+    pub recollect: mpsc::Receiver<oneshot::Sender<Recollection>>,
+    pub lookups: mpsc::Receiver<LookupRequest>,
+}
+
+/// Events of one batch that are told with a sentence: each looks for its journey among all. Of more, as when a cluster is
+/// out of sight, nobody reads each.
+const SENTENCES_MAX: usize = 100;
 
 /// See the file's front line.
 pub struct Follower {
@@ -64,11 +74,11 @@ impl Follower {
         mut self,
         mut reports: mpsc::Receiver<Report>,
         mut ending: oneshot::Receiver<oneshot::Sender<()>>,
-        mut recollect: mpsc::Receiver<oneshot::Sender<Recollection>>,
+        mut asking: Asking,
         ready: Ready,
     ) {
         // Who asks is answered when everything reported before is in.
-        let mut asking: Vec<oneshot::Sender<Recollection>> = Vec::new();
+        let mut recollecting: Vec<oneshot::Sender<Recollection>> = Vec::new();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         self.publish();
         self.show_journal(&ready);
@@ -95,7 +105,12 @@ impl Follower {
                         batch.push(report);
                     }
                 }
-                Some(asked) = recollect.recv() => asking.push(asked),
+                Some(asked) = asking.recollect.recv() => recollecting.push(asked),
+                Some(LookupRequest { lookup, reply }) = asking.lookups.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.tracker.look_up(&lookup));
+                    continue;
+                }
                 () = sleep_until(wake) => {}
                 done = &mut ending => {
                     self.end().await;
@@ -114,8 +129,8 @@ impl Follower {
             if let Some(keeping) = &mut self.keeping {
                 keeping.told();
             }
-            if !asking.is_empty() && reports.is_empty() {
-                for asked in asking.drain(..) {
+            if !recollecting.is_empty() && reports.is_empty() {
+                for asked in recollecting.drain(..) {
                     // Whoever asked may have gone.
                     let _ = asked.send(Recollection::of(&self.tracker));
                 }
@@ -183,11 +198,13 @@ impl Follower {
     }
 
     fn tell(&self, events: &[Event]) {
-        for event in events {
-            // Nobody listening is no error.
-            let _ = self.events.send(EventRecord::from(event));
-            log(event);
+        for (at, event) in events.iter().enumerate() {
             let snapshot = self.publish.borrow().clone();
+            let why = (at < SENTENCES_MAX).then(|| self.why(event, &snapshot)).flatten();
+            let record = EventRecord::told(event, why.as_deref());
+            log(event, &record, why.as_deref());
+            // Nobody listening is no error.
+            let _ = self.events.send(record);
             match (&self.traces, event) {
                 (Some(traces), Event::Settled(journey)) => traces.settled(journey, &snapshot),
                 (Some(traces), Event::Stuck { id, .. }) => {
@@ -197,6 +214,21 @@ impl Follower {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The sentence of a journey that needs somebody, or has ended.
+    fn why(&self, event: &Event, snapshot: &Snapshot) -> Option<String> {
+        let about = |journey: &Journey| {
+            let journeys = self.tracker.journeys_to(&journey.destination);
+            sentence(&Around { at: now(), sources: &snapshot.sources, journeys: &journeys }, journey)
+        };
+        match event {
+            Event::Settled(journey) => Some(about(journey)),
+            Event::Held { id, .. } | Event::Stuck { id, .. } | Event::Blind { id, .. } => {
+                self.tracker.journey(*id).map(about)
+            }
+            Event::Moved { .. } | Event::Cleared { .. } | Event::Restarted { .. } => None,
         }
     }
 
@@ -226,18 +258,21 @@ impl Follower {
 }
 
 /// One structured record per journey event.
-fn log(event: &Event) {
-    let record = EventRecord::from(event);
+fn log(event: &Event, record: &EventRecord, why: Option<&str>) {
     match event {
         Event::Settled(journey) => tracing::info!(
             journey = %journey.id,
             image = %journey.image,
             destination = %journey.destination,
             outcome = journey.outcome.map(crate::tracker::Outcome::as_str),
+            why,
             "settled"
         ),
         Event::Stuck { id, stuck } => {
-            tracing::warn!(journey = %id, stage = stuck.stage.as_str(), reason = stuck.reason.as_str(), "stuck");
+            tracing::warn!(journey = %id, stage = stuck.stage.as_str(), reason = stuck.reason.as_str(), why, "stuck");
+        }
+        Event::Held { id, held } => {
+            tracing::info!(journey = %id, hold = held.hold.as_str(), why, "held");
         }
         _ => tracing::debug!(event = record.name, json = %record.json, "event"),
     }

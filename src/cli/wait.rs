@@ -55,7 +55,7 @@ fn verdict<'a>(answers: &'a Value, environment: Option<&str>) -> (Vec<&'a Value>
         .into_iter()
         .flatten()
         .filter(|answer| environment.is_none_or(|name| answer["environment"] == name))
-        .filter(|answer| answer["state"] != "never_seen")
+        .filter(|answer| !answer["destination"].is_null())
         .collect();
     let state = |answer: &&&Value| answer["state"].as_str().unwrap_or_default().to_owned();
     if answers.iter().any(|answer| state(&answer) == "failed") {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::answer::{ApiError, ServiceState};
 use super::matching::{QUESTION_LENGTH_MAX, Question};
+use super::past::parse_at;
 use super::why::{Answer, why};
 use crate::exporters::Snapshot;
 use crate::observation::Time;
@@ -94,12 +95,16 @@ pub(super) fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a Journey, 
 pub(super) struct Asked {
     q: String,
     namespace: Option<String>,
+    /// As [`parse_at`] reads it.
+    at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Answers {
     at: Time,
     answers: Vec<Answer>,
+    /// Observations of the past that are missing in the journal.
+    lost: u64,
 }
 
 pub(super) async fn ask(
@@ -113,8 +118,15 @@ pub(super) async fn ask(
             "q must name an image, a digest, a commit, an app, or kind/name of a workload",
         ));
     }
+    if let Some(at) = &asked.at {
+        let at = parse_at(at, Time::from(chrono::Utc::now())).map_err(ApiError::bad)?;
+        let (answers, lost) = state.http.pasts.ask(question, at).await?;
+        return Ok(Json(Answers { at, answers, lost }).into_response());
+    }
+    let findings = state.http.lookups.ask(question.lookup()).await;
     let snapshot = state.snapshot();
-    Ok(Json(Answers { at: snapshot.at, answers: why(&snapshot, &question) }).into_response())
+    let answers = why(&snapshot, &question, findings.as_ref());
+    Ok(Json(Answers { at: snapshot.at, answers, lost: 0 }).into_response())
 }
 
 /// `GET /api/v1/sources`

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
@@ -30,30 +30,45 @@ pub struct EventRecord {
     pub json: Arc<str>,
 }
 
+impl EventRecord {
+    /// The event with the sentence that `why` has for its journey.
+    #[must_use]
+    pub fn told(event: &Event, why: Option<&str>) -> Self {
+        let (name, mut json) = parts(event);
+        if let (Some(why), Some(object)) = (why, json.as_object_mut()) {
+            object.insert("why".into(), why.into());
+        }
+        Self { name, json: json.to_string().into() }
+    }
+}
+
 impl From<&Event> for EventRecord {
     fn from(event: &Event) -> Self {
-        let (name, json) = match event {
-            Event::Moved { id, stage } => {
-                ("moved", json!({ "journey": id, "stage": stage.map(|stage| stage.as_str()) }))
-            }
-            Event::Held { id, held } => {
-                let (hold, since, until) = (held.hold.as_str(), held.since, held.until);
-                ("held", json!({ "journey": id, "hold": hold, "since": since, "until": until }))
-            }
-            Event::Stuck { id, stuck } => {
-                let (stage, since) = (stuck.stage.as_str(), stuck.since);
-                let (reason, sentence) = (stuck.reason.as_str(), stuck.reason.sentence());
-                let json = json!({ "journey": id, "stage": stage, "reason": reason, "since": since, "sentence": sentence });
-                ("stuck", json)
-            }
-            Event::Blind { id, source } => ("blind", json!({ "journey": id, "source": source })),
-            Event::Cleared { id } => ("cleared", json!({ "journey": id })),
-            Event::Settled(journey) => ("settled", json!(JourneyView::from(&**journey))),
-            Event::Restarted { destination } => {
-                ("restarted", json!({ "destination": destination.to_string(), "app": destination.app }))
-            }
-        };
-        Self { name, json: json.to_string().into() }
+        Self::told(event, None)
+    }
+}
+
+fn parts(event: &Event) -> (&'static str, Value) {
+    match event {
+        Event::Moved { id, stage } => {
+            ("moved", json!({ "journey": id, "stage": stage.map(|stage| stage.as_str()) }))
+        }
+        Event::Held { id, held } => {
+            let (hold, since, until) = (held.hold.as_str(), held.since, held.until);
+            ("held", json!({ "journey": id, "hold": hold, "since": since, "until": until }))
+        }
+        Event::Stuck { id, stuck } => {
+            let (stage, since) = (stuck.stage.as_str(), stuck.since);
+            let (reason, sentence) = (stuck.reason.as_str(), stuck.reason.sentence());
+            let json = json!({ "journey": id, "stage": stage, "reason": reason, "since": since, "sentence": sentence });
+            ("stuck", json)
+        }
+        Event::Blind { id, source } => ("blind", json!({ "journey": id, "source": source })),
+        Event::Cleared { id } => ("cleared", json!({ "journey": id })),
+        Event::Settled(journey) => ("settled", json!(JourneyView::from(&**journey))),
+        Event::Restarted { destination } => {
+            ("restarted", json!({ "destination": destination.to_string(), "app": destination.app }))
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use crate::image::{Digest, ImageRef};
 use crate::observation::ObjectKey;
-use crate::tracker::{DestinationStatus, Journey};
+use crate::tracker::{DestinationStatus, Journey, Lookup};
 
 /// Fewer hex digits than this name too many commits or digests.
 const PREFIX_LENGTH_MIN: usize = 6;
+/// Digits of the id of a commit: SHA-1, or SHA-256.
+const COMMIT_LENGTH_MAX: usize = 64;
 /// Longest question that is read: an image reference with a digest fits twice.
 pub const QUESTION_LENGTH_MAX: usize = 1024;
 
@@ -66,6 +68,49 @@ impl Question {
                     && names_repository(repository, image)
             }
             Some(_) | None => names_repository(text, image),
+        }
+    }
+
+    /// The tag that the text names, if it does.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        // A colon before a slash is a port, not a tag.
+        let (_, tag) = self.text.split('@').next()?.rsplit_once(':')?;
+        Some(tag).filter(|tag| !tag.contains('/') && !self.text.starts_with("sha256:"))
+    }
+
+    /// Whether it names a tag or a digest, and no more than that.
+    #[must_use]
+    pub fn names_a_tag(&self) -> bool {
+        self.tag().is_some() || self.digest().is_some()
+    }
+
+    /// The digest that the text names as a whole.
+    fn digest(&self) -> Option<Digest> {
+        let text = self.text.rsplit_once('@').map_or(self.text.as_str(), |(_, digest)| digest);
+        text.parse().ok().or_else(|| format!("sha256:{text}").parse().ok())
+    }
+
+    /// What may be the beginning of a commit's id.
+    #[must_use]
+    pub fn commit(&self) -> Option<&str> {
+        let is_hex = self.text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let length = (PREFIX_LENGTH_MIN..=COMMIT_LENGTH_MAX).contains(&self.text.len());
+        Some(self.text.as_str()).filter(|_| is_hex && length)
+    }
+
+    /// What the tracker is to look up for it.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        let digest = self.digest();
+        let (tag, front) = (self.tag(), self.text.split('@').next().unwrap_or_default());
+        let name = tag.and_then(|tag| front.strip_suffix(tag)?.strip_suffix(':')).unwrap_or(front);
+        let bare = digest.is_some() && !self.text.contains('@');
+        Lookup {
+            repository: Some(name.to_owned()).filter(|name| !name.is_empty() && !bare),
+            tag: tag.filter(|_| digest.is_none()).map(str::to_owned),
+            digest,
+            commit: self.commit().map(str::to_owned),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The page, the API, the metrics: everything that is asked over HTTP.
 //!
-//! Handlers read the last published snapshot and never wait for the tracker. Nothing here changes anything: every
+//! Handlers read the last published snapshot and never wait for the tracker; only `why` asks it, and not for long. Nothing here changes anything: every
 //! route is a GET, but for webhooks (`hooks.rs`), which only hurry a look. A new route is an entry of [`ROUTES`], a line of `openapi.json` if it is under `/api`, and a
 //! handler in the file of its kind (`api.rs` for programs, `page/` for people, `probe.rs` for machines).
 
@@ -9,11 +9,15 @@ mod api;
 mod bundle;
 mod events;
 mod hooks;
+mod lookups;
 mod matching;
+mod nowhere;
 mod page;
+mod past;
 mod patience;
 mod probe;
 mod reload;
+mod sentence;
 mod serve;
 mod why;
 pub mod words;
@@ -22,10 +26,13 @@ pub use api::OPENAPI;
 pub use bundle::{BundleRequest, Bundles};
 pub use events::{EVENTS_KEPT, EventRecord};
 pub use hooks::{HookHead, Hooks, TakeHook};
+pub use lookups::{LookupRequest, Lookups};
 pub use matching::Question;
+pub use past::{PastAnswers, PastRequest, Pasts, parse_at};
 pub use reload::{AskedToReload, Reload, Reloaded};
+pub use sentence::{Around, sentence};
 pub use serve::{serve, serve_with};
-pub use why::{Answer, why};
+pub use why::{Answer, PolicyAnswer, why};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +72,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/api/v1/journeys", "journeys, newest first: app, environment, namespace, image, open, limit"),
     ("/api/v1/journeys/{id}", "one journey"),
     ("/api/v1/journeys/{id}/bundle", "what was observed of one journey, as JSON lines: redact"),
-    ("/api/v1/why", "where something is and why: q, namespace"),
+    ("/api/v1/why", "where something is and why: q, namespace, at"),
     ("/api/v1/sources", "how fresh each source is"),
     ("/api/v1/events", "journey events as they come (server-sent events)"),
     ("/api/v1/openapi.json", "this API described"),
@@ -80,6 +87,8 @@ pub struct HttpState {
     pub events: broadcast::Sender<EventRecord>,
     pub ready: Ready,
     pub bundles: Bundles,
+    pub lookups: Lookups,
+    pub pasts: Pasts,
     pub hooks: Hooks,
     pub reload: Reload,
 }
@@ -99,6 +108,8 @@ impl HttpState {
             events,
             ready: Ready::default(),
             bundles: Bundles::default(),
+            lookups: Lookups::default(),
+            pasts: Pasts::default(),
             hooks: Hooks::default(),
             reload: Reload::default(),
         }

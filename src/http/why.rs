@@ -1,41 +1,76 @@
-//! The answer to "where is it, and why not live?": a pure function of a snapshot.
+//! The answer to "where is it, and why not live?": a pure function of a snapshot and of what the tracker knows besides.
 
 use std::collections::HashSet;
 
 use serde::Serialize;
 
 use super::matching::Question;
-use super::words;
+use super::sentence::sentence;
+use super::{nowhere, words};
 use crate::exporters::Snapshot;
-use crate::tracker::{Destination, DestinationStatus, Hold, Journey, Outcome};
+use crate::observation::Time;
+use crate::tracker::{Destination, DestinationStatus, Findings, Hold, Journey, Outcome};
 
 /// Sentences in one answer. A question that matches more is too wide to be read.
 const ANSWERS_MAX: usize = 50;
 
-/// One sentence about one destination, and what it rests on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One sentence about one destination, an image or a commit, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Answer {
     pub question: String,
     pub sentence: String,
-    /// `stuck`, `held`, `blind`, `under_way`, an outcome, `idle` (nothing on its way), `wanted` (never live)
-    /// or `never_seen`.
+    /// `stuck`, `held`, `blind`, `under_way`, an outcome, `idle` (nothing on its way), `wanted` (never live); without
+    /// a destination `selected`, `not_selected`, `unwanted`, `no_change`, `followed` or `never_seen`.
     pub state: &'static str,
     pub journey: Option<String>,
+    pub image: Option<String>,
+    pub commit: Option<String>,
     pub destination: Option<String>,
     pub app: Option<String>,
     pub environment: Option<String>,
+    /// The last stage reached, when, and how that is known. An earliest time that is absent: it was so at start-up.
     pub stage: Option<&'static str>,
+    pub not_before: Option<Time>,
+    pub not_after: Option<Time>,
+    pub basis: Option<&'static str>,
+    /// What it waits for, and since when; where it does not wait, since when it is as it is.
+    pub waits_for: Option<&'static str>,
+    pub since: Option<Time>,
+    /// What comes next, by which object, and by when that is due.
+    pub next: Option<&'static str>,
+    pub next_by: Option<String>,
+    pub due: Option<Time>,
+    /// When its budget runs out.
+    pub late_after: Option<Time>,
+    /// When it ends by itself that somebody holds it.
+    pub until: Option<Time>,
     /// The closed word for why it is stuck, or held.
     pub reason: Option<&'static str>,
-    /// The object that holds it or keeps it stuck, as kubectl takes it.
+    /// The object that holds it or keeps it stuck, as kubectl takes it, and its own words.
     pub holder: Option<String>,
+    pub says: Option<String>,
     /// What looks closer.
     pub command: Option<String>,
+    /// What each policy says that chooses from its repository, where no journey tells.
+    pub policies: Vec<PolicyAnswer>,
+}
+
+/// What one policy says of an image.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PolicyAnswer {
+    /// `imagepolicy/web -n flux-system`, or `expect rule`.
+    pub policy: String,
+    pub chooses_by: String,
+    pub environments: Vec<String>,
+    /// The closed word for why it selects it or not; absent where the policy cannot be read.
+    pub cause: Option<&'static str>,
+    pub selected: Option<String>,
+    pub sentence: String,
 }
 
 /// Every destination that the question is about, what needs a person first.
 #[must_use]
-pub fn why(snapshot: &Snapshot, question: &Question) -> Vec<Answer> {
+pub fn why(snapshot: &Snapshot, question: &Question, findings: Option<&Findings>) -> Vec<Answer> {
     let mut journeys = newest_per_destination(snapshot, question);
     journeys.sort_by_key(|journey| urgency(state(journey)));
     journeys.truncate(ANSWERS_MAX);
@@ -51,118 +86,14 @@ pub fn why(snapshot: &Snapshot, question: &Question) -> Vec<Answer> {
     answers.extend(
         idle.filter(silent).take(ANSWERS_MAX).filter_map(|status| of_destination(snapshot, question, status)),
     );
-    if answers.is_empty() {
-        answers.push(never_seen(question));
+    match findings {
+        Some(findings) => nowhere::add(&mut answers, snapshot, question, findings),
+        None if answers.is_empty() => answers.push(nowhere::never_seen(question, None)),
+        None => {}
     }
     answers.sort_by_key(|answer| urgency(answer.state));
     answers.truncate(ANSWERS_MAX);
     answers
-}
-
-/// The sentence about one journey.
-#[must_use]
-pub fn sentence(snapshot: &Snapshot, journey: &Journey) -> String {
-    let (what, place) = (words::subject(journey), words::place(&journey.destination));
-    if journey.outcome.is_some() {
-        return ended(snapshot, journey, &what, &place);
-    }
-    let now = snapshot.at;
-    let waits = words::duration(now.seconds_since(words::waits_since(journey)));
-    let stage = words::waits_for(journey);
-    if let Some(stuck) = journey.stuck {
-        let (stage, why) = (stuck.stage.as_str(), stuck.reason.sentence());
-        let who = words::who(journey);
-        return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}: {why}{who}");
-    }
-    if let Some(source) = &journey.blind {
-        let looked = snapshot.sources.iter().find(|status| *status.source == **source);
-        let last = looked.and_then(|status| status.last_look).map_or_else(
-            || "was never seen whole".to_owned(),
-            |at| format!("was last seen whole at {}", words::clock(at, now)),
-        );
-        return format!("nothing can be said of {what} in {place}: {source} {last}");
-    }
-    if let Some(held) = journey.held {
-        let until = held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
-        let since = words::clock(held.since, now);
-        let why = words::hold(held.hold);
-        let who = words::who(journey);
-        return format!("{what} is held in {place} since {since}{until}: {why}{who}");
-    }
-    match words::reached(journey) {
-        Some((reached, _)) => {
-            let reached = reached.as_str();
-            format!("{what} is on its way to {place}: it reached {reached} {waits} ago and waits for {stage}")
-        }
-        None => format!("{what} is on its way to {place}: it waits for {stage} for {waits}"),
-    }
-}
-
-fn ended(snapshot: &Snapshot, journey: &Journey, what: &str, place: &str) -> String {
-    let now = snapshot.at;
-    let at = journey.ended.map_or(journey.opened, |ended| ended);
-    let when = words::clock(words::middle(at), now);
-    let reached = words::reached(journey)
-        .map_or_else(String::new, |(stage, _)| format!(" (it had reached {})", stage.as_str()));
-    let next = successor(snapshot, journey);
-    match journey.outcome {
-        Some(Outcome::Live) => live(journey, what, place, &when, next.as_deref(), at.half_width_seconds()),
-        Some(Outcome::Superseded) => {
-            let by = next.unwrap_or_else(|| "another image".to_owned());
-            format!("{what} never became live in {place}: {by} superseded it at {when}{reached}")
-        }
-        Some(Outcome::RolledBack) => {
-            format!("{what} never became live in {place}: it was rolled back at {when}{reached}")
-        }
-        Some(Outcome::Withdrawn) => {
-            format!("{what} never became live in {place}: it was withdrawn at {when}, before anything ran it")
-        }
-        Some(Outcome::Failed) => {
-            format!(
-                "{what} failed in {place} at {when}{reached}: the rollout was given up; a retry starts anew"
-            )
-        }
-        Some(Outcome::Removed) => {
-            format!("{what} never became live in {place}: the destination was removed at {when}{reached}")
-        }
-        Some(Outcome::Unknown) | None => {
-            format!("how {what} ended in {place} cannot be told: it was out of sight until {when}{reached}")
-        }
-    }
-}
-
-fn live(
-    journey: &Journey,
-    what: &str,
-    place: &str,
-    when: &str,
-    next: Option<&str>,
-    half_width: f64,
-) -> String {
-    let error = words::plus_minus(half_width);
-    let took = match (journey.image_to_live(), journey.change_to_live()) {
-        (Some(sample), _) => format!(", {} after the push", words::duration(sample.seconds)),
-        (None, Some(sample)) => format!(", {} after the change", words::duration(sample.seconds)),
-        (None, None) => String::new(),
-    };
-    match next {
-        Some(next) => format!("{what} was live in {place} from {when} ({error}){took}; now {next} is"),
-        None => format!("{what} is live in {place} since {when} ({error}){took}"),
-    }
-}
-
-/// What came to the same destination afterwards: what is live now for one that was, any later one else.
-fn successor(snapshot: &Snapshot, journey: &Journey) -> Option<String> {
-    let was_live = journey.outcome == Some(Outcome::Live);
-    let later = snapshot.journeys().filter(|other| {
-        other.destination == journey.destination
-            && other.id != journey.id
-            && other.opened.not_after >= journey.opened.not_after
-            && (!was_live || other.outcome == Some(Outcome::Live))
-    });
-    let newest = |other: &&Journey| other.ended.map(|ended| ended.not_after);
-    let next = if was_live { later.max_by_key(newest) } else { later.min_by_key(|other| other.opened) };
-    next.map(words::subject)
 }
 
 /// The newest journey that matches, for each destination.
@@ -187,7 +118,7 @@ fn remarks(snapshot: &Snapshot, status: &DestinationStatus) -> String {
 }
 
 fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> Answer {
-    let mut sentence = sentence(snapshot, journey);
+    let mut sentence = sentence(&snapshot.into(), journey);
     let mut reason = None;
     if journey.outcome == Some(Outcome::Live)
         && let Some(status) = snapshot.destinations.iter().find(|it| it.destination == journey.destination)
@@ -195,22 +126,46 @@ fn of_journey(snapshot: &Snapshot, question: &Question, journey: &Journey) -> An
         sentence.push_str(&remarks(snapshot, status));
         reason = status.overridden_since.map(|_| Hold::PolicyOverridden.as_str());
     }
+    let reached = words::reached(journey);
+    let (turn, open) = (journey.next.turn.as_ref(), journey.is_open());
+    let known = |at: Time| Some(at).filter(|at| at.is_known());
     Answer {
-        question: question.text.clone(),
         sentence,
         state: state(journey),
         journey: Some(journey.id.to_string()),
-        destination: Some(journey.destination.to_string()),
-        app: Some(journey.destination.app.to_string()),
-        environment: Some(journey.destination.environment.to_string()),
-        stage: journey.stages.reached().map(|stage| stage.as_str()),
+        image: Some(journey.image.to_string()),
+        commit: journey.commit.as_ref().map(|commit| commit.id.to_string()),
+        stage: reached.map(|(stage, _)| stage.as_str()),
+        not_before: reached.and_then(|(_, at)| known(at.interval.not_before)),
+        not_after: reached.and_then(|(_, at)| known(at.interval.not_after)),
+        basis: reached.map(|(_, at)| at.basis.as_str()),
+        waits_for: open.then(|| words::waits_for(journey)),
+        since: Some(journey.ended.map_or_else(|| words::waits_since(journey), words::middle)),
+        next: turn.map(|turn| turn.does.as_str()),
+        next_by: turn.map(|turn| turn.object.to_string()),
+        due: turn.and_then(|turn| turn.by),
+        late_after: journey.next.late_after,
+        until: journey.held.and_then(|held| held.until),
         holder: journey.who.as_ref().map(|who| who.object.to_string()),
+        says: journey.who.as_ref().map(|who| who.says.to_string()).filter(|says| !says.is_empty()),
         command: words::command(journey),
         reason: journey
             .stuck
             .map(|stuck| stuck.reason.as_str())
-            .or(journey.held.filter(|_| journey.is_open()).map(|held| held.hold.as_str()))
+            .or(journey.held.filter(|_| open).map(|held| held.hold.as_str()))
             .or(reason),
+        ..of(question, &journey.destination)
+    }
+}
+
+/// An answer about a destination, before anything is said of it.
+fn of(question: &Question, destination: &Destination) -> Answer {
+    Answer {
+        question: question.text.clone(),
+        destination: Some(destination.to_string()),
+        app: Some(destination.app.to_string()),
+        environment: Some(destination.environment.to_string()),
+        ..Answer::default()
     }
 }
 
@@ -249,38 +204,15 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
         Some(_) => "idle",
         None => "wanted",
     };
+    let image = status.live.as_ref().map(|(image, ..)| image).or(status.image.as_ref());
     Some(Answer {
-        question: question.text.clone(),
         sentence,
         state,
-        journey: None,
-        destination: Some(status.destination.to_string()),
-        app: Some(status.destination.app.to_string()),
-        environment: Some(status.destination.environment.to_string()),
-        stage: None,
-        holder: None,
-        command: None,
+        image: image.map(ToString::to_string),
+        since: status.live.as_ref().map(|(.., since)| *since).filter(|since| since.is_known()),
         reason: status.overridden_since.map(|_| Hold::PolicyOverridden.as_str()),
+        ..of(question, &status.destination)
     })
-}
-
-fn never_seen(question: &Question) -> Answer {
-    let text = &question.text;
-    Answer {
-        question: text.clone(),
-        sentence: format!(
-            "{text} was never seen: no followed registry, commit or workload names it lately; /api/v1/sources says what is followed"
-        ),
-        state: "never_seen",
-        journey: None,
-        destination: None,
-        app: None,
-        environment: None,
-        stage: None,
-        reason: None,
-        holder: None,
-        command: None,
-    }
 }
 
 fn urgency(state: &str) -> u8 {
@@ -289,7 +221,7 @@ fn urgency(state: &str) -> u8 {
         "blind" => 1,
         "held" => 2,
         "under_way" => 3,
-        "idle" => 5,
+        "idle" | "followed" => 5,
         _ => 4,
     }
 }

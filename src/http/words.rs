@@ -1,7 +1,7 @@
 //! Durations, times and names as people read them. Used by the page and by the answers to `why`.
 
 use crate::image::ImageRef;
-use crate::observation::{Interval, Time};
+use crate::observation::{ExpectRule, Interval, Order, Policy, Time};
 use crate::tracker::{Destination, Evidence, Hold, Journey, Sample, Stage, Subject};
 
 /// Characters of a commit id that people read.
@@ -54,6 +54,16 @@ pub fn clock(at: Time, now: Time) -> String {
 #[must_use]
 pub fn middle(interval: Interval) -> Time {
     if interval.is_bounded() { Time(interval.midpoint_millis() as i64) } else { interval.not_after }
+}
+
+/// `12:00:15 (±5.0 s)`
+#[must_use]
+pub fn about(interval: Interval, now: Time) -> String {
+    let at = clock(middle(interval), now);
+    match interval.half_width_seconds() {
+        exact if exact < 0.5 => at,
+        width => format!("{at} ({})", plus_minus(width)),
+    }
 }
 
 /// Without the registry, and with a short digest: what people call an image.
@@ -114,6 +124,48 @@ pub fn waits_since(journey: &Journey) -> Time {
 #[must_use]
 pub fn waits_for(journey: &Journey) -> &'static str {
     journey.stages.waiting_for().unwrap_or(Stage::Live).as_str()
+}
+
+/// What comes next and by when, and until when nothing of it is late; for a journey under way.
+#[must_use]
+pub fn next(journey: &Journey, now: Time) -> Option<String> {
+    let turn = journey.next.turn.as_ref().map(|turn| {
+        let (object, does) = (&turn.object, turn.does.as_str());
+        match turn.by {
+            None => format!("{object} is to {does} at once"),
+            Some(by) if by >= now => format!("{object} is to {does} by {}", clock(by, now)),
+            Some(by) => format!("{object} was to {does} by {}", clock(by, now)),
+        }
+    });
+    let late = journey.next.late_after.map(|at| format!("late after {}", clock(at, now)));
+    match (turn, late) {
+        (Some(turn), Some(late)) => Some(format!("{turn}; {late}")),
+        (turn, late) => turn.or(late),
+    }
+}
+
+/// What a policy chooses by: `semver 1.x, pattern ^v`.
+#[must_use]
+pub fn rule(rule: &ExpectRule) -> String {
+    let order = |order: Order| match order {
+        Order::Asc => "",
+        Order::Desc => " desc",
+    };
+    let chooses = match &rule.policy {
+        Policy::Semver { range } => format!("semver {range}"),
+        Policy::Numerical { order: by } => format!("numerical{}", order(*by)),
+        Policy::Alphabetical { order: by } => format!("alphabetical{}", order(*by)),
+        Policy::Digest { tag } => format!("digest of {tag}"),
+    };
+    let pattern = rule.filter.as_ref().map(|filter| format!(", pattern {}", filter.pattern));
+    one_line(&(chooses + &pattern.unwrap_or_default()))
+}
+
+/// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What to do where pods run with what a ConfigMap held before.

@@ -3,7 +3,8 @@
 //!
 //! Never dropped: what comes after the checkpoint, what open journeys need, and the last fact of each kind about
 //! each subject in use. Dropped first: what a later fact has replaced. Where that is not enough, facts about
-//! tags and images that nobody uses.
+//! tags and images that nobody uses. What is later than the rows that are thinned replaces nothing in them, so that the
+//! state at any time since can be told; the journal says since when.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,7 +17,7 @@ use super::row::{self, Line, Row};
 use super::store::{ROWS, Stored};
 use super::subject::{self, SubjectKey};
 use super::tail::RawRow;
-use super::{Error, Journal, Position};
+use super::{Error, Journal, Position, whole};
 use crate::observation::{Fact, Observation};
 
 /// Rows read in one step: some ten milliseconds of work.
@@ -50,10 +51,14 @@ pub struct Pass {
     keep: Keep,
     /// Rows that end at or before it are thinned.
     cut: Position,
-    /// Everything from here on was read.
+    /// Where it begins: what is later stays, and is not read.
+    from: Position,
+    /// Everything from here up to there was read.
     at: Position,
     seen: HashSet<SubjectKey>,
     only_in_use: bool,
+    /// When the last observation of the rows was made that are read.
+    whole_since: Option<i64>,
     done: Compacted,
 }
 
@@ -106,12 +111,17 @@ impl Journal {
         if cut <= self.stored.base {
             return Ok(None);
         }
+        // A checkpoint may be inside of a row.
+        let around = self.rows(cut)?.next()?.filter(|row| row.start < cut);
+        let from = around.map_or(cut, |row| row.head.end);
         Ok(Some(Pass {
             keep,
             cut,
-            at: self.stored.head,
+            from,
+            at: from,
             seen: HashSet::new(),
             only_in_use: false,
+            whole_since: None,
             done: Compacted::default(),
         }))
     }
@@ -167,6 +177,7 @@ impl Journal {
             read.push(row);
         }
         let Some(last) = read.last() else { return self.end_pass(pass) };
+        pass.whole_since = pass.whole_since.max(read.iter().map(|row| row.head.last_at).max());
         let at = last.start;
         drop(rows);
         let mut old = Vec::new();
@@ -197,7 +208,7 @@ impl Journal {
         let over = stored.lines > limits.observations_max || stored.bytes > limits.bytes_max;
         if over && !pass.only_in_use && pass.keep.in_use.is_some() {
             pass.only_in_use = true;
-            pass.at = self.stored.head;
+            pass.at = pass.from;
             pass.seen.clear();
             return Ok(false);
         }
@@ -228,7 +239,9 @@ impl Journal {
         if gone_in_front {
             stored.base = *end;
         }
+        let whole_since = self.whole_since.max(pass.whole_since);
         self.transact(stored, |transaction| {
+            whole::write(transaction, whole_since)?;
             let mut table = transaction.open_table(ROWS)?;
             for (start, ..) in old {
                 table.remove(start.0)?;
@@ -239,6 +252,7 @@ impl Journal {
             debug_assert!(table.first()?.is_none_or(|(first, _)| first.value() == stored.base.0));
             Ok(())
         })?;
+        self.whole_since = whole_since;
         pass.done.dropped += lines - kept.len() as u64;
         pass.done.bytes += old_bytes.saturating_sub(new_bytes);
         Ok(())

@@ -17,6 +17,7 @@ mod status;
 mod store;
 mod subject;
 mod tail;
+mod whole;
 mod writer;
 
 pub use compact::{Compacted, InUse, Keep, Pass};

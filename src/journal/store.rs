@@ -11,7 +11,7 @@ use super::file::{self, Before, guarded};
 use super::row::{self, Line, Row};
 use super::salvage::Salvaged;
 use super::tail::{Rows, Tail};
-use super::{Checkpoint, Error, Limits, Position, aside, salvage};
+use super::{Checkpoint, Error, Limits, Position, aside, salvage, whole};
 use crate::observation::Observation;
 
 /// The version of what stands in the tables. A reader refuses a higher one.
@@ -19,7 +19,7 @@ pub const FORMAT: u32 = 1;
 /// How the note of the format begins.
 const FORMAT_WORD: &str = "knotmeter-journal ";
 
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// From the first position of a row's span.
 pub const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 /// The pieces of the checkpoint; the first says how many there are.
@@ -71,6 +71,8 @@ pub struct Journal {
     pub(super) stored: Stored,
     /// Of the checkpoint: compaction leaves alone what comes after it.
     pub(super) checkpoint: Option<Position>,
+    /// When what is later than all that was ever compacted began, in milliseconds since the epoch.
+    pub(super) whole_since: Option<i64>,
 }
 
 /// A journal, and what it remembers.
@@ -149,7 +151,14 @@ impl Journal {
 
     pub(super) fn over(path: &Path, limits: Limits, database: Database) -> Self {
         let path = path.to_owned();
-        Self { path, limits, database: Some(database), stored: Stored::default(), checkpoint: None }
+        Self {
+            path,
+            limits,
+            database: Some(database),
+            stored: Stored::default(),
+            checkpoint: None,
+            whole_since: None,
+        }
     }
 
     /// Sets a journal aside that turned out to be damaged while it was open, and begins a new one.
@@ -240,7 +249,8 @@ impl Journal {
     /// The file cannot be read.
     pub fn everything(&self) -> Result<Tail, Error> {
         let rows = self.rows(self.stored.base).map_err(|fault| fault.at(&self.path))?;
-        Ok(Tail::new(rows, self.stored.base))
+        let whole_since = self.whole().map_err(|fault| fault.at(&self.path))?;
+        Ok(Tail::new(rows, self.stored.base).whole_since(whole_since))
     }
 
     /// What was observed from about then on (milliseconds since the epoch), oldest first.
@@ -251,7 +261,7 @@ impl Journal {
         let find = || {
             let rows = self.rows(self.stored.base)?;
             let from = rows.find(at, self.stored.base, self.stored.head)?;
-            Ok(Tail::new(self.rows(from)?, from))
+            Ok(Tail::new(self.rows(from)?, from).whole_since(self.whole()?))
         };
         find().map_err(|fault: Fault| fault.at(&self.path))
     }
@@ -325,6 +335,7 @@ impl Journal {
         let mut journal = opened.journal;
         self.database = journal.database.take();
         (self.stored, self.checkpoint) = (journal.stored, journal.checkpoint);
+        self.whole_since = journal.whole_since;
         Ok(())
     }
 
@@ -371,6 +382,7 @@ impl Journal {
         let stored = meta.get(STORED_KEY)?.ok_or_else(|| Fault::damaged("it does not say what it holds"))?;
         self.stored = Stored::decode(stored.value())
             .ok_or_else(|| Fault::damaged("what it says of its content is unreadable"))?;
+        self.whole_since = whole::read(&meta)?;
         let pieces = read.open_table(CHECKPOINT)?;
         let Some(first) = pieces.get(0)? else { return Ok(None) };
         let head = CheckpointHead::decode(first.value())
@@ -461,11 +473,11 @@ impl Stored {
     }
 }
 
-fn numbers(numbers: &[u64]) -> Vec<u8> {
+pub(super) fn numbers(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-fn read_numbers<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
+pub(super) fn read_numbers<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
     let mut numbers = [0; N];
     let (chunks, rest) = bytes.as_chunks::<8>();
     if chunks.len() != N || !rest.is_empty() {
@@ -478,11 +490,11 @@ fn read_numbers<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
 }
 
 /// The bytes and their checksum.
-fn summed(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn summed(bytes: &[u8]) -> Vec<u8> {
     [bytes, &crc32fast::hash(bytes).to_le_bytes()].concat()
 }
 
-fn checked(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let (front, sum) = bytes.split_last_chunk::<4>()?;
     (crc32fast::hash(front) == u32::from_le_bytes(*sum)).then_some(front)
 }

@@ -113,6 +113,9 @@ pub struct Tail {
     rows: Rows,
     from: Position,
     ended: bool,
+    /// From when on a state can be told (milliseconds since the epoch): nothing that it needs was dropped by compaction.
+    /// `None` where nobody noted it.
+    pub whole_since: Option<i64>,
 }
 
 /// The observations of one row.
@@ -137,7 +140,11 @@ pub struct RowLines {
 
 impl Tail {
     pub(super) fn new(rows: Rows, from: Position) -> Self {
-        Self { rows, from, ended: false }
+        Self { rows, from, ended: false, whole_since: None }
+    }
+
+    pub(super) fn whole_since(self, whole_since: Option<i64>) -> Self {
+        Self { whole_since, ..self }
     }
 
     /// The stored lines of the next row.

@@ -193,6 +193,9 @@ pub struct PolicyRole {
     pub policy: Option<Policy>,
     /// Digests are selected as well (`digestReflectionPolicy` is not `Never`).
     pub reflects_digest: bool,
+    /// A tag that moves is a new choice (`digestReflectionPolicy: Always`): else its digest is taken once, or never.
+    #[serde(default)]
+    pub follows_digest: bool,
     /// `status.latestRef`.
     pub selected: Option<ImageRef>,
     /// When `latestRef` was written at the latest, from `managedFields` (whole seconds).

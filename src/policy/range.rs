@@ -41,6 +41,19 @@ impl Range {
     }
 }
 
+impl Range {
+    /// Whether a version that does not match would, if it were none of the pre-releases.
+    #[must_use]
+    pub fn misses_as_pre_release(&self, version: &Version) -> bool {
+        let released = Version { pre: Prerelease::EMPTY, ..version.clone() };
+        let inside = |alternative: &Alternative| {
+            let all = |version: &Version| alternative.comparators.iter().all(|it| it.matches(version));
+            !alternative.prereleases && (all(version) || all(&released))
+        };
+        !version.pre.is_empty() && !self.matches(version) && self.alternatives.iter().any(inside)
+    }
+}
+
 /// Comparators that must all hold.
 #[derive(Debug, Clone)]
 struct Alternative {
@@ -88,9 +101,17 @@ impl Comparator {
     fn matches(&self, version: &Version) -> bool {
         let order = version.cmp_precedence(&self.bound);
         match self.operator {
+            // Where not even the first number was written, these compare with 0.0.0, as Go's library does.
+            Operator::NotEqual if self.written == 0 => order != Ordering::Equal,
+            Operator::Greater if self.written == 0 => order == Ordering::Greater,
+            Operator::LessOrEqual if self.written == 0 => (version.major, version.minor) == (0, 0),
             Operator::Equal if self.written == 3 => order == Ordering::Equal,
             Operator::Equal | Operator::Tilde => order != Ordering::Less && self.same_minor(version),
             Operator::NotEqual if self.written == 3 => order != Ordering::Equal,
+            // Inside of the series a pre-release is told apart from a written one.
+            Operator::NotEqual if self.written == 2 && self.compare_written(version).is_eq() => {
+                version.pre != self.bound.pre
+            }
             Operator::NotEqual => self.compare_written(version) != Ordering::Equal,
             Operator::Greater if self.written == 3 => order == Ordering::Greater,
             // Above a whole series: `>11` starts at 12.0.0.
@@ -123,10 +144,10 @@ impl Comparator {
     fn same_leading(&self, version: &Version) -> bool {
         let (major, minor) = (version.major == self.bound.major, version.minor == self.bound.minor);
         match self.written {
-            0 => true,
             1 => major,
             _ if self.bound.major > 0 => major,
             2 => major && minor,
+            // `^*` is `^0.0.0`.
             _ if self.bound.minor > 0 => major && minor,
             _ => major && minor && version.patch == self.bound.patch,
         }

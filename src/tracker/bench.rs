@@ -7,7 +7,7 @@ use super::destination::DestinationKey;
 use super::engine::Engines;
 use super::source::{ScopeId, Sources};
 use super::workload::WorkloadState;
-use crate::observation::{Rules, Time};
+use crate::observation::{EngineKind, Rules, Time};
 
 /// What judging needs besides the book.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Needs {
     pub registry: Option<ScopeId>,
     /// ConfigMaps of its cluster.
     pub config_maps: ScopeId,
+    /// The kinds of its cluster's engines. Which of them decide is said by the hands of a journey.
+    pub engines: Arc<[(EngineKind, ScopeId)]>,
 }
 
 impl Needs {
@@ -61,6 +63,8 @@ impl Needs {
     #[must_use]
     pub fn contain(&self, key: ScopeId) -> bool {
         let mut keys = self.cluster.iter().chain(&*self.git).chain(&self.registry);
-        keys.any(|needed| *needed == key) || self.config_maps == key
+        keys.any(|needed| *needed == key)
+            || self.config_maps == key
+            || self.engines.iter().any(|(_, scope)| *scope == key)
     }
 }

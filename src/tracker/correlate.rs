@@ -1,4 +1,4 @@
-//! From legs to journeys: stages with their evidence, trigger, outcome, and where the clock starts.
+//! From legs to journeys: trigger, outcome, and where the clock starts. `reached.rs` has the stages.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
@@ -8,18 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{CauseHasher, Causes, Numbered, Used, Word, words};
 use super::destination::{DestinationKey, promotion_rank};
-use super::evidence::{merge, narrow};
+use super::evidence::narrow;
 use super::git::Slot;
 use super::journey::{Destination, Journey, Outcome, Subject, Trigger};
 use super::ledger::Ledger;
-use super::leg::{Leg, committed};
+use super::leg::Leg;
 use super::legs::{Desires, Inputs};
 use super::maps::Map;
+use super::next::Next;
+use super::reached::stages;
 use super::revisions::RevisionLeg;
 use super::sample::Sample;
-use super::stage::{Evidence, Stage, StageState, Stages};
+use super::stage::{Stage, StageState, Stages};
 use crate::image::{Digest, ImageRef};
-use crate::observation::{Basis, Interval, Rules, Time, WorkloadKind};
+use crate::observation::{Basis, Interval, Rules, Time};
 
 /// A commit or a template change this long after the push still counts as its consequence (`fresh_push`).
 pub(super) const FRESH_PUSH_SECONDS: f64 = 3600.0;
@@ -119,7 +121,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
         let mut stages = stages(leg, destination, inputs, rules);
         let conflicts = narrow(&mut stages) + contradictions(leg.version, leg.until, inputs);
         let intent = intent(leg, inputs).map(|intent| told(intent, leg, &stages));
-        let trigger = trigger(key, leg, desires, inputs, destination, rules, seen, &stages);
+        let trigger = trigger(key, leg, at, desires, inputs, destination, rules, seen, &stages);
         let claims = leg.digest.and_then(|digest| inputs.registries.claims(digest));
         let (outcome, ended) = outcome(leg, &stages, inputs);
         let failed = || leg.failed(inputs)?.1;
@@ -162,6 +164,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 stuck: None,
                 who,
                 blind: None,
+                next: Next::default(),
                 opened: leg.opened,
                 conflicts,
             })),
@@ -245,6 +248,7 @@ pub fn add_revisions(
                     stuck: None,
                     who,
                     blind: None,
+                    next: Next::default(),
                     opened: leg.change.at.interval,
                     conflicts,
                 })
@@ -278,83 +282,6 @@ fn shown(leg: &RevisionLeg<'_>, inputs: &Inputs<'_>) -> Option<ImageRef> {
 /// Contradictions between a cluster's clock and ours, in the versions that carry a leg.
 fn contradictions(first: Option<usize>, last: usize, inputs: &Inputs<'_>) -> u32 {
     first.map_or(0, |first| inputs.workload.versions[first..=last].iter().map(|v| v.conflicts).sum())
-}
-
-fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rules: &Rules) -> Stages {
-    let mut stages = Stages::default();
-    let mut know = |stage: Stage, evidence: Option<Evidence>| {
-        if let Some(evidence) = evidence {
-            stages.set(stage, StageState::Known(evidence));
-        }
-    };
-    let digest = leg.digest;
-    let pushed = digest.and_then(|digest| inputs.registries.presence(&leg.image.repository, digest));
-    let built = digest
-        .and_then(|digest| inputs.registries.claims(digest)?.created)
-        .map(|created| Evidence { interval: built_at(created), basis: Basis::ImageCreated });
-    know(Stage::Pushed, pushed);
-    know(
-        Stage::Built,
-        built.filter(|built| {
-            pushed.is_some_and(|pushed| built.interval.not_before <= pushed.interval.not_after)
-        }),
-    );
-    let chain = inputs.chain(&leg.image.repository, leg.marker().map(|marker| &**marker));
-    let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
-    let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
-    let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed, taken);
-    // A scan lists tags: of one that moved here it tells nothing.
-    let moved = digest.is_some_and(|digest| inputs.registries.moved_to(leg.image, digest));
-    know(Stage::Detected, passed.detected.filter(|_| !moved));
-    know(
-        Stage::Committed,
-        committed(leg).map(|seen| passed.committed.map_or(seen, |told| merge(told, seen).0)),
-    );
-    know(Stage::Fetched, passed.fetched);
-    know(Stage::Applied, leg.version.map(|version| inputs.workload.versions[version].changed));
-    know(Stage::Started, leg.first_start(inputs));
-    let live = leg.live(inputs);
-    know(Stage::Live, live);
-    if inputs.workload.now.key.kind == WorkloadKind::CronJob {
-        stages.set(Stage::Ready, StageState::Skipped);
-    } else {
-        know(Stage::Ready, leg.first_ready(inputs));
-    }
-    if passed.committed.is_none() && !is_before_the_rest(&stages, Stage::Detected) {
-        // Somebody else committed it, perhaps before any scan had it: that scan caused nothing here.
-        stages.set(Stage::Detected, StageState::Unknown);
-    }
-    if chain.source.is_none() {
-        stages.set(Stage::Fetched, StageState::Skipped);
-    }
-    let path_known = rules.paths.iter().any(|path| path.environment == destination.environment);
-    let without_git = chain.is_without_git() || (!path_known && !chain.is_known());
-    if leg.commit.is_none() && without_git {
-        stages.set(Stage::Committed, StageState::Skipped);
-        stages.set(Stage::Detected, StageState::Skipped);
-    }
-    if live.is_some() {
-        // Pods of that template ran before it was desired again: nothing had to start.
-        for stage in [Stage::Started, Stage::Ready] {
-            if stages.evidence(stage).is_none() {
-                stages.set(stage, StageState::Skipped);
-            }
-        }
-    }
-    stages
-}
-
-/// Whether a stage came before the next known one, as far as both are seen by themselves.
-fn is_before_the_rest(stages: &Stages, stage: Stage) -> bool {
-    let later = Stage::ALL.into_iter().filter(|later| *later > stage);
-    let Some(seen) = stages.evidence(stage).map(|seen| seen.interval) else { return true };
-    let Some(next) = later.filter_map(|later| stages.evidence(later)).next() else { return true };
-    seen.not_before <= next.interval.not_before && seen.not_after <= next.interval.not_after
-}
-
-/// A claimed time without a fraction was cut to its second.
-fn built_at(created: Time) -> Interval {
-    if created.0 % 1000 == 0 { Interval::second(created) } else { Interval::at(created) }
 }
 
 fn outcome(leg: &Leg<'_>, stages: &Stages, inputs: &Inputs<'_>) -> (Option<Outcome>, Option<Interval>) {
@@ -417,6 +344,7 @@ fn intent_learned(leg: &Leg<'_>, inputs: &Inputs<'_>) -> Option<Time> {
 fn trigger(
     key: &DestinationKey,
     leg: &Leg<'_>,
+    at: usize,
     desires: &Desires<'_>,
     inputs: &Inputs<'_>,
     destination: &Destination,
@@ -425,10 +353,17 @@ fn trigger(
     stages: &Stages,
 ) -> Trigger {
     let goes_back = leg.previous.is_some_and(|previous| leg.rank < desires.legs[previous].rank);
-    let said_so = leg.version.is_some_and(|version| inputs.workload.is_reused(version))
-        || leg.commit.is_some_and(|change| change.reverts || reads_as_revert(&change.commit.subject))
-        || leg.selection.is_some();
-    if goes_back && said_so {
+    let rolled_back = match leg.selection.filter(|selection| !selection.hinted) {
+        // Its own order tells back from forth, wherever else the image was desired before.
+        Some(selection) => selection.lowered && leg.rank < at,
+        None => {
+            goes_back
+                && (leg.version.is_some_and(|version| inputs.workload.is_reused(version))
+                    || leg.commit.is_some_and(|it| it.reverts || reads_as_revert(&it.commit.subject))
+                    || leg.selection.is_some())
+        }
+    };
+    if rolled_back {
         return Trigger::Rollback;
     }
     let intent = intent_on_our_clock(leg, inputs);

@@ -11,10 +11,11 @@ use super::correlate::Draft;
 use super::engine::{Releases, Traveller};
 use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
+use super::next::Next;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
-use crate::observation::{Interval, Time};
+use crate::observation::{EngineKind, Interval, Time};
 
 /// One journey in the book.
 #[derive(Debug, Serialize, Deserialize)]
@@ -181,6 +182,7 @@ impl Entry {
         let Some(workload) = bench.workload else {
             let journey = Arc::make_mut(&mut self.journey);
             (journey.stuck, journey.held, journey.who) = (None, None, None);
+            journey.next = Next::default();
             return;
         };
         let applied = self.applied(bench);
@@ -223,6 +225,7 @@ impl Entry {
             waits.since = waits.since.min(before.waits.since);
         }
         self.waits = Some(waits);
+        journey.next = Next::default();
         if !journey.is_open() {
             (journey.stuck, journey.held, journey.blind) = (None, None, None);
             // Who gave up is known for good.
@@ -230,13 +233,15 @@ impl Entry {
             return;
         }
         let config_maps = Some(&bench.needs.config_maps).filter(|_| self.by_config_map);
-        let needs: Vec<ScopeId> = match phase(waits.stage) {
+        let mut needs: Vec<ScopeId> = match phase(waits.stage) {
             Phase::Commit => bench.needs.git.iter().chain(&bench.needs.registry).copied().collect(),
             Phase::Apply => {
                 bench.needs.git.iter().chain(&bench.needs.cluster).chain(config_maps).copied().collect()
             }
             Phase::Roll => bench.needs.cluster.to_vec(),
         };
+        let told_by = |kind: EngineKind| hands.kinds(phase(waits.stage)).any(|of| of == kind);
+        needs.extend(bench.needs.engines.iter().filter(|(kind, _)| told_by(*kind)).map(|(_, scope)| *scope));
         journey.blind = judge::blind(bench.sources, &needs, bench.now);
         if journey.blind.is_some() {
             // One page, source down: what was stuck stays stuck, nothing new is said.
@@ -266,6 +271,8 @@ impl Entry {
         // By time alone a hand comes to be late, and then it is why.
         let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64 + 1);
         self.late = late.filter(|late| *late > bench.now).min();
+        let turn = hands.turn(phase(waits.stage), &journey.stages);
+        journey.next = Next { turn, late_after: Some(over) };
         let gave_up = self
             .versions
             .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)

@@ -3,6 +3,7 @@
 //! A rule is evaluated after every complete look at its repository, from the tags that are there. A hint is one word
 //! about one tag: what the tag meant then is expected, once, and nothing that is pushed to it later.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use super::correlate::FRESH_PUSH_SECONDS;
 use super::registry::{Registries, RepositoryState};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
-use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Time};
-use crate::policy::Selector;
+use crate::observation::{Basis, ClusterUid, ExpectRule, Interval, Policy, Time};
+use crate::policy::{Cause, Selector};
 
 /// Selections of one rule that are remembered, and hints about one repository and environment.
 const SELECTIONS_MAX: usize = 64;
@@ -29,6 +30,8 @@ pub struct Selection {
     pub at: Evidence,
     /// It was selected at the first look: opens nothing.
     pub backfill: bool,
+    /// What the same policy selected before comes later in its own order: it was set back, or that tag is gone.
+    pub lowered: bool,
     /// Said once, by a hint: no policy that goes on wanting it.
     pub hinted: bool,
     /// The policy of an engine, as markers name it: `namespace:name`.
@@ -48,6 +51,8 @@ pub struct RuleState {
     first: bool,
     /// Of an engine's policy: `namespace:name`.
     marker: Option<Arc<str>>,
+    /// A tag that moves is selected anew.
+    follows_digest: bool,
     pub selections: Vec<Selection>,
 }
 
@@ -69,6 +74,9 @@ struct Hint {
 /// A policy of an engine: its repository, cluster, namespace and name.
 pub type PolicyPlace = (Repository, ClusterUid, Arc<str>, Arc<str>);
 
+/// The same without the repository.
+pub type PolicyName = (ClusterUid, Arc<str>, Arc<str>);
+
 /// By repository and environment.
 pub type HintedBy = BTreeMap<(Repository, Arc<str>), Hinted>;
 
@@ -84,6 +92,7 @@ impl Registries {
                 in_force: now,
                 first: false,
                 marker: None,
+                follows_digest: matches!(rule.policy, Policy::Digest { .. }),
                 selections: Vec::new(),
             }));
         }
@@ -94,6 +103,9 @@ impl Registries {
     /// Makes what is derived of the rules, after a restart.
     pub fn ready(&mut self) {
         self.index();
+        let places = self.policies.keys().cloned();
+        self.policy_of =
+            places.map(|(repository, uid, space, name)| ((uid, space, name), repository)).collect();
         let rules = self.rules.iter_mut().chain(self.policies.values_mut());
         rules.for_each(|state| state.selector = selector(&state.rule));
     }
@@ -216,21 +228,40 @@ impl Registries {
     }
 
     /// A policy of an engine is so, `first` if it was before anybody looked. True if it selects another tag now.
-    pub fn follow_policy(&mut self, place: PolicyPlace, rule: ExpectRule, first: bool, now: Time) -> bool {
+    pub fn follow_policy(
+        &mut self,
+        place: PolicyPlace,
+        rule: ExpectRule,
+        follows_digest: bool,
+        first: bool,
+        now: Time,
+    ) -> bool {
         let known = self.policies.get_mut(&place);
-        if known.as_ref().is_some_and(|known| known.rule == rule) {
+        if known.as_ref().is_some_and(|known| known.rule == rule && known.follows_digest == follows_digest) {
             return false;
         }
         let marker = Some(format!("{}:{}", place.2, place.3).as_str().into());
         let selector = selector(&rule);
-        let new = RuleState { selector, rule, in_force: now, first, marker, selections: Vec::new() };
+        let new = RuleState {
+            selector,
+            rule,
+            in_force: now,
+            first,
+            marker,
+            follows_digest,
+            selections: Vec::new(),
+        };
         match known {
             // What it selected before it was changed is remembered: it may be on its way.
             Some(known) => {
                 let selections = std::mem::take(&mut known.selections);
                 *known = RuleState { first: false, selections, ..new };
             }
-            None => drop(self.policies.insert(place.clone(), new)),
+            None => {
+                let (repository, cluster, namespace, name) = place.clone();
+                self.policy_of.insert((cluster, namespace, name), repository);
+                self.policies.insert(place.clone(), new);
+            }
         }
         let (Some(state), Some(policy)) = (self.repositories.get(&place.0), self.policies.get_mut(&place))
         else {
@@ -241,9 +272,12 @@ impl Registries {
 
     /// A policy is gone, or chooses from another repository. What it selected is forgotten with it.
     pub fn forget_policy(&mut self, cluster: &str, namespace: &str, name: &str, but: Option<&Repository>) {
-        self.policies.retain(|(repository, of, space, named), _| {
-            (&**of, &**space, &**named) != (cluster, namespace, name) || Some(repository) == but
-        });
+        let place: PolicyName = (cluster.into(), namespace.into(), name.into());
+        if let Some(repository) = self.policy_of.get(&place).filter(|known| Some(*known) != but).cloned() {
+            self.policy_of.remove(&place);
+            let (cluster, namespace, name) = place;
+            self.policies.remove(&(repository, cluster, namespace, name));
+        }
     }
 
     /// What a policy selected: the one of this cluster, else the only one that is called so.
@@ -313,13 +347,31 @@ impl Registries {
                     && last.is_none_or(|last| last <= since.interval.not_after)
             });
             let at = pushed.unwrap_or(Evidence { interval: hint.said, basis: Basis::Hint });
-            selections.push(Selection { image, digest, at, backfill: false, hinted: true, marker: None });
+            selections.push(Selection {
+                image,
+                digest,
+                at,
+                backfill: false,
+                lowered: false,
+                hinted: true,
+                marker: None,
+            });
         }
         selections
     }
 }
 
 impl RuleState {
+    /// Why it selects a tag of its repository or not, and what it selects. `None` where the rule cannot be used.
+    pub(super) fn explain<'a>(
+        &self,
+        tag: &Tag,
+        state: &'a RepositoryState,
+    ) -> Option<(Cause, Option<&'a Tag>)> {
+        let present = state.tags.keys().filter(|tag| !state.gone.contains(*tag));
+        Some(self.selector.as_ref()?.explain(tag, present))
+    }
+
     /// True if it selects another tag of its repository than before.
     fn select(&mut self, state: &RepositoryState, first_look: bool, look: Evidence) -> bool {
         let Some(selector) = &self.selector else { return false };
@@ -330,7 +382,10 @@ impl RuleState {
         let image = ImageRef { repository, tag: Some(tag.clone()), digest: None };
         if let Some(last) = self.selections.last_mut()
             && last.image == image
-            && (last.digest == point.digest || last.digest.is_none() || point.digest.is_none())
+            && (last.digest == point.digest
+                || last.digest.is_none()
+                || point.digest.is_none()
+                || !self.follows_digest)
         {
             if last.digest.is_none() {
                 last.digest.clone_from(&point.digest);
@@ -343,6 +398,8 @@ impl RuleState {
         let old = seen_before || before_rule || point.since.basis == Basis::Backfill;
         let at = if old { look } else { point.since };
         let digest = point.digest.clone();
+        let before = self.selections.last().and_then(|last| last.image.tag.as_ref());
+        let lowered = before.is_some_and(|before| selector.order(tag, before) == Some(Ordering::Less));
         let first = std::mem::take(&mut self.first);
         let backfill = first_look || first;
         self.selections.push(Selection {
@@ -350,6 +407,7 @@ impl RuleState {
             digest,
             at,
             backfill,
+            lowered,
             hinted: false,
             marker: self.marker.clone(),
         });
@@ -374,7 +432,7 @@ fn hinted_of<'a>(
 }
 
 /// The policies that choose from a repository.
-fn policies_of<'a>(
+pub(super) fn policies_of<'a>(
     policies: &'a BTreeMap<PolicyPlace, RuleState>,
     repository: &Repository,
 ) -> impl Iterator<Item = (&'a PolicyPlace, &'a RuleState)> + Clone {

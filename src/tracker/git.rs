@@ -13,7 +13,8 @@ use super::level::{Former, Line};
 use super::maps::{self, Map};
 use super::release::Made;
 use super::stage::Evidence;
-use super::target::{Target, Targets, Touched, touched};
+use super::taken::{TakenBy, note_taken};
+use super::target::{Marked, Target, Targets, Touched, touched};
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, PathRule, TreeNames};
@@ -143,6 +144,11 @@ pub struct Tree {
     /// The environment that it sets, by the rules. Follows from them.
     #[serde(skip)]
     pub(super) environment: Option<Arc<str>>,
+    /// Places that lost their marker, and that got one, since the index was told.
+    #[serde(skip)]
+    pub(super) unmarked: Vec<(Slot, ImageRef)>,
+    #[serde(skip)]
+    pub(super) marked: Vec<(Slot, ImageRef)>,
     /// What the last level said, line for line: the next one says nearly the same.
     #[serde(skip)]
     pub(super) said: Vec<Line>,
@@ -156,9 +162,13 @@ pub type TreeKey = (Arc<str>, Arc<str>, Arc<str>);
 pub struct Trees {
     #[serde(serialize_with = "maps::sorted")]
     pub trees: Map<TreeKey, Tree>,
+    pub taken: TakenBy,
     /// Where the changes are that may set something. Follows from the trees.
     #[serde(skip)]
     pub(super) targets: Targets,
+    /// Where the markers stand. Follows from the trees.
+    #[serde(skip)]
+    pub(super) marked: Marked,
     #[serde(skip)]
     hasher: RandomState,
 }
@@ -173,12 +183,14 @@ impl Trees {
         rules: &[PathRule],
     ) -> BTreeSet<Touched> {
         let key = (names.url.clone(), names.branch.clone(), names.path.clone());
+        note_taken(&mut self.taken, names, at);
         if !self.trees.contains_key(&key) {
             let environment = environment(&key, rules);
             self.trees.insert(key.clone(), Tree { environment, ..Tree::default() });
         }
         let Some(tree) = self.trees.get_mut(&key) else { return BTreeSet::new() };
         let former = tree.read(&names.references, &self.hasher);
+        self.marked.take(&key, tree);
         let mut config_maps: BTreeMap<Slot, BTreeSet<u64>> = BTreeMap::new();
         for named in &names.config_maps {
             config_maps.entry(config_slot(named)).or_default().insert(named.data);
@@ -212,6 +224,7 @@ impl Trees {
     pub fn index(&mut self, rules: &[PathRule]) {
         self.configure(rules);
         self.targets = Targets::default();
+        self.marked = Marked::of(&mut self.trees);
         for (key, tree) in &self.trees {
             for (at, change) in tree.changes.iter().enumerate() {
                 self.targets.add(key, tree.dropped + at as u64, change);
@@ -474,7 +487,7 @@ fn config_slot(named: &GitConfigMap) -> Slot {
     Slot::ConfigMap { name: name.clone(), namespace: namespace.clone(), generated: *generated }
 }
 
-fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {
+pub(super) fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {
     CommitRef {
         repository: names.url.clone(),
         branch: names.branch.clone(),

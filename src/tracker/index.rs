@@ -14,7 +14,7 @@ use super::source::ScopeId;
 use super::workload::WorkloadState;
 use super::{Place, Tracker};
 use crate::image::Digest;
-use crate::observation::{ClusterUid, Time};
+use crate::observation::{ClusterUid, EngineKind, Time};
 
 /// See the file's front line.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Index {
     pub hasher: CauseHasher,
     /// The numbers of a cluster's resources, which it keeps as long as the process lives.
     pub scopes: Map<ClusterUid, Vec<(&'static str, ScopeId)>>,
+    /// The same of the kinds of engines that it has objects of.
+    pub engine_scopes: Map<ClusterUid, Arc<[(EngineKind, ScopeId)]>>,
     /// Branches that set an environment.
     pub branches: Map<Arc<str>, Arc<[ScopeId]>>,
 }

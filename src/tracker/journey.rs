@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::next::Next;
 use super::sample::Sample;
 use super::stage::{Stage, Stages};
 use crate::image::{Digest, ImageRef};
@@ -431,6 +432,8 @@ pub struct Journey {
     pub who: Option<Who>,
     /// The source that must be fresh before anything can be said.
     pub blind: Option<Arc<str>>,
+    /// What comes next, and until when nothing of it is late.
+    pub next: Next,
     pub opened: Interval,
     /// Pieces of its evidence that contradicted each other.
     pub conflicts: u32,

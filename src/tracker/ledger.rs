@@ -274,6 +274,7 @@ impl Ledger {
                 .chain(&*bench.needs.git)
                 .chain(&bench.needs.registry)
                 .chain(config_maps)
+                .chain(bench.needs.engines.iter().map(|(_, scope)| scope))
             {
                 if let Some(status) = bench.sources.get(*key) {
                     if let Some(stale) = status.stale_at() {

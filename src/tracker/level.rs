@@ -38,7 +38,7 @@ impl Tree {
             former.all = true;
             former.references = std::mem::take(&mut self.references);
             former.templates = std::mem::take(&mut self.templates);
-            self.markers.clear();
+            self.unmarked.extend(std::mem::take(&mut self.markers).into_keys());
             references.iter().for_each(|reference| self.add(Slot::of(reference), reference));
             return former;
         }
@@ -50,7 +50,10 @@ impl Tree {
             let Some(slot) = here.first().map(|first| Slot::of(first)) else { continue };
             let images = self.references.remove(&slot).unwrap_or_default();
             for image in &images {
-                self.markers.remove(&(slot.clone(), image.clone()));
+                let place = (slot.clone(), image.clone());
+                if self.markers.remove(&place).is_some() {
+                    self.unmarked.push(place);
+                }
             }
             former.templates.extend(self.templates.remove(&slot).map(|template| (slot.clone(), template)));
             here.into_iter().for_each(|reference| self.add(slot.clone(), reference));
@@ -61,7 +64,9 @@ impl Tree {
 
     fn add(&mut self, slot: Slot, reference: &GitReference) {
         if let Some(marker) = &reference.marker {
-            self.markers.insert((slot.clone(), reference.image.clone()), marker.clone());
+            let place = (slot.clone(), reference.image.clone());
+            self.marked.push(place.clone());
+            self.markers.insert(place, marker.clone());
         }
         if let Some(template) = reference.template {
             self.templates.insert(slot.clone(), template);

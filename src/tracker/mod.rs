@@ -33,10 +33,13 @@ mod ledger;
 mod leg;
 mod legs;
 mod level;
+mod lookup;
 mod maps;
+mod next;
 mod observe;
 mod pods;
 mod query;
+mod reached;
 mod reading;
 mod registry;
 mod release;
@@ -47,6 +50,7 @@ mod rollout;
 mod sample;
 mod source;
 mod stage;
+mod taken;
 mod taken_back;
 mod tally;
 mod target;
@@ -62,6 +66,10 @@ pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger, Who,
 };
 pub use judge::next_run;
+pub use lookup::{
+    CommitFound, ConcernedBy, Findings, ImageFound, Lookup, PolicyFound, RepositoryFound, ScanFound,
+};
+pub use next::{Does, Next, Turn};
 pub use query::DestinationStatus;
 pub use sample::Sample;
 pub use source::SourceStatus;
@@ -86,8 +94,8 @@ use source::{ScopeId, ScopeKey, Sources};
 
 use crate::image::Repository;
 use crate::observation::{
-    ClusterUid, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId, Time,
-    WorkloadKind,
+    ClusterUid, EngineKind, Interests, ObjectKey, Observation, RepositoryInterest, Rules, Scope, SourceId,
+    Time, WorkloadKind,
 };
 
 /// A workload in a cluster.
@@ -248,6 +256,7 @@ impl Tracker {
             scopes.entry(key.cluster.clone()).or_default().push((name, scope));
             scope
         });
+        let engines = self.engine_scopes(&key.cluster);
         let workload = self.clusters.get(&key.cluster).and_then(|c| c.workloads.get(&key.workload));
         let image = workload.and_then(|workload| workload.versions.last()?.read(&key.container));
         // After its workload was removed no environment is asked any more.
@@ -258,7 +267,27 @@ impl Tracker {
             git: if lives { self.branches(environment) } else { Arc::default() },
             registry: registry.map(|scope| self.sources.number_of(&scope, None)),
             config_maps,
+            engines,
         }
+    }
+
+    /// The kinds of engines that a cluster has objects of, with their scopes.
+    fn engine_scopes(&mut self, uid: &ClusterUid) -> Arc<[(EngineKind, ScopeId)]> {
+        let Some(cluster) = self.clusters.get(uid).filter(|cluster| !cluster.engines.is_empty()) else {
+            return Arc::default();
+        };
+        let kinds: Vec<EngineKind> = cluster.engines.kinds().collect();
+        if let Some(known) = self.index.engine_scopes.get(uid)
+            && known.iter().map(|(kind, _)| *kind).eq(kinds.iter().copied())
+        {
+            return known.clone();
+        }
+        let scope =
+            |kind: &EngineKind| Scope::Resource { cluster: uid.clone(), resource: kind.plural().into() };
+        let scopes: Arc<[(EngineKind, ScopeId)]> =
+            kinds.iter().map(|kind| (*kind, self.sources.number(&ScopeKey::new(&scope(kind))))).collect();
+        self.index.engine_scopes.insert(uid.clone(), scopes.clone());
+        scopes
     }
 
     fn branches(&mut self, environment: &Arc<str>) -> Arc<[ScopeId]> {

@@ -24,6 +24,7 @@ impl Tracker {
                 if let Some(uid) = &observation.cluster {
                     // Numbers of scopes may be given to others below.
                     self.index.scopes.clear();
+                    self.index.engine_scopes.clear();
                     // What failed before the cluster was known stood under its name, and never will be looked at.
                     let own = format!("{uid}/");
                     self.sources.retain(|key, status| {
@@ -175,12 +176,12 @@ impl Tracker {
                 uid,
                 &key.namespace,
                 &key.name,
-                rule.as_ref().map(|rule| &rule.image),
+                rule.as_ref().map(|(rule, _)| &rule.image),
             );
-            let Some(rule) = rule else { continue };
+            let Some((rule, follows_digest)) = rule else { continue };
             let repository = rule.image.clone();
             let place = (repository.clone(), uid.clone(), key.namespace, key.name);
-            if self.registries.follow_policy(place, rule, first, now)
+            if self.registries.follow_policy(place, rule, follows_digest, first, now)
                 && let Some(users) = self.users.get(&repository)
             {
                 self.dirty.extend(users.iter().cloned());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::destination::promotion_rank;
+use super::destination::{DestinationKey, promotion_rank};
 use super::journey::{Destination, Hold, Journey, JourneyId};
 use super::source::SourceStatus;
 use super::{Tracker, judge};
@@ -47,6 +47,18 @@ impl Tracker {
         let mut journeys: Vec<&Arc<Journey>> = entries.map(|entry| &entry.journey).collect();
         journeys.sort_by_key(|journey| (journey.opened.not_after, journey.id));
         journeys
+    }
+
+    /// Those to one destination.
+    #[must_use]
+    pub fn journeys_to(&self, destination: &Destination) -> Vec<Arc<Journey>> {
+        let key = DestinationKey {
+            cluster: destination.cluster_uid.clone(),
+            workload: destination.workload.clone(),
+            container: destination.container.clone(),
+        };
+        let entries = self.ledgers.get(&key).into_iter().flat_map(|ledger| &ledger.entries);
+        entries.map(|entry| entry.journey.clone()).collect()
     }
 
     /// One journey by its id.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::expect::{HintedBy, PolicyPlace, RuleState};
+use super::expect::{HintedBy, PolicyName, PolicyPlace, RuleState, policies_of};
 use super::maps::{self, Map};
 use super::stage::Evidence;
 use crate::image::{Digest, ImageRef, Repository, Tag};
@@ -103,6 +103,9 @@ pub struct Registries {
     pub(super) rules_of: Map<Repository, Vec<usize>>,
     pub(super) hinted: HintedBy,
     pub(super) policies: BTreeMap<PolicyPlace, RuleState>,
+    /// The repository that each of them chooses from.
+    #[serde(skip)]
+    pub(super) policy_of: Map<PolicyName, Repository>,
 }
 
 impl Registries {
@@ -320,7 +323,7 @@ impl Registries {
     ) {
         for (repository, state) in &mut self.repositories {
             let rules = self.rules_of.get(repository).into_iter().flatten().map(|at| &self.rules[*at]);
-            let policies = self.policies.values().filter(|policy| policy.rule.image == *repository);
+            let policies = policies_of(&self.policies, repository).map(|(_, policy)| policy);
             let rules = rules.chain(policies);
             let selected: BTreeSet<&Tag> = Self::named_tags(rules, &self.hinted, repository).collect();
             let kept =

@@ -69,6 +69,51 @@ impl Targets {
     }
 }
 
+/// Where the markers of all paths stand: by the name of the workload, and by both names of a kustomization's entry.
+#[derive(Debug, Default)]
+pub struct Marked(Map<Arc<str>, BTreeSet<(TreeKey, Slot, ImageRef)>>);
+
+impl Marked {
+    /// Of all trees, from their markers alone.
+    pub fn of(trees: &mut Map<TreeKey, Tree>) -> Self {
+        let mut marked = Self::default();
+        for (key, tree) in trees {
+            tree.marked = tree.markers.keys().cloned().collect();
+            marked.take(key, tree);
+        }
+        marked
+    }
+
+    /// Takes what changed in a path.
+    pub fn take(&mut self, key: &TreeKey, tree: &mut Tree) {
+        for (slot, image) in tree.unmarked.drain(..) {
+            for name in names(&slot, &image) {
+                if let Some(places) = self.0.get_mut(&name) {
+                    places.remove(&(key.clone(), slot.clone(), image.clone()));
+                    if places.is_empty() {
+                        self.0.remove(&name);
+                    }
+                }
+            }
+        }
+        for (slot, image) in tree.marked.drain(..) {
+            for name in names(&slot, &image) {
+                self.0.entry(name).or_default().insert((key.clone(), slot.clone(), image.clone()));
+            }
+        }
+    }
+}
+
+/// What a place that may carry a marker is found by. Text sets nothing for certain.
+fn names(slot: &Slot, image: &ImageRef) -> Vec<Arc<str>> {
+    match slot {
+        Slot::Container { name, .. } => vec![name.clone()],
+        Slot::Kustomize { name } if **name == *image.repository.as_str() => vec![name.clone()],
+        Slot::Kustomize { name } => vec![name.clone(), image.repository.as_str().into()],
+        Slot::Text { .. } | Slot::ConfigMap { .. } => Vec::new(),
+    }
+}
+
 impl Trees {
     /// Rules that stand on the very places that set a container of an environment.
     pub fn markers<'a>(
@@ -78,7 +123,6 @@ impl Trees {
         own: &'a str,
         made: Option<Made<'a>>,
     ) -> impl Iterator<Item = &'a Arc<str>> {
-        let trees = self.trees.values().filter(|tree| tree.environment.as_deref() == Some(own));
         let sets = move |tree: &Tree, slot: &Slot, named: &ImageRef| match slot {
             slot if slot.is_release() => {
                 made.is_some_and(|made| made.is_set(slot, named, tree, &key.container))
@@ -88,9 +132,14 @@ impl Trees {
             }),
             _ => slot.sets(&key.workload, &key.container),
         };
-        let markers = trees.flat_map(|tree| tree.markers.iter().map(move |marked| (tree, marked)));
-        let mine = markers.filter(move |(tree, ((slot, named), _))| sets(tree, slot, named));
-        mine.map(|(_, (_, marker))| marker)
+        let repository = image.map(|image| image.repository.as_str());
+        let release = made.map(|made| &*made.by.name).filter(|name| *name != &*key.workload.name);
+        let names = [Some(&*key.workload.name), release, repository].into_iter().flatten();
+        let places = names.filter_map(|name| self.marked.0.get(name)).flatten();
+        places.filter_map(move |(tree, slot, named)| {
+            let tree = self.trees.get(tree).filter(|tree| tree.environment.as_deref() == Some(own))?;
+            tree.markers.get(&(slot.clone(), named.clone())).filter(|_| sets(tree, slot, named))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use knotmeter::exporters::Snapshot;
 use knotmeter::observation::{Basis, Interval, ObjectKey, Time, WorkloadKind};
 use knotmeter::tracker::{
-    CommitRef, Destination, DestinationStatus, Evidence, Hold, Journey, JourneyId, Outcome, Reason,
+    CommitRef, Destination, DestinationStatus, Evidence, Hold, Journey, JourneyId, Next, Outcome, Reason,
     SourceStatus, Stage, StageState, Stages, Stuck, Subject, Trigger,
 };
 
@@ -63,6 +63,7 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         conflicts: 0,
         stuck: None,
         blind: None,
+        next: Next::default(),
         opened: Interval::at(at(opened)),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{EventRecord, HttpState, OPENAPI, ROUTES, Ready, serve, serve_with, why};
+use knotmeter::http::{EventRecord, HttpState, OPENAPI, Pasts, ROUTES, Ready, serve, serve_with, why};
 use knotmeter::tracker::{Event, Outcome, Stage, Who};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -64,7 +64,7 @@ fn told(question: &str) -> Vec<String> {
 
 fn told_of(snapshot: &Snapshot, question: &str) -> Vec<String> {
     let question = knotmeter::http::Question::new(question, None);
-    why(snapshot, &question).into_iter().map(|answer| answer.sentence).collect()
+    why(snapshot, &question, None).into_iter().map(|answer| answer.sentence).collect()
 }
 
 #[test]
@@ -215,6 +215,52 @@ async fn metrics_come_in_the_format_asked_for_and_gzipped_on_request() {
     let mut open = String::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut open).unwrap();
     assert!(open.ends_with("# EOF\n") && open.contains("# TYPE knotmeter_live info"), "{open}");
+}
+
+#[tokio::test]
+async fn the_past_is_told_to_one_person_at_a_time_and_nobody_else_waits() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (_snapshots, snapshots) = watch::channel(fleet::shop());
+    let (metrics, events) = (Arc::new(Metrics::new()), broadcast::channel(2).0);
+    let (pasts, mut asked) = Pasts::new();
+    let state = HttpState { pasts, ..HttpState::new(snapshots, metrics, events) };
+    let server = tokio::spawn(serve(listener, state, std::future::pending()));
+    let ask = |at: &str| {
+        let request = reqwest::Client::new().get(format!("{url}/api/v1/why?q=web&at={at}"));
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (status, body) = ask("yesterday").await;
+    assert!(status == 400 && body["error"].as_str().unwrap().contains("is no time"), "{body}");
+
+    let first = tokio::spawn(ask("10m"));
+    let request = asked.recv().await.unwrap();
+    assert_eq!(request.question.text, "web");
+    let (status, body) = ask("20m").await;
+    assert!(status == 429 && body["error"].as_str().unwrap().contains("try again"), "{body}");
+    // A scrape does not wait for it.
+    assert_eq!(reqwest::get(format!("{url}/metrics")).await.unwrap().status(), 200);
+    // Who goes is told to whoever works, and the place is free when the work is done.
+    first.abort();
+    let gone = async {
+        while !request.is_given_up() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is told");
+    assert_eq!(ask("20m").await.0, 429);
+    request.answer(Err("nobody waits".into()));
+
+    let second = tokio::spawn(ask("20m"));
+    let request = asked.recv().await.unwrap();
+    request.answer(Err("it is before the oldest time that can be answered".into()));
+    let (status, body) = second.await.unwrap();
+    assert!(status == 400 && body["error"].as_str().unwrap().contains("before the oldest"), "{body}");
+    server.abort();
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod journal;
 mod journeys;
 mod kill;
 mod licences;
+mod past;
 mod policy;
 mod recordings;
 mod registry;

@@ -1,16 +1,20 @@
 //! Which tag a policy selects, held against what Flux selects (`image-reflector-controller` with
 //! `Masterminds/semver` 3.4).
 
+mod explained;
+mod recorded;
+mod table;
+
 use knotmeter::image::Tag;
 use knotmeter::observation::{FilterTags, Order, Policy};
 use knotmeter::policy::{Range, Selector};
 use proptest::prelude::*;
 
-fn tags(words: &str) -> Vec<Tag> {
+pub fn tags(words: &str) -> Vec<Tag> {
     words.split_whitespace().map(|word| word.parse().expect("a tag")).collect()
 }
 
-fn select(selector: &Selector, tags: &[Tag]) -> Option<String> {
+pub fn select(selector: &Selector, tags: &[Tag]) -> Option<String> {
     selector.select(tags).map(ToString::to_string)
 }
 

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::timeline;
 use crate::exporters::Snapshot;
+use crate::http::sentence::sentence;
 use crate::http::{why, words};
 use crate::observation::Time;
 use crate::tracker::{Journey, Stage, StageState};
@@ -21,7 +22,7 @@ pub fn body(snapshot: &Snapshot, journey: &Journey) -> Markup {
             section {
                 article.(state) {
                     h3 { (words::subject(journey)) span.to { " → " b { (journey.destination.environment) } } span.chip.(state) { (state.replace('_', " ")) } }
-                    p.why { (why::sentence(snapshot, journey)) "." }
+                    p.why { (sentence(&snapshot.into(), journey)) "." }
                     (timeline::bar(journey, snapshot.at))
                     (timeline::legend(journey, snapshot.at))
                 }

@@ -130,6 +130,7 @@ fn explanation(snapshot: &Snapshot, journey: &Journey) -> Markup {
             @if let Some(until) = held.until { " until " (words::clock(until, snapshot.at)) }
         } @else {
             "waits for " b { (stage) } " for " (waits)
+            @if let Some(next) = words::next(journey, snapshot.at) { "; " (next) }
         }
     }
 }

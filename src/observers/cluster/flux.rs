@@ -111,6 +111,7 @@ fn policy(key: &EngineKey, spec: &Value, status: &Value, selected_at: Option<Int
         filter: filter.map(|pattern| FilterTags { pattern, extract: text(&spec["filterTags"]["extract"]) }),
         policy,
         reflects_digest: spec["digestReflectionPolicy"].as_str().is_some_and(|when| when != "Never"),
+        follows_digest: spec["digestReflectionPolicy"] == "Always",
         selected_at: selected_at.filter(|_| selected.is_some()),
         selected,
     }

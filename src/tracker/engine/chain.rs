@@ -2,7 +2,7 @@
 
 use super::{EngineState, Engines};
 use crate::image::{ImageRef, Repository};
-use crate::observation::{EngineKey, EngineKind, Role, Time};
+use crate::observation::{EngineKey, EngineKind, Time};
 use crate::tracker::journey::Journey;
 use crate::tracker::stage::Stage;
 use crate::tracker::workload::{HoldSpan, WorkloadState};
@@ -89,24 +89,12 @@ impl Engines {
 
     /// Who pushes to a git repository.
     fn updater_of(&self, source: &EngineState) -> Option<&EngineState> {
-        let key = &source.now.key;
-        let to_it = |state: &&EngineState| match &state.now.role {
-            Role::Updater(role) => (&role.source.0, &role.source.1) == (&key.namespace, &key.name),
-            _ => false,
-        };
-        let mut updaters = self.of_kind(EngineKind::ImageUpdateAutomation);
-        updaters.find(to_it).filter(|_| key.kind == EngineKind::GitRepository)
+        self.get(self.links.updater(&source.now.key)?)
     }
 
     /// Where no marker tells: the policy, if there is but one for this repository.
     fn only_policy(&self, repository: &Repository) -> Option<&EngineState> {
-        let mut policies = self.of_kind(EngineKind::ImagePolicy).filter(|policy| {
-            self.scan_of(policy).is_some_and(|scan| match &scan.now.role {
-                Role::Scan(role) => role.image.as_ref() == Some(repository),
-                _ => false,
-            })
-        });
-        policies.next().filter(|_| policies.next().is_none())
+        self.get(self.links.only_policy(repository)?)
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
-//! what a release took back, `verdict.rs` says why it does not pass, and `depends.rs` whom one waits for. The next engine
-//! adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
+//! what a release took back, `turn.rs` whose turn it is, `verdict.rs` says why it does not pass, and `depends.rs` whom
+//! one waits for. `links.rs` is the index of who names whom. The next engine adds kinds to `observation/engine.rs` and,
+//! where it has other words, a verdict.
 
 mod chain;
 mod depends;
+mod links;
 mod passed;
 mod release;
 mod state;
+mod turn;
 mod verdict;
 
 pub use chain::Chain;
@@ -44,6 +47,9 @@ pub struct Engines {
     /// Those that wait for another to be ready: few at any time, of what may be thousands.
     #[serde(skip)]
     waiting: BTreeSet<EngineKey>,
+    /// Who names whom. Follows from the objects.
+    #[serde(skip)]
+    links: links::Links,
 }
 
 /// Whom a fact about an object concerns.
@@ -121,6 +127,7 @@ impl Engines {
         self.applied_by.clear();
         self.made_by.clear();
         self.waiting.clear();
+        self.links = links::Links::default();
         let appliers: Vec<EngineKey> = self.objects.keys().cloned().collect();
         appliers.iter().for_each(|key| self.list(key));
     }
@@ -137,42 +144,40 @@ impl Engines {
         self.objects.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, state)| state)
     }
 
+    /// The kinds that there are objects of, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = EngineKind> {
+        EngineKind::ALL.into_iter().filter(|kind| self.of_kind(*kind).next().is_some())
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
-    /// A policy, or those that choose from a repository: what each chooses by, if that is known.
-    pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<ExpectRule>)> {
-        let is_concerned = |state: &&EngineState| match &state.now.role {
-            Role::Policy(role) => {
-                state.now.key == *key
-                    || key.kind == EngineKind::ImageRepository
-                        && (&role.repository.0, &role.repository.1) == (&key.namespace, &key.name)
-            }
-            _ => false,
-        };
-        if !matches!(key.kind, EngineKind::ImagePolicy | EngineKind::ImageRepository) {
-            return Vec::new();
-        }
-        let policies = self.of_kind(EngineKind::ImagePolicy).filter(is_concerned);
+    /// A policy, or those that choose from a repository: what each chooses by, if that is known, and whether a tag that
+    /// moves is a new choice.
+    pub fn policies_of(&self, key: &EngineKey) -> Vec<(EngineKey, Option<(ExpectRule, bool)>)> {
+        let own = Some(key).filter(|key| key.kind == EngineKind::ImagePolicy);
+        let policies = self.links.policies(key).chain(own).filter_map(|key| self.get(key));
         policies.map(|state| (state.now.key.clone(), self.rule(state))).collect()
     }
 
-    fn rule(&self, policy: &EngineState) -> Option<ExpectRule> {
+    fn rule(&self, policy: &EngineState) -> Option<(ExpectRule, bool)> {
         let (Role::Policy(role), Role::Scan(scan)) = (&policy.now.role, &self.scan_of(policy)?.now.role)
         else {
             return None;
         };
-        Some(ExpectRule {
+        let rule = ExpectRule {
             image: scan.image.clone()?,
             filter: role.filter.clone(),
             policy: role.policy.clone()?,
             environment: "".into(),
-        })
+        };
+        Some((rule, role.follows_digest))
     }
 
     fn list(&mut self, key: &EngineKey) {
+        self.link(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             self.applied_by.entry(workload).or_default().insert(key.clone());
         }
@@ -186,6 +191,7 @@ impl Engines {
 
     fn unlist(&mut self, key: &EngineKey) {
         self.waiting.remove(key);
+        self.unlink(key);
         for workload in self.applies(key).collect::<Vec<_>>() {
             if let Some(appliers) = self.applied_by.get_mut(&workload) {
                 appliers.remove(key);
@@ -260,8 +266,8 @@ impl Engines {
 
     /// Everything that is applied from a source, or from what is made of it.
     fn applied_from(&self, source: &EngineKey) -> BTreeSet<ObjectKey> {
-        let appliers = self.of_kind(EngineKind::Kustomization).chain(self.of_kind(EngineKind::HelmRelease));
-        let from_it = appliers.filter(|state| {
+        let named = self.links.appliers(source).filter_map(|key| self.get(key));
+        let from_it = named.filter(|state| {
             let named = state.applier().is_some_and(|role| role.source.as_ref() == Some(source));
             named || self.source_of(state).is_some_and(|of| of.now.key == *source)
         });
@@ -286,7 +292,8 @@ impl Engines {
     }
 
     /// The ImageRepository that a policy chooses from.
-    fn scan_of(&self, policy: &EngineState) -> Option<&EngineState> {
+    #[must_use]
+    pub fn scan_of(&self, policy: &EngineState) -> Option<&EngineState> {
         let Role::Policy(role) = &policy.now.role else { return None };
         let (namespace, name) = role.repository.clone();
         self.objects.get(&EngineKey { kind: EngineKind::ImageRepository, namespace, name })

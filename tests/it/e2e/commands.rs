@@ -92,6 +92,10 @@ async fn questions_are_answered_as_kubectl_would() {
     );
     let unknown = demo.ask(&["why", "coffee"]).await;
     assert!(unknown.code == Some(1) && unknown.out.contains("coffee was never seen"), "{unknown:?}");
+    assert!(unknown.out.contains("followed are ") && unknown.out.contains("/team/web"), "{unknown:?}");
+    // A tag of a followed repository that was never pushed.
+    let missing = demo.ask(&["why", "team/web:v9.9.9"]).await;
+    assert!(missing.code == Some(1) && missing.out.contains("has no tag v9.9.9"), "{missing:?}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod images;
 mod keep;
 mod line;
 mod output;
+mod past;
 pub mod process;
 mod prometheus;
 pub mod real_parts;

@@ -75,6 +75,13 @@ impl Check<'_> {
                         self.fail(line, &line.words.join(" "), &format!("mixed_digests is {found}"));
                     }
                 }
+                ["why", question, wanted @ ..] => {
+                    let told = run.why(now, question);
+                    if told != wanted {
+                        let told: Vec<String> = told.iter().map(|told| format!("{told:?}")).collect();
+                        self.fail(line, &line.words.join(" "), &told.join("\n              "));
+                    }
+                }
                 ["restarts", environment, name, count] => {
                     let found = run.restarted.iter().filter(|destination| {
                         *destination.environment == **environment && *destination.workload.name == **name

@@ -1,6 +1,6 @@
 //! A cluster and its ideal observer: every change is said at once, with the times that the objects carry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use knotmeter::observation::{
@@ -49,6 +49,8 @@ pub struct Cluster {
     /// While it is down every look says so.
     failing: bool,
     looked: bool,
+    /// Resources that may not be read any more.
+    forbidden: BTreeSet<String>,
     last_message: i64,
     said: BTreeMap<Object, Fact>,
     made: u64,
@@ -77,6 +79,7 @@ impl Cluster {
             up: true,
             failing: false,
             looked: false,
+            forbidden: BTreeSet::new(),
             last_message: 0,
             said: BTreeMap::new(),
             made: 0,
@@ -144,6 +147,18 @@ impl Cluster {
         self.looks_completed(now, interval, to);
     }
 
+    /// A permission is taken away while it is watched: the watch ends, and what is so is not told from then on.
+    pub fn forbid(&mut self, now: i64, resource: &str, to: &mut Recorder) {
+        self.forbidden.insert(resource.to_owned());
+        to.failed(&self.speaker(), now, self.scope(resource), LookFailure::Forbidden);
+    }
+
+    /// It is given back: a list says what is true now.
+    pub fn allow(&mut self, now: i64, interval: i64, resource: &str, to: &mut Recorder) {
+        self.forbidden.remove(resource);
+        self.up(now, interval, to);
+    }
+
     /// A list in the middle repeats everything.
     pub fn relist(&mut self, now: i64, interval: i64, to: &mut Recorder) {
         self.said.clear();
@@ -165,6 +180,10 @@ impl Cluster {
     fn looks_completed(&mut self, now: i64, interval: i64, to: &mut Recorder) {
         self.last_message = now;
         for resource in RESOURCES {
+            if self.forbidden.contains(resource) {
+                to.failed(&self.speaker(), now, self.scope(resource), LookFailure::Forbidden);
+                continue;
+            }
             to.looked(&self.speaker(), now, self.scope(resource), interval * SILENT_LOOKS);
         }
     }
@@ -203,6 +222,11 @@ impl Cluster {
             levels.insert(Object::ConfigMap(known.uid.clone()), Fact::ConfigMapIs(Box::new(known.clone())));
         }
         for object in self.engines.values() {
+            if self.forbidden.contains(object.key.kind.plural()) {
+                let object = Object::Engine(object.uid.clone());
+                levels.extend(self.said.get(&object).map(|said| (object, said.clone())));
+                continue;
+            }
             levels.insert(Object::Engine(object.uid.clone()), Fact::EngineIs(Box::new(object.clone())));
         }
         for running in self.workloads.values() {

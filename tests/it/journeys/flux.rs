@@ -90,6 +90,7 @@ fn role(kind: EngineKind) -> Role {
             filter: None,
             policy: None,
             reflects_digest: false,
+            follows_digest: false,
             selected: None,
             selected_at: None,
         }),
@@ -129,6 +130,7 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
         Role::Policy(role) => match key {
             "repository" => role.repository.1 = value.into(),
             "semver" => role.policy = Some(Policy::Semver { range: value.into() }),
+            "digest" => (role.reflects_digest, role.follows_digest) = (value != "Never", value == "Always"),
             "filter" => role.filter = Some(FilterTags { pattern: value.into(), extract: None }),
             "selected" => {
                 role.selected = Some(image(value)?);

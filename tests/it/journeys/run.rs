@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use knotmeter::exporters::Snapshot;
+use knotmeter::http::{Question, why};
 use knotmeter::observation::{Fact, Time};
 use knotmeter::tracker::{Deadline, Destination, DestinationStatus, Event, Journey, JourneyId, Tracker};
 
@@ -109,6 +111,19 @@ impl Run {
 
     pub fn destinations(&self, now: Time) -> Vec<DestinationStatus> {
         self.tracker.destinations(now)
+    }
+
+    /// What `why` answers, each sentence.
+    pub fn why(&self, now: Time, question: &str) -> Vec<String> {
+        let snapshot = Snapshot {
+            at: now,
+            journeys: self.tracker.shared_journeys(),
+            destinations: self.tracker.destinations(now),
+            sources: self.tracker.sources(now),
+        };
+        let question = Question::new(question, None);
+        let findings = self.tracker.look_up(&question.lookup());
+        why(&snapshot, &question, Some(&findings)).into_iter().map(|answer| answer.sentence).collect()
     }
 
     pub fn tracker(&self) -> &Tracker {

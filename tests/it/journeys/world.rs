@@ -209,6 +209,8 @@ impl<'a> World<'a> {
             "down" => cluster.down(rest.first().is_some_and(|word| word == "failing")),
             "up" => cluster.up(now, interval, to),
             "relist" => cluster.relist(now, interval, to),
+            "forbid" => cluster.forbid(now, rest.first().ok_or("what?")?, to),
+            "allow" => cluster.allow(now, interval, rest.first().ok_or("what?")?, to),
             "clock" => cluster.clock = millis(rest.first().ok_or("by how much?")?)?,
             _ => return act(cluster, now, verb, rest, to),
         }

@@ -8,9 +8,22 @@
 
 mod bundles;
 mod checkpoint;
-mod drive;
+pub mod drive;
 mod expected;
 mod flux;
 mod promises;
 mod replay;
 mod truth;
+
+use knotmeter::observation::{Fact, Observation, SourceKind};
+
+pub use replay::repository;
+
+/// What the objects of engines said in a recording, oldest first.
+pub fn engine_objects(folder: &str) -> Vec<Observation> {
+    let mut said = Vec::new();
+    replay::Speaker::new(SourceKind::Cluster, "lab").watch(folder, &mut said);
+    said.retain(|observation| matches!(observation.fact, Fact::EngineIs(_)));
+    said.sort_by_key(|observation| observation.observed_at);
+    said
+}

@@ -74,3 +74,23 @@ fn an_override_in_the_cluster_holds_what_git_names() {
     assert!(told.from >= fault.began && told.from <= fault.repaired, "{}", fleet.told_lines());
     assert!(told.to >= fault.repaired && told.to <= fault.ended, "{}", fleet.told_lines());
 }
+
+#[test]
+fn what_a_lowered_range_selects_again_is_a_rollback_and_what_a_raised_one_does_is_none() {
+    let fleet = play("05-revisions");
+    let lowered = fleet.truth.faults.iter().find(|fault| fault.name == "policy-lowered").expect("it was");
+    let of_it = |journey: &&Journey| {
+        let opened = journey.opened.not_after;
+        *journey.destination.workload.name == *"web"
+            && *journey.destination.workload.namespace == *"prod"
+            && opened >= lowered.began
+            && opened <= lowered.ended
+    };
+    let journeys = fleet.played.journeys().into_iter().filter(of_it);
+    let told: Vec<_> = journeys
+        .map(|it| (it.image.tag.as_ref().map_or("", |tag| tag.as_str()), it.trigger, it.outcome))
+        .collect();
+    // It was live in staging before.
+    let live = Some(Outcome::Live);
+    assert_eq!(told, [("1.22.0", Trigger::Rollback, live), ("1.23.0", Trigger::Promotion, live)]);
+}

@@ -1,0 +1,61 @@
+//! Whose turn it is, and when that is due by its own interval.
+
+use std::sync::Arc;
+
+use super::verdict::one_line;
+use super::{Chain, EngineState};
+use crate::observation::{EngineKey, EngineKind, Role, Time};
+use crate::tracker::judge::Phase;
+use crate::tracker::next::{Does, Turn};
+use crate::tracker::stage::{Stage, Stages};
+
+impl Chain<'_> {
+    /// The turn that takes an image further in its phase. Nobody knows it where the hand did nothing yet, or says no
+    /// interval.
+    #[must_use]
+    pub fn turn(&self, phase: Phase, stages: &Stages) -> Option<Turn> {
+        let reached = |stage| stages.evidence(stage).map(|at| at.interval.not_after);
+        match phase {
+            Phase::Commit if reached(Stage::Detected).is_none() && self.scan.is_some() => {
+                let scan = self.scan?;
+                let Role::Scan(role) = &scan.now.role else { return None };
+                turn(Does::Scan, scan, role.last.as_ref()?.at)
+            }
+            Phase::Commit => {
+                let updater = self.updater?;
+                let Role::Updater(role) = &updater.now.role else { return None };
+                turn(Does::Commit, updater, role.last_run?)
+            }
+            Phase::Apply if reached(Stage::Fetched).is_none() => {
+                turn(Does::Fetch, self.source?, reached(Stage::Committed)?)
+            }
+            // A new artifact calls it.
+            Phase::Apply => {
+                let object = Chain::object(&self.applier?.now.key);
+                Some(Turn { does: Does::Apply, object, by: None })
+            }
+            Phase::Roll => None,
+        }
+    }
+
+    /// Which kinds of objects tell of a phase here: without seeing them nobody knows who holds a journey, or why.
+    pub fn kinds(&self, phase: Phase) -> impl Iterator<Item = EngineKind> + use<'_> {
+        let hands = match phase {
+            Phase::Commit => [self.scan, self.policy, self.updater],
+            Phase::Apply => [self.source, self.above, self.applier],
+            Phase::Roll => [None; 3],
+        };
+        hands.into_iter().flatten().map(|hand| hand.now.key.kind)
+    }
+
+    /// An object as kubectl takes it, on one line.
+    #[must_use]
+    pub fn object(key: &EngineKey) -> Arc<str> {
+        one_line(&key.to_string()).as_str().into()
+    }
+}
+
+fn turn(does: Does, hand: &EngineState, last: Time) -> Option<Turn> {
+    let every = hand.now.interval_seconds?;
+    Some(Turn { does, object: Chain::object(&hand.now.key), by: Some(last + (every * 1000.0) as i64) })
+}
