@@ -10,6 +10,7 @@ use super::cause::Causes;
 use super::correlate::Draft;
 use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
+use super::pods;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
@@ -263,18 +264,26 @@ impl Entry {
         let known = journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
         // What was stuck before a gap stays stuck until something moves; the gap only gives no new verdict.
         let since = since.or(known.filter(|_| after_gap).map(|known| known.since));
-        journey.stuck = since.map(|since| Stuck {
-            since: known.map_or(since, |known| known.since),
-            ..judge::stuck(&waits, since, workload, &destination.container)
-        });
-        if let (Some(stuck), Some((reason, who))) = (&mut journey.stuck, verdict.reason) {
-            (stuck.reason, journey.who) = (reason, Some(who));
+        journey.stuck = None;
+        if let Some(since) = since {
+            let awaited = || hands.awaited(phase(waits.stage), &journey.stages);
+            let (reason, who) = match (verdict.reason, phase(waits.stage)) {
+                (Some((reason, who)), _) => (reason, Some(who)),
+                (None, Phase::Commit) => (Reason::NotCommitted, awaited()),
+                (None, Phase::Apply) => (Reason::NotApplied, awaited()),
+                (None, Phase::Roll) => {
+                    let unhealthy = hands.unhealthy(&workload.now.key);
+                    pods::reason(workload, &destination.container, bench.probes, unhealthy)
+                }
+            };
+            let since = known.map_or(since, |known| known.since);
+            (journey.stuck, journey.who) = (Some(Stuck { since, stage: waits.stage, reason }), who);
         }
         let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
         if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)
             && stuck.reason == Reason::NoPods
         {
-            stuck.reason = reason;
+            (stuck.reason, journey.who) = (reason, None);
         }
         self.last_reason = journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
     }

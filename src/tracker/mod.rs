@@ -36,8 +36,10 @@ mod level;
 mod maps;
 mod observe;
 mod pods;
+mod probes;
 mod query;
 mod reading;
+mod reason;
 mod registry;
 mod renew;
 mod resume;
@@ -61,6 +63,7 @@ pub use journey::{
 };
 pub use judge::next_run;
 pub use query::DestinationStatus;
+pub use reason::{HOLDS, HoldRow, Row, TABLE as REASONS};
 pub use sample::Sample;
 pub use source::SourceStatus;
 pub use stage::{Evidence, Stage, StageState, Stages};

@@ -1,14 +1,16 @@
 //! What the engines of a cluster said: who scans, chooses, commits, fetches and applies, and when each did.
 //!
 //! `chain.rs` finds the hands through which an image comes to a workload, `passed.rs` reads off them when it passed
-//! each, `verdict.rs` says why it does not pass. An object keeps a short history of what it did, because one look shows
+//! each, `verdict.rs` says why it does not pass, `awaited.rs` whose turn it is. An object keeps a short history of what it did, because one look shows
 //! only the last. The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
+mod awaited;
 mod chain;
 mod passed;
 mod verdict;
 
 pub use chain::Chain;
+pub use verdict::one_line;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

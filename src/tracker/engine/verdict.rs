@@ -201,12 +201,13 @@ fn of_words(role: &Role, says: &Condition) -> Option<Reason> {
     })
 }
 
-fn who(hand: &EngineState, says: &str) -> Who {
+pub(super) fn who(hand: &EngineState, says: &str) -> Who {
     Who { object: one_line(&hand.now.key.to_string()).as_str().into(), says: one_line(says).as_str().into() }
 }
 
 /// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
