@@ -26,6 +26,7 @@ pub use matching::Question;
 pub use reload::{AskedToReload, Reload, Reloaded};
 pub use serve::{serve, serve_with};
 pub use why::{Answer, why};
+pub use words::CONFIG_NOT_ROLLED;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::cause::Causes;
 use super::correlate::Draft;
-use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
 use super::pods;
 use super::source::ScopeId;
@@ -193,9 +193,11 @@ impl Entry {
         if let Some(seconds) = verdict.budget_seconds.filter(|_| by_interval) {
             waits.budget_seconds = seconds;
         }
-        let windows = judge::hold_spans(hands.suspended(), bench.now);
+        let mut windows = judge::hold_spans(hands.suspended(), bench.now);
         let learned = journey.stages.evidence(Stage::Applied).map_or(bench.now, |at| at.interval.not_after);
         let intent = journey.intent.map_or(learned, |intent| intent.not_after);
+        let proposed = hands.proposed(&journey.image);
+        windows.extend(proposed.iter().map(|(since, _)| (*since, intent)));
         journey.held_before_seconds = judge::covered(&windows, journey.opened.not_after, intent);
         let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
         let mut held_seconds = judge::covered(&windows, intent, learned);
@@ -236,6 +238,10 @@ impl Entry {
         journey.who = None;
         if let Some((hold, since, who)) = verdict.held {
             (journey.held, journey.who) = (Some(Held { hold, since, until: None }), Some(who));
+        }
+        if let (Some((since, who)), None, Phase::Commit) = (proposed, journey.held, phase(waits.stage)) {
+            let held = Held { hold: Hold::ManualApproval, since, until: None };
+            (journey.held, journey.who) = (Some(held), Some(who));
         }
         if journey.held.is_some() {
             journey.stuck = None;

@@ -22,6 +22,7 @@ mod journeys;
 mod kill;
 mod licences;
 mod policy;
+mod reasons;
 mod recordings;
 mod registry;
 mod schedule;

@@ -1,8 +1,9 @@
 //! Whom a journey waits for, where nobody says that it fails.
 
-use super::Chain;
 use super::verdict::who;
-use crate::observation::ObjectKey;
+use super::{Chain, What};
+use crate::image::ImageRef;
+use crate::observation::{ObjectKey, Role, Time};
 use crate::tracker::journey::Who;
 use crate::tracker::judge::Phase;
 use crate::tracker::stage::{Stage, Stages};
@@ -18,6 +19,28 @@ impl Chain<'_> {
             Phase::Roll => None,
         };
         hand.map(|hand| who(hand, ""))
+    }
+
+    /// Since when an image is proposed on a branch that is not deployed, and by whom: what the updater pushed there since
+    /// its policy had chosen it, holds it. What else was chosen with it comes in the same commit.
+    #[must_use]
+    pub fn proposed(&self, image: &ImageRef) -> Option<(Time, Who)> {
+        let updater = self.updater?;
+        let Role::Updater(role) = &updater.now.role else { return None };
+        let deployed = role.branch.as_ref().or_else(|| match &self.source?.now.role {
+            Role::Source(source) => source.branch.as_ref(),
+            _ => None,
+        });
+        let branch = role.push_branch.as_ref().filter(|branch| Some(*branch) != deployed)?;
+        let deeds = &self.policy?.deeds;
+        let chosen = deeds.iter().rev().find(|deed| {
+            matches!(&deed.what, What::Selected(chosen)
+                if chosen.tag == image.tag && chosen.repository == image.repository)
+        });
+        let chosen = chosen?.at.interval;
+        let mut pushes = updater.deeds.iter().filter(|deed| matches!(deed.what, What::Pushed(_)));
+        let pushed = pushes.find(|deed| deed.at.interval.not_after > chosen.not_after)?;
+        Some((pushed.at.interval.not_after, who(updater, &format!("it pushed to {branch}"))))
     }
 
     /// The applier, where its health check ended in vain and names this workload.

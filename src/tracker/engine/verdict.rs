@@ -107,7 +107,7 @@ fn reason(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> O
         return Some((reason, who(hand, &says.message)));
     }
     let every = hand.now.interval_seconds?;
-    let late = |last: Time| now.seconds_since(last) > (TURNS * every).max(BUDGET_MIN_SECONDS);
+    let late = |last: Time| now.seconds_since(last) >= (TURNS * every).max(BUDGET_MIN_SECONDS);
     match &hand.now.role {
         Role::Scan(role) => {
             let last = role.last.as_ref()?;
