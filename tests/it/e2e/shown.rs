@@ -68,14 +68,13 @@ fn stages_are_whole(journey: &Value) {
 #[tokio::test]
 async fn a_demo_whose_image_is_missing_says_so_by_its_exit_code() {
     let _timed = Timed::part("demo --fault");
-    // The updater commits the next tag soon, so the journey ends, superseded: one that did not go live is 1.
+    // The updater commits another tag, and the next one soon: a journey that did not go live is 1.
     let missing =
         demo(&["--once", "--journeys", "1", "--timeout", "60s", "--fault", "missing-tag", "-o", "json"]);
     let missing = missing.await;
     assert_eq!(missing.code, Some(1), "{missing:?}");
     let journey: Value = serde_json::from_str(&missing.out).unwrap();
     assert_eq!(journey["outcome"], "superseded", "{journey}");
-    assert!(journey["image"].as_str().unwrap().ends_with("-missing"), "{journey}");
     // Nobody applies: nothing ever settles.
     let stuck = demo(&["--once", "--timeout", "4s", "--fault", "applier-down", "-o", "json"]).await;
     assert_eq!((stuck.code, stuck.out.as_str()), (Some(2), ""), "{stuck:?}");
