@@ -2,7 +2,7 @@
 //! says what the list of faults says, and it is over when it is repaired.
 //!
 //! Worlds run side by side, each with some faults. `KNOTMETER_FAULTS=all` runs every fault with both engines,
-//! and `KNOTMETER_FAULTS=quota,paused` those two.
+//! `=flux` those with Flux, and `=quota,paused` those two.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -44,9 +44,11 @@ const SHORT: [(Engine, &[Fault]); 6] = {
 async fn every_fault_is_named_in_its_budget_and_over_when_it_is_repaired() {
     let _timed = Timed::part("every fault");
     let wanted = std::env::var("KNOTMETER_FAULTS").ok();
-    let lanes: VecDeque<(Engine, Vec<Fault>)> = if let Some(wanted) = wanted {
-        let named = |fault: &Fault| wanted == "all" || wanted.split(',').any(|name| name == fault.name());
-        let of = |engine: Engine| {
+    let lanes: VecDeque<(Engine, Vec<Fault>)> = if let Some(wanted) = &wanted {
+        let of = move |engine: Engine| {
+            let is_named = move |name: &str, fault: &Fault| name == engine.name() || name == fault.name();
+            let named =
+                move |fault: &Fault| wanted == "all" || wanted.split(',').any(|name| is_named(name, fault));
             Fault::ALL.into_iter().filter(move |fault| fault.applies_to(engine) && named(fault))
         };
         let chunks = |engine| {
@@ -93,11 +95,20 @@ async fn comes_and_goes(lane: &mut Lane, fault: Fault) {
         lane.push().await;
         lane.journey("a journey begins", |journey| is_new(journey) && journey.is_open()).await;
     }
+    if fault == Fault::ListTruncated {
+        // Else the one before would be missing from the list for a moment, and what runs be taken back.
+        [Fault::UpdaterDown, Fault::ScanLate].map(|stopped| lane.world.inject(stopped));
+        lane.push().await;
+    }
     lane.world.inject(fault);
+    if fault == Fault::ListTruncated {
+        [Fault::UpdaterDown, Fault::ScanLate].map(|stopped| lane.world.clear(stopped));
+    }
     lane.takes_hold(fault, committed).await;
     // These are commits themselves.
     let is_commit = [Fault::ReadinessGate, Fault::CreateError, Fault::ProbeFailing, Fault::ConfigNotRolled];
-    if fault != Fault::RegistryDown && !is_commit.contains(&fault) {
+    let is_pushed = [Fault::RegistryDown, Fault::ListTruncated].contains(&fault);
+    if !is_pushed && !is_commit.contains(&fault) {
         lane.push().await;
     }
     let what = format!("{fault}: {expected:?}");
