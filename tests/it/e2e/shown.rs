@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 
+use knotmeter::cli::faults::lines as fault_lines;
+use knotmeter::demo::Fault;
 use serde_json::Value;
 
 use super::demo::Demo;
@@ -104,7 +106,15 @@ async fn a_demo_whose_image_is_missing_says_so_by_its_exit_code() {
 #[tokio::test]
 async fn what_is_typed_wrongly_is_a_usage_error() {
     let faults = demo(&["--list-faults"]).await.done();
-    assert!(faults.lines().any(|line| line.starts_with("never-ready ")), "{faults}");
+    let listed: Vec<&str> = faults.lines().collect();
+    for fault in Fault::ALL {
+        let at = listed.iter().position(|line| line.split(' ').next() == Some(fault.name()));
+        let below = &listed[at.unwrap_or_else(|| panic!("no {fault}: {faults}")) + 1..];
+        for says in fault_lines(fault) {
+            let own = below.iter().take_while(|line| line.starts_with(' '));
+            assert!(own.into_iter().any(|line| line.trim() == says), "{fault}: {says} in {faults}");
+        }
+    }
     let folder = tempfile::tempdir().unwrap();
     for wrong in [
         &["demo", "--fault", "coffee-out"][..],
