@@ -181,6 +181,7 @@ fn deployment(workload: usize, version: usize) -> Workload {
         available: all,
         progress: None,
         replica_failure: false,
+        refused_by: None,
         paused: false,
         strategy: Strategy::Rolling { partition: 0 },
         current_revision: None,

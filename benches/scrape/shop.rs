@@ -137,6 +137,7 @@ impl Shop {
             available: PODS_PER_APP as i64,
             progress: None,
             replica_failure: false,
+            refused_by: None,
             paused: false,
             strategy: Strategy::Rolling { partition: 0 },
             current_revision: None,

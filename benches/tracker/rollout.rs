@@ -76,6 +76,7 @@ impl Running {
                 available: replicas,
                 progress: None,
                 replica_failure: false,
+                refused_by: None,
                 paused: false,
                 strategy: Strategy::Rolling { partition: 0 },
                 current_revision: None,

@@ -15,19 +15,13 @@ use tokio::time::{Instant, sleep_until};
 use super::args::{DemoArgs, Output};
 use super::run::ended;
 use super::table::seconds;
-use super::{Exit, Usage, out};
+use super::{Exit, Usage, out, world};
 use crate::app::{self, Running};
-use crate::config::{
-    Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Seconds, Settle,
-    Traces,
-};
+use crate::config::{Config, Listen, Traces};
 use crate::demo::{Addresses, Engine, Fault, Options, World};
 use crate::exporters::Snapshot;
 use crate::telemetry::{LogFormat, Telemetry};
 use crate::tracker::{Journey, JourneyView, Outcome, SourceStatus, Stage};
-
-/// Between two looks of the demo at registry and git.
-const LOOK_EVERY: Seconds = Seconds(1.0);
 
 /// The first looks take a fraction of a second; a machine that compiles takes longer.
 const FIRST_LOOKS_MAX: Duration = Duration::from_secs(10);
@@ -38,6 +32,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         for fault in Fault::ALL {
             let only = if fault.applies_to(Engine::Plain) { "" } else { "(flux) " };
             out::line(format_args!("{:<26} {only}{}", fault.name(), fault.describe()))?;
+            for says in super::faults::lines(fault) {
+                out::line(format_args!("{:<26}   {says}", ""))?;
+            }
         }
         return Ok(Exit::Done);
     }
@@ -87,7 +84,12 @@ async fn show(
 ) -> anyhow::Result<Exit> {
     let addresses = world.addresses().clone();
     let addresses = &addresses;
-    let config = config(args, addresses)?;
+    let config = world::config(args.engine, addresses)?;
+    let config = Config {
+        listen: Listen(args.listen.clone()),
+        traces: Traces { endpoint: args.traces_endpoint.clone() },
+        ..config
+    };
     let running = app::start(config, cache.to_path_buf()).await?;
     introduce(args.engine, addresses, &running);
     tokio::select! {
@@ -130,53 +132,6 @@ fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(&draft, text)?;
     std::fs::rename(&draft, file)?;
     Ok(())
-}
-
-/// What a person would write to point `run` at this world.
-fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
-    let environment = |name: &str| Environment {
-        name: name.into(),
-        clusters: vec![addresses.cluster.clone()],
-        namespaces: vec![name.into()],
-    };
-    let marker = match args.engine {
-        Engine::Plain => "# release-(?<name>[a-z]+)",
-        Engine::Flux => r##"#\s*\{\s*"\$imagepolicy"\s*:\s*"[^":]+:(?<name>[^":]+)"##,
-    };
-    let path = |name: &str| GitPath { path: format!("{name}/"), environment: Some(name.into()) };
-    let pattern = |error: String| anyhow::anyhow!(error);
-    Ok(Config {
-        listen: Listen(args.listen.clone()),
-        environments: vec![environment("staging"), environment("prod")],
-        registries: vec![Registry {
-            host: addresses.registry.clone(),
-            plain_http: true,
-            interval: LOOK_EVERY,
-            repositories: vec![Glob::new("team/*").map_err(pattern)?],
-            ..Registry::default()
-        }],
-        git: vec![Git {
-            url: addresses.git.clone(),
-            branches: vec![addresses.branch.clone()],
-            interval: LOOK_EVERY,
-            paths: vec![path("staging"), path("prod")],
-            markers: vec![Marker::new(marker).map_err(pattern)?],
-            ..Git::default()
-        }],
-        clusters: vec![Cluster {
-            name: addresses.cluster.clone(),
-            kubeconfig: Some(addresses.kubeconfig.clone()),
-            context: Some(addresses.cluster.clone()),
-        }],
-        budgets: Budgets {
-            committed: Some(Seconds(20.0)),
-            applied: Some(Seconds(20.0)),
-            live: Seconds(20.0),
-        },
-        settle: Settle { min: Seconds(2.0), max: Seconds(5.0), ..Settle::default() },
-        traces: Traces { endpoint: args.traces_endpoint.clone() },
-        ..Config::default()
-    })
 }
 
 fn introduce(engine: Engine, addresses: &Addresses, running: &Running) {

@@ -10,6 +10,7 @@ mod bundle;
 mod check;
 mod configure;
 mod demo;
+pub mod faults;
 mod journal;
 mod out;
 mod replay;
@@ -20,6 +21,7 @@ mod status;
 mod table;
 mod wait;
 mod why;
+pub mod world;
 
 use std::process::ExitCode;
 

@@ -33,6 +33,7 @@ pub use reload::{AskedToReload, Reload, Reloaded};
 pub use sentence::{Around, sentence};
 pub use serve::{serve, serve_with};
 pub use why::{Answer, PolicyAnswer, why};
+pub use words::CONFIG_NOT_ROLLED;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

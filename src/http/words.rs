@@ -180,18 +180,7 @@ pub fn label(hold: Hold) -> String {
 /// Who chose to wait, and how it goes on.
 #[must_use]
 pub fn hold(hold: Hold) -> &'static str {
-    match hold {
-        Hold::Paused => "the Deployment is paused: kubectl rollout resume lets it go on",
-        Hold::Partition => {
-            "the StatefulSet's partition keeps old pods: lower spec.updateStrategy.rollingUpdate.partition"
-        }
-        Hold::OnDelete => "its pods change only when somebody deletes them: update strategy OnDelete",
-        Hold::Schedule => "it waits for its schedule",
-        Hold::Suspended => "the CronJob is suspended: set spec.suspend to false",
-        Hold::ScaledToZero => "it is scaled to zero: nothing is to run",
-        Hold::Replaced => "its applier puts another image in its place: take that entry of spec.images away",
-        Hold::PolicyOverridden => "a later commit disagrees with the policy: change one of the two",
-    }
+    hold.sentence()
 }
 
 /// Who holds a journey or keeps it stuck, and in its own words why.
@@ -205,10 +194,5 @@ pub fn who(journey: &Journey) -> String {
 /// The command that looks closer at what an open journey waits for.
 #[must_use]
 pub fn command(journey: &Journey) -> Option<String> {
-    if !journey.is_open() || (journey.stuck.is_none() && journey.held.is_none()) {
-        return None;
-    }
-    let workload = || journey.destination.workload.to_string();
-    let object = journey.who.as_ref().map_or_else(workload, |who| who.object.to_string());
-    Some(format!("kubectl describe {object}"))
+    journey.next_command()
 }

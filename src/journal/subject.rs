@@ -52,6 +52,8 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
         Fact::WorkloadIs(workload) => ("workload", cluster, &workload.key, &workload.uid).hash(to),
         Fact::RevisionIs(revision) => ("revision", cluster, &revision.uid).hash(to),
         Fact::PodIs(pod) => ("pod", cluster, &pod.uid).hash(to),
+        // A hint that the next process hears again, and nothing goes while a journey is open: one is enough.
+        Fact::ProbeFailed(_) => ("probe", cluster).hash(to),
         Fact::JobIs(job) => ("job", cluster, &job.uid).hash(to),
         Fact::ConfigMapIs(map) => ("configmap", cluster, &map.uid).hash(to),
         Fact::EngineIs(object) => ("engine", cluster, &object.uid).hash(to),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigMap, EngineObject, ImageDescribed, Job, ObjectKey, Pod, Revision, Rules, Time, TreeNames, Workload,
+    ConfigMap, EngineObject, ImageDescribed, Job, ObjectKey, Pod, ProbeFailed, Revision, Rules, Time,
+    TreeNames, Workload,
 };
 use crate::image::{Digest, Repository, Tag};
 
@@ -41,6 +42,7 @@ pub enum Fact {
     WorkloadIs(Box<Workload>),
     RevisionIs(Box<Revision>),
     PodIs(Box<Pod>),
+    ProbeFailed(Box<ProbeFailed>),
     JobIs(Box<Job>),
     ConfigMapIs(Box<ConfigMap>),
     EngineIs(Box<EngineObject>),

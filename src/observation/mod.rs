@@ -30,8 +30,8 @@ pub use rules::{
 };
 pub use time::{Basis, Interval, Time};
 pub use workload::{
-    ConfigMap, ConfigMapUse, ContainerSpec, Job, ObjectKey, Pod, PodContainer, Progress, Revision, Schedule,
-    Strategy, TemplateHash, Waiting, Workload, WorkloadKind,
+    ConfigMap, ConfigMapUse, ContainerSpec, Job, ObjectKey, Pod, PodContainer, ProbeFailed, Progress,
+    Refuser, Revision, Schedule, Strategy, TemplateHash, Waiting, Workload, WorkloadKind,
 };
 
 use std::fmt;

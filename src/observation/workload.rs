@@ -73,6 +73,9 @@ pub struct Workload {
     pub progress: Option<Progress>,
     /// The condition `ReplicaFailure` is true: quota, admission.
     pub replica_failure: bool,
+    /// Who refuses its pods, where the message of that condition says so.
+    #[serde(default)]
+    pub refused_by: Option<Refuser>,
     pub paused: bool,
     pub strategy: Strategy,
     /// StatefulSet: `status.currentRevision` and `status.updateRevision`.
@@ -128,6 +131,15 @@ pub struct Progress {
     pub reason: Arc<str>,
     /// `lastUpdateTime`, whole seconds.
     pub last_update: Option<Time>,
+}
+
+/// Who refuses to have pods made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refuser {
+    Quota,
+    /// An admission policy or webhook.
+    Admission,
 }
 
 /// How a workload replaces its pods.
@@ -222,7 +234,7 @@ pub struct PodContainer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Waiting {
-    /// ErrImagePull, ImagePullBackOff, InvalidImageName, and their kin.
+    /// ErrImagePull, ImagePullBackOff, InvalidImageName, and their kin, where the message says no more.
     ImagePull,
     CrashLoop,
     /// CreateContainerConfigError, CreateContainerError, RunContainerError.
@@ -230,4 +242,28 @@ pub enum Waiting {
     /// ContainerCreating, PodInitializing: normal for a while.
     Creating,
     Other,
+    /// The pull fails: the registry has no such image.
+    PullNotFound,
+    /// The pull fails: the registry asks for a login, or forbids it.
+    PullDenied,
+    /// The pull fails: no connection to the registry, or an error of its own.
+    PullRegistryDown,
+}
+
+impl Waiting {
+    /// The image cannot be pulled, whyever.
+    #[must_use]
+    pub fn is_pull(self) -> bool {
+        matches!(self, Self::ImagePull | Self::PullNotFound | Self::PullDenied | Self::PullRegistryDown)
+    }
+}
+
+/// A probe of a pod failed, as the kubelet tells it in an Event. Events get lost, and good pods have them too while they
+/// start: it may say why something is stuck, and never that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeFailed {
+    /// UID of the pod.
+    pub pod: Arc<str>,
+    /// The kubelet's words, cut.
+    pub says: Arc<str>,
 }

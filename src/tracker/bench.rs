@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cluster::ClusterState;
 use super::destination::DestinationKey;
 use super::engine::Engines;
+use super::probes::Probes;
 use super::source::{ScopeId, Sources};
 use super::workload::WorkloadState;
 use crate::observation::{EngineKind, Rules, Time};
@@ -18,6 +19,8 @@ pub struct Bench<'a> {
     pub workload: Option<&'a WorkloadState>,
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
+    /// Of its cluster.
+    pub probes: Option<&'a Probes>,
     pub needs: &'a Needs,
 }
 
@@ -38,6 +41,7 @@ impl<'a> Bench<'a> {
             sources,
             workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
             engines: cluster.map(|cluster| &cluster.engines),
+            probes: cluster.map(|cluster| &cluster.probes),
             needs,
         }
     }

@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::config_map::ConfigMaps;
 use super::engine::Engines;
 use super::maps::Map;
+use super::probes::Probes;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
-use crate::observation::{ConfigMap, Interval, Job, LiveWhen, ObjectKey, Pod, Revision, Time, Workload};
+use crate::observation::{
+    ConfigMap, Interval, Job, LiveWhen, ObjectKey, Pod, ProbeFailed, Revision, Time, Workload,
+};
 
 /// Objects whose owner has not been seen yet. Watches of several kinds race; an owner nobody watches never
 /// comes, so what waits for it is bounded.
@@ -54,6 +57,7 @@ pub struct ClusterState {
     pub(super) pods: Map<Arc<str>, ObjectKey>,
     pub config_maps: ConfigMaps,
     pub engines: Engines,
+    pub probes: Probes,
 }
 
 impl ClusterState {
@@ -114,6 +118,9 @@ impl ClusterState {
 
     /// A pod is so; answers its workload, if that is known.
     pub fn pod(&mut self, pod: &Pod, learned: Interval, epoch: u64) -> Option<ObjectKey> {
+        if pod.ready.is_some() {
+            self.probes.over(&pod.uid);
+        }
         let owner = pod.owner.as_ref()?;
         let Some(key) = self.owners.get(owner) else {
             self.wait(owner.clone(), pod.uid.clone(), Orphan::Pod(pod.clone(), learned), epoch);
@@ -124,6 +131,18 @@ impl ClusterState {
             state.pod(pod, learned, epoch);
         }
         Some(key.clone())
+    }
+
+    /// A probe of a pod failed; answers its workload, if that is known.
+    pub fn probe_failed(&mut self, failed: &ProbeFailed) -> Option<ObjectKey> {
+        let key = self.pods.get(&failed.pod).cloned();
+        let state = key.as_ref().and_then(|key| self.workloads.get(key)?.pods.get(&failed.pod));
+        // A watch may tell of it after another one told that the pod is ready.
+        if state.is_some_and(|state| state.pod.ready.is_some()) {
+            return None;
+        }
+        self.probes.failed(&failed.pod, &failed.says);
+        key
     }
 
     /// A ConfigMap is so; answers the workloads that name it where its data was written.
@@ -145,6 +164,7 @@ impl ClusterState {
     /// A pod is gone.
     pub fn pod_gone(&mut self, uid: &Arc<str>) -> Option<ObjectKey> {
         self.forget_orphan(uid);
+        self.probes.over(uid);
         let key = self.pods.remove(uid)?;
         self.workloads.get_mut(&key)?.pod_gone(uid);
         Some(key)
@@ -223,6 +243,8 @@ impl ClusterState {
     pub fn forget_uids(&mut self) {
         let workloads = &self.workloads;
         self.pods.retain(|uid, key| workloads.get(key).is_some_and(|state| state.pods.contains_key(uid)));
+        let (pods, awaited) = (&self.pods, &self.awaited);
+        self.probes.retain(|pod| pods.contains_key(pod) || awaited.contains_key(pod));
         self.owners.retain(|uid, key| {
             workloads.get(key).is_some_and(|state| {
                 state.now.uid == *uid || state.revisions.contains_key(uid) || state.jobs.contains_key(uid)

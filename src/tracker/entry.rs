@@ -9,9 +9,10 @@ use super::bench::Bench;
 use super::cause::Causes;
 use super::correlate::Draft;
 use super::engine::{Releases, Traveller};
-use super::journey::{Destination, Held, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
 use super::judge::{self, Phase, Waits, phase};
 use super::next::Next;
+use super::pods;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
@@ -204,9 +205,11 @@ impl Entry {
         if let Some(seconds) = verdict.budget_seconds.filter(|_| by_interval) {
             waits.budget_seconds = seconds;
         }
-        let windows = hands.holds(journey, self.by_images, bench.now);
+        let mut windows = hands.holds(journey, self.by_images, bench.now);
         let learned = journey.stages.evidence(Stage::Applied).map_or(bench.now, |at| at.interval.not_after);
         let intent = journey.intent.map_or(learned, |intent| intent.not_after);
+        let proposed = hands.proposed(&journey.image);
+        windows.extend(proposed.iter().map(|(since, _)| (*since, intent)));
         journey.held_before_seconds = judge::covered(&windows, journey.opened.not_after, intent);
         let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
         let mut held_seconds = judge::covered(&windows, intent, learned);
@@ -253,6 +256,10 @@ impl Entry {
         if let Some((hold, since, who)) = verdict.held {
             (journey.held, journey.who) = (Some(Held { hold, since, until: None }), Some(who));
         }
+        if let (Some((since, who)), None, Phase::Commit) = (proposed, journey.held, phase(waits.stage)) {
+            let held = Held { hold: Hold::ManualApproval, since, until: None };
+            (journey.held, journey.who) = (Some(held), Some(who));
+        }
         if journey.held.is_some() {
             journey.stuck = None;
             return;
@@ -269,7 +276,7 @@ impl Entry {
         let over = missed.fold(judge::over(&waits, waits.since, paused), Time::min);
         self.over = Some(over);
         // By time alone a hand comes to be late, and then it is why.
-        let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64 + 1);
+        let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64);
         self.late = late.filter(|late| *late > bench.now).min();
         let turn = hands.turn(phase(waits.stage), &journey.stages);
         journey.next = Next { turn, late_after: Some(over) };
@@ -285,24 +292,32 @@ impl Entry {
         let known = journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
         // What was stuck before a gap stays stuck until something moves; the gap only gives no new verdict.
         let since = since.or(known.filter(|_| after_gap).map(|known| known.since));
-        journey.stuck = since.map(|since| Stuck {
-            since: known.map_or(since, |known| known.since),
-            ..judge::stuck(&waits, since, workload, &destination.container)
-        });
-        if let (Some(stuck), Some((reason, who))) = (&mut journey.stuck, verdict.reason) {
-            (stuck.reason, journey.who) = (reason, Some(who));
-        } else if let (Some(stuck), Some(who)) = (&mut journey.stuck, verdict.who) {
-            // The pods that failed are gone; those that are there run what was put back.
-            let version = self.versions.and_then(|(_, version)| workload.versions.get(version));
-            let trouble = version.and_then(|version| judge::why(version.trouble?));
-            stuck.reason = trouble.unwrap_or(stuck.reason);
-            journey.who = Some(who);
+        journey.stuck = None;
+        if let Some(since) = since {
+            let awaited = || hands.awaited(phase(waits.stage), &journey.stages);
+            let (mut reason, mut who) = match (verdict.reason, phase(waits.stage)) {
+                (Some((reason, who)), _) => (reason, Some(who)),
+                (None, Phase::Commit) => (Reason::NotCommitted, awaited()),
+                (None, Phase::Apply) => (Reason::NotApplied, awaited()),
+                (None, Phase::Roll) => {
+                    let unhealthy = hands.unhealthy(&workload.now.key);
+                    pods::reason(workload, &destination.container, bench.probes, unhealthy)
+                }
+            };
+            if let Some(release) = verdict.who {
+                // The pods that failed are gone; those that are there run what was put back.
+                let version = self.versions.and_then(|(_, version)| workload.versions.get(version));
+                reason = version.and_then(|version| pods::why(version.trouble?)).unwrap_or(reason);
+                who = Some(release);
+            }
+            let since = known.map_or(since, |known| known.since);
+            (journey.stuck, journey.who) = (Some(Stuck { since, stage: waits.stage, reason }), who);
         }
         let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
         if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)
             && stuck.reason == Reason::NoPods
         {
-            stuck.reason = reason;
+            (stuck.reason, journey.who) = (reason, None);
         }
         self.last_reason = journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
     }

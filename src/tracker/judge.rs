@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::journey::{Held, Hold, Journey, Reason, Stuck};
-use super::pods::in_order;
+use super::journey::{Held, Hold, Journey};
 use super::source::{ScopeId, ScopeStatus, Sources};
 use super::stage::{Stage, StageState};
 use super::workload::{HoldSpan, WorkloadState};
-use crate::observation::{Budgets, Interval, Schedule, Time, Waiting, WorkloadKind};
+use crate::observation::{Budgets, Interval, Schedule, Time};
 
 /// What one open journey waits for, and which budget counts.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -134,72 +133,10 @@ pub fn gaps(sources: &Sources, needs: &[ScopeId]) -> Vec<(Time, Time)> {
     needs.iter().filter_map(|key| sources.get(*key)).flat_map(|status| status.gaps.clone()).collect()
 }
 
-/// Why it waits at that stage, as its pods and conditions tell.
-#[must_use]
-pub fn reason(stage: Stage, workload: &WorkloadState, container: &str) -> Reason {
-    match stage {
-        Stage::Built | Stage::Pushed | Stage::Detected | Stage::Committed => return Reason::NotCommitted,
-        Stage::Fetched | Stage::Applied => return Reason::NotApplied,
-        Stage::Started | Stage::Ready | Stage::Live => {}
-    }
-    let pods: Vec<_> = in_order(&workload.pods)
-        .into_iter()
-        .filter(|state| !state.pod.deleting && !state.pod.finished)
-        .filter(|state| workload.template_of(&state.pod) == Some(workload.now.template))
-        .collect();
-    // A sibling container that fails keeps this one from being live too: the own one is asked first.
-    let mut waiting: Vec<(bool, Waiting)> = pods
-        .iter()
-        .flat_map(|state| &state.pod.containers)
-        .filter_map(|c| Some((&*c.name != container, c.waiting?)))
-        .collect();
-    waiting.sort_by_key(|(other, _)| *other);
-    if let Some(reason) = waiting.iter().find_map(|(_, waiting)| why(*waiting)) {
-        return reason;
-    }
-    if pods.iter().any(|state| state.pod.unschedulable) {
-        return Reason::Unschedulable;
-    }
-    if pods.is_empty() && workload.now.key.kind != WorkloadKind::CronJob {
-        return Reason::NoPods;
-    }
-    let restarting =
-        |state: &&&super::workload::PodState| state.pod.containers.iter().any(|c| c.restarts > 0 && !c.ready);
-    if pods.iter().find(restarting).is_some() {
-        return Reason::CrashLoop;
-    }
-    if workload.now.replica_failure {
-        return Reason::NoPods;
-    }
-    let began =
-        |state: &&&super::workload::PodState| state.pod.containers.iter().any(|c| c.started.is_some());
-    if pods.iter().any(|state| state.pod.ready.is_none() && !began(&state)) {
-        return Reason::NotStarted;
-    }
-    if pods.iter().any(|state| state.pod.ready.is_none()) { Reason::NotReady } else { Reason::Incomplete }
-}
-
-/// The reason that a waiting container tells, if it fails.
-#[must_use]
-pub fn why(waiting: Waiting) -> Option<Reason> {
-    match waiting {
-        Waiting::ImagePull => Some(Reason::ImagePull),
-        Waiting::CrashLoop => Some(Reason::CrashLoop),
-        Waiting::CreateError => Some(Reason::CreateError),
-        Waiting::Creating | Waiting::Other => None,
-    }
-}
-
 /// The moment at which the budget runs out, and whether it has.
 #[must_use]
 pub fn over(waits: &Waits, since: Time, paused_seconds: f64) -> Time {
     since + ((waits.budget_seconds + paused_seconds) * 1000.0) as i64
-}
-
-/// The verdict of a budget that ran out.
-#[must_use]
-pub fn stuck(waits: &Waits, since: Time, workload: &WorkloadState, container: &str) -> Stuck {
-    Stuck { since, stage: waits.stage, reason: reason(waits.stage, workload, container) }
 }
 
 /// Which hand a journey is in: budgets and inheritance count by it.

@@ -58,6 +58,7 @@ impl Tracker {
             Fact::WorkloadIs(_)
             | Fact::RevisionIs(_)
             | Fact::PodIs(_)
+            | Fact::ProbeFailed(_)
             | Fact::JobIs(_)
             | Fact::ConfigMapIs(_) => {
                 self.cluster_fact(observation);
@@ -225,6 +226,7 @@ impl Tracker {
             }
             Fact::RevisionIs(revision) => cluster.revision((**revision).clone(), epoch),
             Fact::PodIs(pod) => cluster.pod(pod, at.interval, epoch),
+            Fact::ProbeFailed(failed) => cluster.probe_failed(failed),
             Fact::JobIs(job) => cluster.job(job, at.interval, epoch),
             Fact::ConfigMapIs(config_map) => {
                 let readers = cluster.config_map(config_map, at, backfill, epoch).into_iter();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::evidence::{merge, on_our_clock, own_time};
-use super::judge::why;
+use super::pods::why;
 use super::pods::{in_order, template_of};
 use super::rollout;
 use super::stage::Evidence;

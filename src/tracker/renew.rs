@@ -1,6 +1,6 @@
 //! Taking over what another fact says of the same object. What is the same stays where it is: nearly all of it.
 
-use crate::observation::{Pod, Workload};
+use crate::observation::{Pod, PodContainer, Waiting, Workload};
 
 /// A workload is as another fact of it says. What is the same stays where it is.
 pub fn take_over(now: &mut Workload, workload: &Workload) {
@@ -8,8 +8,17 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     let Workload { template_written, replicas, status_replicas, updated, ready, available, .. } = workload;
     let Workload { progress, replica_failure, paused, strategy, current_revision, update_revision, .. } =
         workload;
-    let Workload { schedule, app, environment, ignore, budget_live_seconds, config_maps, applier, .. } =
-        workload;
+    let Workload {
+        schedule,
+        app,
+        environment,
+        ignore,
+        budget_live_seconds,
+        config_maps,
+        applier,
+        refused_by,
+        ..
+    } = workload;
     renew(&mut now.key, key);
     renew(&mut now.uid, uid);
     renew(&mut now.containers, containers);
@@ -26,6 +35,7 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     (now.template, now.strategy, now.paused) = (*template, *strategy, *paused);
     (now.replicas, now.status_replicas, now.updated) = (*replicas, *status_replicas, *updated);
     (now.ready, now.available, now.replica_failure) = (*ready, *available, *replica_failure);
+    now.refused_by = *refused_by;
     (now.ignore, now.budget_live_seconds) = (*ignore, *budget_live_seconds);
 }
 
@@ -38,9 +48,23 @@ pub fn take_pod_over(now: &mut Pod, pod: &Pod) {
     renew(&mut now.name, name);
     renew(&mut now.owner, owner);
     renew(&mut now.pod_hash, pod_hash);
-    renew(&mut now.containers, containers);
+    renew_containers(&mut now.containers, containers);
     (now.created, now.deleting, now.finished) = (*created, *deleting, *finished);
     (now.unschedulable, now.ready) = (*unschedulable, *ready);
+}
+
+/// While it waits for the next try the kubelet of some versions does not say any more why the last one failed.
+fn renew_containers(now: &mut Vec<PodContainer>, then: &[PodContainer]) {
+    if *now == *then {
+        return;
+    }
+    let mut then = then.to_vec();
+    for container in then.iter_mut().filter(|container| container.waiting == Some(Waiting::ImagePull)) {
+        let before =
+            now.iter().find(|before| before.name == container.name).and_then(|before| before.waiting);
+        container.waiting = before.filter(|waiting| waiting.is_pull()).or(container.waiting);
+    }
+    *now = then;
 }
 
 fn renew<T: Clone + PartialEq>(now: &mut T, then: &T) {

@@ -205,6 +205,7 @@ impl WorkloadState {
             || (&workload.app, &workload.environment) != (&now.app, &now.environment)
             || workload.containers != now.containers;
         self.news.judge |= workload.replica_failure != now.replica_failure
+            || workload.refused_by != now.refused_by
             || workload.budget_live_seconds != now.budget_live_seconds
             || workload.schedule != now.schedule;
         take_over(&mut self.now, workload);

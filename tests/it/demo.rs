@@ -2,7 +2,7 @@
 //! that what its truth log says is what its servers show.
 
 mod faults;
-mod flux;
+pub mod flux;
 mod flux_faults;
 
 use std::process::{Command, Stdio};

@@ -2,7 +2,7 @@
 //! `exports/` holds what goes on over a restart (`checkpoint`), what needs other programs (`tools`), written files (`files`), or a collector (`traces`).
 
 mod checkpoint;
-mod files;
+pub mod files;
 mod tools;
 mod traces;
 

@@ -23,6 +23,7 @@ mod kill;
 mod licences;
 mod past;
 mod policy;
+mod reasons;
 mod recordings;
 mod registry;
 mod schedule;

@@ -167,6 +167,7 @@ impl Slice {
                 }
                 ours
             }
+            Fact::ProbeFailed(failed) => self.pods.contains(&failed.pod),
             Fact::ConfigMapIs(map) => map.namespace == self.workload.namespace,
             // Who selects, fetches and applies for it is known only to who reads them all; they are few.
             Fact::EngineIs(_) => true,

@@ -130,6 +130,50 @@ pub(super) fn conflicts(live: &Value, text: &Value, manager: &str) -> Vec<(Strin
     found
 }
 
+/// Takes away what `manager` has applied before, does not apply any more, and nobody else owns.
+pub(super) fn give_up(live: &mut Value, text: &Value, manager: &str) {
+    let is_own = |entry: &&Value| entry["manager"] == manager && entry["operation"] == "Apply";
+    let entries = live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let Some(own) = entries.iter().find(is_own) else { return };
+    let mut dropped = without(&own["fieldsV1"], &all(&stripped(text)));
+    for other in entries.iter().filter(|entry| !is_own(entry)) {
+        dropped = without(&dropped, &other["fieldsV1"]);
+    }
+    take_away(live, &dropped);
+}
+
+fn take_away(from: &mut Value, fields: &Value) {
+    for (key, inside) in fields.as_object().into_iter().flatten() {
+        match (key.strip_prefix("f:"), key.strip_prefix("k:")) {
+            (Some(name), _) => {
+                let Some(parts) = from.as_object_mut() else { continue };
+                if let Some(part) = parts.get_mut(name).filter(|_| !empty(inside)) {
+                    take_away(part, inside);
+                    if part.as_array().is_some_and(Vec::is_empty) {
+                        parts.remove(name);
+                    }
+                } else {
+                    parts.remove(name);
+                }
+            }
+            (None, Some(of)) => {
+                let wanted: Value = serde_json::from_str(of).unwrap_or_default();
+                let Some((name, value)) = wanted.as_object().and_then(|wanted| wanted.iter().next()) else {
+                    continue;
+                };
+                let Some(items) = from.as_array_mut() else { continue };
+                let Some(at) = items.iter().position(|item| item[name.as_str()] == *value) else { continue };
+                if inside.get(".").is_some() {
+                    items.remove(at);
+                } else {
+                    take_away(&mut items[at], inside);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+}
+
 /// The object without what nobody manages: its identity and the bookkeeping of the server.
 fn stripped(object: &Value) -> Value {
     let mut object = object.clone();
@@ -324,6 +368,24 @@ mod tests {
         assert_eq!(manager_of_image(&second), ["two"]);
         assert_eq!(second[0]["time"], "t1");
         assert_eq!(second[1]["time"], "t2");
+    }
+
+    #[test]
+    fn what_is_applied_no_more_is_taken_away_unless_another_owns_it() {
+        let writer = Writer { operation: Operation::Apply, ..Writer::main("demo-applier") };
+        let full = json!({"spec": {"minReadySeconds": 5, "replicas": 2, "containers": [
+            {"name": "web", "image": "a:1", "env": [{"name": "A", "value": "1"}]}]}});
+        let mut live = full.clone();
+        live["metadata"]["managedFields"] =
+            managed(&Value::Null, &live, writer, Some(&full), "apps/v1", "t1");
+        let mut scaled = live.clone();
+        scaled["spec"]["replicas"] = json!(3);
+        scaled["metadata"]["managedFields"] =
+            managed(&live, &scaled, Writer::main("kubectl"), None, "apps/v1", "t2");
+        let less = json!({"spec": {"containers": [{"name": "web", "image": "a:1"}]}});
+        give_up(&mut scaled, &less, "demo-applier");
+        let spec = json!({"replicas": 3, "containers": [{"name": "web", "image": "a:1"}]});
+        assert_eq!(scaled["spec"], spec);
     }
 
     #[test]

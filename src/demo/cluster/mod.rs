@@ -38,7 +38,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use super::engine::Engine;
-use super::fault::Faults;
+use super::fault::{Fault, Faults};
 use super::random::Random;
 use super::truth::Truth;
 use daemonsets::DaemonSets;
@@ -107,13 +107,16 @@ impl Cluster {
         let mut stateful_sets =
             StatefulSets::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
         let mut daemon_sets = DaemonSets::new(self.store.clone(), self.recorder.clone(), self.truth.clone());
+        let faults = self.faults.clone();
         async move {
             loop {
                 versions.borrow_and_update();
-                deployments.pass();
-                replica_sets.pass();
-                stateful_sets.pass();
-                daemon_sets.pass();
+                if !faults.on(Fault::ControllersDown) {
+                    deployments.pass();
+                    replica_sets.pass();
+                    stateful_sets.pass();
+                    daemon_sets.pass();
+                }
                 tokio::select! {
                     _ = versions.changed() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}

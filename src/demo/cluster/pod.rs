@@ -13,7 +13,7 @@ use super::events::{Said, Source};
 use super::fields::Writer;
 use super::kinds::Kind;
 use super::node::Node;
-use super::pull::{Behaviour, Pulled, pull, unreachable};
+use super::pull::{Behaviour, Pulled, no_room, pull, unreachable};
 use super::store::{seconds, text};
 use crate::demo::fault::Fault;
 use crate::demo::truth::Happened;
@@ -34,6 +34,8 @@ const FINISHES_AFTER: Duration = Duration::from_secs(1);
 const SLOW_START: Duration = Duration::from_secs(15);
 /// Period of the readiness probe that fails.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// The kubelet syncs a pod that waits about so often.
+const CONFIG_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Longest piece of a pull error in a status.
 const ERROR_CHARS_MAX: usize = 1000;
 
@@ -46,6 +48,7 @@ pub(super) async fn live(node: Arc<Node>, pod: Arc<Value>) {
         images.push(pod.pulled(&container).await);
     }
     for (container, image) in pod.containers().iter().zip(&images) {
+        pod.configured(container).await;
         pod.start(container, image, 0);
     }
     if pod.spec()["restartPolicy"] != "Always" {
@@ -181,6 +184,8 @@ impl Pod {
                 }
                 let pulled = if self.node.faults.on(Fault::PullRegistryDown) {
                     Err(unreachable(&image))
+                } else if self.node.faults.on(Fault::DiskFull) {
+                    Err(no_room(&image))
                 } else {
                     pull(&self.node.client, &image).await
                 };
@@ -214,6 +219,22 @@ impl Pod {
                     backoff = (backoff * 2).min(BACKOFF_LONGEST);
                 }
             }
+        }
+    }
+
+    /// Waits until all ConfigMaps are there that the container's variables come from.
+    async fn configured(&self, container: &Value) {
+        let (name, namespace) = (text(container, "name"), text(&self.object["metadata"], "namespace"));
+        loop {
+            let sources = container["envFrom"].as_array().map_or(&[][..], Vec::as_slice);
+            let named = sources.iter().filter_map(|source| source["configMapRef"]["name"].as_str());
+            let mut missing =
+                named.filter(|map| self.node.store.get(Kind::ConfigMap, &namespace, map).is_none());
+            let Some(missing) = missing.next() else { return };
+            let why = format!("configmap {missing:?} not found");
+            self.say(true, "Failed", format!("Error: {why}"), &name);
+            self.wait_in(&name, "CreateContainerConfigError", &why);
+            tokio::time::sleep(CONFIG_LOOK_EVERY).await;
         }
     }
 
@@ -257,10 +278,19 @@ impl Pod {
             for one in status["containerStatuses"].as_array_mut().into_iter().flatten() {
                 one["ready"] = json!(true);
             }
-            for type_ in ["Ready", "ContainersReady"] {
-                condition(status, type_, true, None, "", now);
+            condition(status, "ContainersReady", true, None, "", now);
+            match self.closed_gate() {
+                Some(gate) => {
+                    let why =
+                        format!("corresponding condition of pod readiness gate {gate:?} does not exist.");
+                    condition(status, "Ready", false, Some("ReadinessGatesNotReady"), &why, now);
+                }
+                None => condition(status, "Ready", true, None, "", now),
             }
         });
+        if self.closed_gate().is_some() {
+            return;
+        }
         for (container, image) in self.containers().iter().zip(images) {
             let ready = Happened::PodReady {
                 namespace: text(&self.object["metadata"], "namespace"),
@@ -270,6 +300,11 @@ impl Pod {
             };
             self.node.truth.record(at, ready);
         }
+    }
+
+    /// A readiness gate: nobody in the demo opens one.
+    fn closed_gate(&self) -> Option<String> {
+        self.spec()["readinessGates"][0]["conditionType"].as_str().map(str::to_owned)
     }
 
     async fn crash_again_and_again(&self, at: usize, image: &Pulled) {

@@ -67,6 +67,15 @@ pub(super) fn unreachable(image: &str) -> String {
     )
 }
 
+/// What containerd says where there is no room for what it has fetched.
+pub(super) fn no_room(image: &str) -> String {
+    let layer = Digest::of(image.as_bytes());
+    format!(
+        "failed to pull and unpack image {image:?}: failed to extract layer {layer}: write \
+         /var/lib/containerd/tmpmounts/containerd-mount1/data: no space left on device: unknown"
+    )
+}
+
 /// Pulls an image; the error is the text that containerd would give.
 pub(super) async fn pull(client: &reqwest::Client, image: &str) -> Result<Pulled, String> {
     let reference: ImageRef = image.parse().map_err(|_| "invalid reference format".to_owned())?;

@@ -143,6 +143,7 @@ fn apply(store: &Store, asked: &Asked, namespace: &str, name: &str) -> Result<Re
         if let Some(metadata) = applied["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
+        fields::give_up(object, &text, manager);
         patch::strategic(object, &applied);
         valid(asked.kind, object)
     })?;

@@ -41,7 +41,7 @@ pub enum Fault {
     ApplyConflict,
     AdmissionDenied,
     DependencyNotReady,
-    HealthCheckFailed,
+    ReadinessGate,
     ProgressDeadline,
     PullDenied,
     PullRegistryDown,
@@ -53,6 +53,11 @@ pub enum Fault {
     SuspendedKustomization,
     Paused,
     PolicyExcludes,
+    ManualApproval,
+    DiskFull,
+    CreateError,
+    ControllersDown,
+    SlowRollout,
 }
 
 /// A name that is no fault; the message lists those that are.

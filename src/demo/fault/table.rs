@@ -17,7 +17,7 @@ const fn told(fault: Fault, name: &'static str, engines: &'static [Engine], sent
     Told { fault, name, engines, sentence }
 }
 
-pub(super) const TABLE: [Told; 38] = [
+pub(super) const TABLE: [Told; 43] = [
     told(
         Fault::MissingTag,
         "missing-tag",
@@ -120,10 +120,10 @@ pub(super) const TABLE: [Told; 38] = [
         "the Kustomization that all others depend on cannot be built",
     ),
     told(
-        Fault::HealthCheckFailed,
-        "health-check-failed",
-        FLUX,
-        "prod gets a deadline of 10 minutes and images that never become ready: the health check ends first",
+        Fault::ReadinessGate,
+        "readiness-gate",
+        BOTH,
+        "somebody commits a readiness gate for prod that nobody opens, and a deadline of 10 minutes",
     ),
     told(
         Fault::ProgressDeadline,
@@ -175,5 +175,35 @@ pub(super) const TABLE: [Told; 38] = [
         "policy-excludes",
         FLUX,
         "somebody makes the policies take nothing but the tag they have",
+    ),
+    told(
+        Fault::ManualApproval,
+        "manual-approval",
+        FLUX,
+        "somebody makes the ImageUpdateAutomation push to a branch of proposals, and nobody merges them",
+    ),
+    told(
+        Fault::DiskFull,
+        "disk-full",
+        BOTH,
+        "the node has no room to unpack an image: ErrImagePull without a word of the registry",
+    ),
+    told(
+        Fault::CreateError,
+        "create-error",
+        BOTH,
+        "somebody commits the name of a ConfigMap that does not exist for prod: CreateContainerConfigError",
+    ),
+    told(
+        Fault::ControllersDown,
+        "controllers-down",
+        BOTH,
+        "the cluster's controllers are stopped: nobody makes ReplicaSets and pods",
+    ),
+    told(
+        Fault::SlowRollout,
+        "slow-rollout",
+        BOTH,
+        "somebody commits minReadySeconds of 15 for prod, and a deadline of 10 minutes: every rollout takes long",
     ),
 ];

@@ -141,6 +141,8 @@ impl Automations {
         };
         let url = source["spec"]["url"].as_str().unwrap_or_default().to_owned();
         let branch = subject.text("/spec/git/checkout/ref/branch");
+        let push = subject.text("/spec/git/push/branch");
+        let push = if push.is_empty() { branch.clone() } else { push };
         let checkout_failed = |why: String| Ok(Err(format!("failed to checkout source: {why}")));
         let known = subject.text("/status/observedSourceRevision");
         let news = subject.object["status"]["observedPolicies"] != *observed || known.is_empty();
@@ -151,11 +153,16 @@ impl Automations {
         };
         let revision = format!("{branch}@sha1:{tip}");
         // A fault that invents tags is in no policy.
-        if !news && known == revision && !self.faults.on(Fault::MissingTag) {
+        if !news && known == revision && push == branch && !self.faults.on(Fault::MissingTag) {
             return Ok(Ok(Run::Skipped));
         }
         let git = self.git.lock().await;
-        if let Err(error) = git.refresh().await {
+        // It goes on from what it has proposed, if it has.
+        let refreshed = match git.refresh_to(&push).await {
+            Err(_) if push != branch => git.refresh().await,
+            refreshed => refreshed,
+        };
+        if let Err(error) = refreshed {
             return checkout_failed(format!("unable to clone '{url}': {error}"));
         }
         let folder = git.folder().join(subject.text("/spec/update/path").trim_start_matches("./"));
@@ -164,12 +171,14 @@ impl Automations {
             Ok(true) => {}
             Err(error) => return Ok(Err(format!("failed to apply policies: {error}"))),
         }
-        Ok(match git.commit_and_push(MESSAGE).await {
+        Ok(match git.commit_and_push_to(&push, MESSAGE).await {
             Ok(commit) => {
-                let told = format!("pushed commit '{}' to branch '{branch}'\n{MESSAGE}", &commit[..7]);
-                Ok(Run::Pushed { revision: format!("{branch}@sha1:{commit}"), commit, told })
+                let told = format!("pushed commit '{}' to branch '{push}'\n{MESSAGE}", &commit[..7]);
+                // What it pushed elsewhere is not what it checks out.
+                let revision = if push == branch { format!("{branch}@sha1:{commit}") } else { revision };
+                Ok(Run::Pushed { revision, commit, told })
             }
-            Err(error) => Err(format!("failed to update source: {}", refusal(&error, &branch))),
+            Err(error) => Err(format!("failed to update source: {}", refusal(&error, &push))),
         })
     }
 }

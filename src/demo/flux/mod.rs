@@ -40,7 +40,7 @@ use super::fault::Faults;
 use super::git::{BRANCH, Git};
 use super::truth::Truth;
 use api::{Api, Refused, Type};
-pub(super) use objects::{filter, marker, pinned, policy_path, suspended_by};
+pub(super) use objects::{automation_path, filter, marker, pinned, policy_path, suspended_by};
 use queue::Next;
 use storage::Storage;
 use watch::Place;
@@ -53,6 +53,8 @@ pub(super) const INFRASTRUCTURE: &str = "infra";
 pub(super) const AUTOMATION_AGENT: &str = "image-automation-controller";
 /// Under this name it commits.
 pub(super) const AUTOMATION_AUTHOR: &str = "fluxcdbot";
+/// Where the automation pushes while somebody wants to see its commits first.
+pub(super) const PROPOSALS: &str = "proposals";
 pub(super) const SOURCE_AGENT: &str = "source-controller";
 
 const FINALIZER: &str = "finalizers.fluxcd.io";

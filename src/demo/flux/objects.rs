@@ -30,6 +30,11 @@ pub(in crate::demo) fn policy_path(app: &str) -> String {
     IMAGE_POLICY.path(NAMESPACE, app)
 }
 
+/// Where the automation is found in the API.
+pub(in crate::demo) fn automation_path() -> String {
+    AUTOMATION.path(NAMESPACE, AUTOMATION_NAME)
+}
+
 /// The filter of an app's policy; null where it has none.
 pub(in crate::demo) fn filter(app: &str) -> Value {
     if app == NUMBERED {

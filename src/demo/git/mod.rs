@@ -14,7 +14,7 @@ use tokio::process::Command;
 use super::Error;
 pub(super) use server::router;
 
-/// The only branch of the demo's repository.
+/// The branch that is deployed.
 pub(super) const BRANCH: &str = "main";
 /// The repository's folder and the path in its address.
 pub(super) const REPOSITORY: &str = "fleet.git";
@@ -75,7 +75,12 @@ impl Git {
 
     /// Makes the work tree exactly what the server has.
     pub(super) async fn refresh(&self) -> Result<(), Error> {
-        self.run(&["fetch", "--quiet", "origin", BRANCH]).await?;
+        self.refresh_to(BRANCH).await
+    }
+
+    /// As [`Git::refresh`], with another branch.
+    pub(super) async fn refresh_to(&self, branch: &str) -> Result<(), Error> {
+        self.run(&["fetch", "--quiet", "origin", branch]).await?;
         self.run(&["reset", "--quiet", "--hard", "FETCH_HEAD"]).await.map(drop)
     }
 
@@ -87,9 +92,14 @@ impl Git {
 
     /// Commits everything that changed in the work tree and pushes it; returns the commit.
     pub(super) async fn commit_and_push(&self, message: &str) -> Result<String, Error> {
+        self.commit_and_push_to(BRANCH, message).await
+    }
+
+    /// As [`Git::commit_and_push`], to another branch.
+    pub(super) async fn commit_and_push_to(&self, branch: &str, message: &str) -> Result<String, Error> {
         self.run(&["add", "--all"]).await?;
         self.run(&["commit", "--quiet", "--message", message]).await?;
-        self.run(&["push", "--quiet", "origin", &format!("HEAD:{BRANCH}")]).await?;
+        self.run(&["push", "--quiet", "origin", &format!("HEAD:refs/heads/{branch}")]).await?;
         self.run(&["rev-parse", "HEAD"]).await
     }
 }

@@ -56,7 +56,7 @@ impl Developer {
     pub(in crate::demo) async fn push(&self, repository: &str, tag: &str) -> Result<Digest, Error> {
         let behaviour = if self.faults.on(Fault::CrashLoop) {
             Behaviour::Crashes
-        } else if self.faults.on(Fault::NeverReady) || self.faults.on(Fault::HealthCheckFailed) {
+        } else if self.faults.on(Fault::NeverReady) {
             Behaviour::NeverReady
         } else if self.faults.on(Fault::ProgressDeadline) {
             Behaviour::SlowToStart

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{APPS, App, expect};
 use crate::demo::fault::{Fault, Faults};
-use crate::demo::git::Git;
+use crate::demo::git::{BRANCH, Git};
 use crate::demo::{Error, flux};
 
 /// How often the meddler looks whether there is something to do.
@@ -19,7 +19,7 @@ const ENVIRONMENT: &str = "prod";
 const PUSH_TRIES_MAX: usize = 5;
 
 /// What the meddler does, in order; everything else is a fault of a server or a program.
-const DEEDS: [Fault; 13] = [
+const DEEDS: [Fault; 16] = [
     Fault::InvalidManifest,
     Fault::ApplyConflict,
     Fault::ProbeFailing,
@@ -27,12 +27,15 @@ const DEEDS: [Fault; 13] = [
     Fault::Paused,
     Fault::BuildFailed,
     Fault::DependencyNotReady,
-    Fault::HealthCheckFailed,
+    Fault::ReadinessGate,
+    Fault::SlowRollout,
+    Fault::CreateError,
     Fault::SuspendedImageRepository,
     Fault::SuspendedAutomation,
     Fault::SuspendedSource,
     Fault::SuspendedKustomization,
     Fault::PolicyExcludes,
+    Fault::ManualApproval,
 ];
 
 #[derive(Debug)]
@@ -70,13 +73,26 @@ impl Meddler {
         match fault {
             Fault::InvalidManifest => {
                 let [web, ..] = APPS;
-                let (good, bad) = (format!("replicas: {}", web.replicas), "replicas: -1".to_owned());
-                self.replace(&[web], does, &good, &bad).await
+                let good = format!("replicas: {}", web.replicas);
+                self.replace(&[web], does, &[(&good, "replicas: -1")]).await
             }
-            Fault::ProbeFailing => self.replace(&APPS, does, "path: /ready", "path: /readyz").await,
-            Fault::HealthCheckFailed => {
-                let good = format!("progressDeadlineSeconds: {}", self.progress_deadline_seconds);
-                self.replace(&APPS, does, &good, "progressDeadlineSeconds: 600").await
+            Fault::ProbeFailing => self.replace(&APPS, does, &[("path: /ready", "path: /readyz")]).await,
+            Fault::ReadinessGate => {
+                let gate = "      readinessGates:\n        - conditionType: demo.invalid/registered\n      containers:";
+                self.replace(&APPS, does, &[(&self.deadline(), PATIENT), ("      containers:", gate)]).await
+            }
+            Fault::SlowRollout => {
+                let slow = format!("{PATIENT}\n  minReadySeconds: 15");
+                self.replace(&APPS, does, &[(&self.deadline(), &slow)]).await
+            }
+            Fault::CreateError => self.replace(&APPS, does, &[("-settings", "-setings")]).await,
+            Fault::ManualApproval => {
+                if !does {
+                    self.merge_proposals().await?;
+                }
+                let branch = if does { flux::PROPOSALS } else { BRANCH };
+                let patch = json!({"spec": {"git": {"push": {"branch": branch}}}});
+                self.patch(&flux::automation_path(), "kubectl-edit", MERGE, &patch).await
             }
             Fault::BuildFailed => self.break_build(ENVIRONMENT, does).await,
             Fault::DependencyNotReady => self.break_build(flux::INFRASTRUCTURE, does).await,
@@ -106,11 +122,43 @@ impl Meddler {
         }
     }
 
-    /// Exchanges a piece of text in the manifests of some apps.
-    async fn replace(&self, apps: &[App], does: bool, good: &str, bad: &str) -> Result<(), Error> {
-        let (from, to) = if does { (good, bad) } else { (bad, good) };
+    /// Exchanges pieces of text, good and bad, in the manifests of some apps.
+    async fn replace(&self, apps: &[App], does: bool, pieces: &[(&str, &str)]) -> Result<(), Error> {
         let files: Vec<String> = apps.iter().map(|app| format!("{ENVIRONMENT}/{}.yaml", app.name)).collect();
-        self.edit(&files, &format!("set {to} in {ENVIRONMENT}"), |text| Some(text.replace(from, to))).await
+        let message = if does { "change how things run" } else { "run things as before" };
+        let edit = |text: &str| {
+            let mut text = text.to_owned();
+            for (good, bad) in pieces {
+                text = if does { text.replace(good, bad) } else { text.replace(bad, good) };
+            }
+            Some(text)
+        };
+        self.edit(&files, &format!("{message} in {ENVIRONMENT}"), edit).await
+    }
+
+    /// Merges what was proposed, if anything was.
+    async fn merge_proposals(&self) -> Result<(), Error> {
+        let proposed = self.git.run(&["ls-remote", "origin", flux::PROPOSALS]).await?;
+        if proposed.is_empty() {
+            return Ok(());
+        }
+        for tries in 1.. {
+            self.git.refresh().await?;
+            self.git.run(&["fetch", "--quiet", "origin", flux::PROPOSALS]).await?;
+            self.git
+                .run(&["merge", "--quiet", "--no-ff", "--message", "merge the proposals", "FETCH_HEAD"])
+                .await?;
+            let to = format!("HEAD:refs/heads/{BRANCH}");
+            match self.git.run(&["push", "--quiet", "origin", &to]).await {
+                Err(_) if tries < PUSH_TRIES_MAX => {}
+                pushed => return pushed.map(drop),
+            }
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> String {
+        format!("progressDeadlineSeconds: {}", self.progress_deadline_seconds)
     }
 
     /// A `kustomization.yaml` that names a file which is not there; without one everything in a folder counts.
@@ -212,6 +260,8 @@ impl Meddler {
     }
 }
 
+/// Longer than any demo.
+const PATIENT: &str = "progressDeadlineSeconds: 600";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";

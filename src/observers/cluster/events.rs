@@ -1,13 +1,24 @@
-//! What the kubelet says about images in core events: pulled, found in the node's cache, failed.
+//! What the kubelet says in core events: images pulled, found in the node's cache, failed; probes that fail.
 //!
-//! Events are lossy (spam filter, aggregation, one hour of life), so they feed metrics and never a journey.
+//! Events are lossy (spam filter, aggregation, one hour of life), so they feed metrics and never a journey. A failed
+//! probe may say why one is stuck.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::object::or_default;
-use crate::observation::CacheResult;
+use crate::observation::{CacheResult, ProbeFailed};
+
+/// A probe's answer may be a whole page.
+const SAYS_CHARS_MAX: usize = 300;
+
+/// What an event tells.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    Image(ImageEvent),
+    Probe(ProbeFailed),
+}
 
 /// One event about an image, as often as it happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +32,8 @@ pub(super) struct ImageEvent {
     pub pull: Option<(f64, Option<u64>)>,
 }
 
-/// Reads an event; `None` where it is not the kubelet's about an image.
-pub(super) fn decode(text: &str) -> Result<Option<ImageEvent>, serde_json::Error> {
+/// Reads an event; `None` where it is not the kubelet's, or about something else.
+pub(super) fn decode(text: &str) -> Result<Option<Told>, serde_json::Error> {
     let event: Event = serde_json::from_str(text)?;
     let component =
         if event.source.component.is_empty() { &event.reporting_component } else { &event.source.component };
@@ -35,12 +46,16 @@ pub(super) fn decode(text: &str) -> Result<Option<ImageEvent>, serde_json::Error
         "Pulled" if message.starts_with("Container image ") => CacheResult::Hit,
         "Pulled" if message.starts_with("Successfully pulled image ") => CacheResult::Miss,
         "Failed" if message.starts_with("Failed to pull image ") => CacheResult::Error,
+        "Unhealthy" if !event.involved_object.uid.is_empty() => {
+            let says: String = message.chars().take(SAYS_CHARS_MAX).collect();
+            return Ok(Some(Told::Probe(ProbeFailed { pod: event.involved_object.uid, says: says.into() })));
+        }
         _ => return Ok(None),
     };
     let pull = if result == CacheResult::Miss { pull(message) } else { None };
     let count = event.count.max(event.series.count).max(1);
     let (namespace, pod) = (event.involved_object.namespace, event.involved_object.name);
-    Ok(Some(ImageEvent { namespace, pod, count, result, pull }))
+    Ok(Some(Told::Image(ImageEvent { namespace, pod, count, result, pull })))
 }
 
 /// `... in 1.234s (2.5s including waiting). Image size: 12345678 bytes.`: the pull alone, without the wait.
@@ -102,6 +117,8 @@ struct Involved {
     namespace: Arc<str>,
     #[serde(default, deserialize_with = "or_default")]
     name: Arc<str>,
+    #[serde(default, deserialize_with = "or_default")]
+    uid: Arc<str>,
 }
 
 #[derive(Default, Deserialize)]

@@ -21,6 +21,7 @@ mod pace;
 mod pods;
 mod pulse;
 mod refusal;
+mod refusals;
 mod replay;
 mod resource;
 mod revisions;

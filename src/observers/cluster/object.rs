@@ -13,7 +13,6 @@ use serde_json::Error;
 use serde_json::value::RawValue;
 
 use super::cursor::{Cursor, Text, Value};
-use super::events::ImageEvent;
 use super::resource::Resource;
 use super::{config_maps, events, flux, jobs, pods, revisions, workloads};
 use crate::observation::{ConfigMap, EngineObject, Job, Revision, Time, Workload, WorkloadKind};
@@ -138,8 +137,6 @@ pub(super) struct Condition<'a> {
     #[serde(borrow, default)]
     pub reason: Text<'a>,
     #[serde(borrow, default)]
-    pub last_update_time: Text<'a>,
-    #[serde(borrow, default)]
     pub last_transition_time: Text<'a>,
 }
 
@@ -243,7 +240,7 @@ pub(super) enum Decoded<'a> {
     Job(Box<Job>),
     Pod(pods::Seen<'a>),
     ConfigMap(Box<ConfigMap>),
-    ImageEvent(ImageEvent),
+    Event(events::Told),
     Engine(Box<EngineObject>),
     /// Of a watched resource, and of no interest: a bare ReplicaSet, an event about something else.
     Nothing,
@@ -269,6 +266,6 @@ pub(super) fn decode<'a>(
         Resource::Pods => Ok(Decoded::Pod(pods::Seen::new(object)?)),
         Resource::ConfigMaps => Ok(Decoded::ConfigMap(Box::new(config_maps::decode(object)?))),
         Resource::Engine(kind) => Ok(Decoded::Engine(Box::new(flux::decode(kind, object)?))),
-        Resource::Events => Ok(events::decode(text)?.map_or(Decoded::Nothing, Decoded::ImageEvent)),
+        Resource::Events => Ok(events::decode(text)?.map_or(Decoded::Nothing, Decoded::Event)),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::cursor::Text;
 use super::object::{Condition, Metadata, Object, fold, or_default, part, time};
+use super::refusals::pull_class;
 use super::words::Words;
 use crate::image::Digest;
 use crate::observation::{Pod, PodContainer, Waiting};
@@ -121,7 +122,7 @@ impl SeenContainer<'_> {
             running: running_digest(&self.status.image_id),
             started: state.running.as_ref().and_then(|running| time(&running.started_at)),
             ready: self.status.ready,
-            waiting: state.waiting.as_ref().map(|waiting| reason_class(&waiting.reason)),
+            waiting: state.waiting.as_ref().map(WaitingState::class),
             restarts: self.status.restart_count,
         }
     }
@@ -133,7 +134,7 @@ impl Hash for SeenContainer<'_> {
         (&container.name, &container.image, &status.image_id).hash(state);
         (status.ready, status.restart_count).hash(state);
         status.state.running.as_ref().map(|running| &running.started_at).hash(state);
-        status.state.waiting.as_ref().map(|waiting| reason_class(&waiting.reason)).hash(state);
+        status.state.waiting.as_ref().map(WaitingState::class).hash(state);
     }
 }
 
@@ -146,23 +147,6 @@ pub fn running_digest(image_id: &str) -> Option<Digest> {
     let id = image_id.rsplit_once('@').map_or(image_id, |(_, digest)| digest);
     let id = id.rsplit_once("://").map_or(id, |(_, digest)| digest);
     id.parse().or_else(|_| format!("sha256:{id}").parse()).ok()
-}
-
-/// Waiting reasons as a closed set.
-fn reason_class(reason: &str) -> Waiting {
-    match reason {
-        "ErrImagePull"
-        | "ImagePullBackOff"
-        | "InvalidImageName"
-        | "ErrImageNeverPull"
-        | "ImageInspectError"
-        | "RegistryUnavailable"
-        | "SignatureValidationFailed" => Waiting::ImagePull,
-        "CrashLoopBackOff" => Waiting::CrashLoop,
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Waiting::CreateError,
-        "ContainerCreating" | "PodInitializing" => Waiting::Creating,
-        _ => Waiting::Other,
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +242,27 @@ struct Running<'a> {
 struct WaitingState<'a> {
     #[serde(borrow, default)]
     reason: Text<'a>,
+    #[serde(borrow, default)]
+    message: Text<'a>,
+}
+
+impl WaitingState<'_> {
+    /// Waiting reasons as a closed set.
+    fn class(&self) -> Waiting {
+        match &*self.reason {
+            "ErrImagePull" | "ImagePullBackOff" => pull_class(&self.message),
+            "RegistryUnavailable" => Waiting::PullRegistryDown,
+            "InvalidImageName" | "ErrImageNeverPull" | "ImageInspectError" | "SignatureValidationFailed" => {
+                Waiting::ImagePull
+            }
+            "CrashLoopBackOff" => Waiting::CrashLoop,
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                Waiting::CreateError
+            }
+            "ContainerCreating" | "PodInitializing" => Waiting::Creating,
+            _ => Waiting::Other,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

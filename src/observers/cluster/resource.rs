@@ -17,7 +17,7 @@ pub enum Resource {
     Pods,
     /// Only their metadata: what they hold is nobody's business here.
     ConfigMaps,
-    /// Core v1 events, of which only the kubelet's words about images are read.
+    /// Core v1 events, of which only the kubelet's words about images and probes are read.
     Events,
     /// A kind of an engine that delivers, where it is installed.
     Engine(EngineKind),
@@ -152,7 +152,7 @@ impl Resource {
         match self {
             Self::Events => Some(
                 "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started,reason!=Killing,\
-                 reason!=Unhealthy,reason!=BackOff,reason!=Pulling,reason!=FailedScheduling",
+                 reason!=BackOff,reason!=Pulling,reason!=FailedScheduling",
             ),
             // Every namespace has these, and no manifest writes them.
             Self::ConfigMaps => Some(

@@ -9,6 +9,7 @@ use serde_json::Error;
 
 use super::cursor::{Cursor, Value};
 use super::envelope::{Event, ListMetadata, bookmark, readable};
+use super::events::{ImageEvent, Told};
 use super::lines::LINE_BYTES_MAX;
 use super::memory::{Memory, Novelty, subject};
 use super::object::{self, Decoded, Object};
@@ -315,9 +316,12 @@ impl Stream {
             }
             Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
             Decoded::Engine(object) => news(Fact::EngineIs(object), &mut self.memory),
-            Decoded::ImageEvent(event) => {
+            Decoded::Event(Told::Image(event)) => {
                 self.image_event(&uid, event, basis, said);
                 None
+            }
+            Decoded::Event(Told::Probe(failed)) => {
+                news(Fact::ProbeFailed(Box::new(failed)), &mut self.memory)
             }
             Decoded::Nothing => {
                 self.forget_event(&uid);
@@ -374,13 +378,7 @@ impl Stream {
         None
     }
 
-    fn image_event(
-        &mut self,
-        uid: &Uid,
-        event: super::events::ImageEvent,
-        basis: Basis,
-        said: &mut Vec<Said>,
-    ) {
+    fn image_event(&mut self, uid: &Uid, event: ImageEvent, basis: Basis, said: &mut Vec<Said>) {
         // Beyond the memory's bound an event counts once, when it is first said.
         let counted = self.memory.count(uid, event.count).unwrap_or(event.count.saturating_sub(1));
         let fresh = event.count.saturating_sub(counted).min(EVENT_REPEATS_MAX);

@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::cursor::Text;
-use super::object::{Condition, Metadata, Object, or_default, part, time};
+use super::object::{Metadata, Object, or_default, part, time};
+use super::refusals::refuser;
 use super::template::Template;
 use super::template_hash;
 use crate::config::Seconds;
@@ -28,6 +29,7 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
         None => (TemplateHash(0), Template::default()),
     };
     let daemon = kind == WorkloadKind::DaemonSet;
+    let failure = status.conditions.iter().find(|c| &*c.kind == "ReplicaFailure" && &*c.status == "True");
     let progress = status.conditions.iter().find(|condition| &*condition.kind == "Progressing");
     let mut workload = Workload {
         key: ObjectKey { kind, namespace: metadata.namespace.to_arc(), name: metadata.name.to_arc() },
@@ -48,7 +50,8 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
             reason: condition.reason.to_arc(),
             last_update: time(&condition.last_update_time),
         }),
-        replica_failure: status.conditions.iter().any(|c| &*c.kind == "ReplicaFailure" && c.is_true()),
+        replica_failure: failure.is_some(),
+        refused_by: failure.and_then(|failure| refuser(&failure.message)),
         paused: spec.paused,
         strategy: match &*spec.update_strategy.kind {
             "OnDelete" => Strategy::OnDelete,
@@ -163,6 +166,21 @@ struct UpdateStrategy<'a> {
 struct RollingUpdate {
     #[serde(default, deserialize_with = "or_default")]
     partition: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow, default)]
+    reason: Text<'a>,
+    #[serde(borrow, default)]
+    message: Text<'a>,
+    #[serde(borrow, default)]
+    last_update_time: Text<'a>,
 }
 
 /// Zero counts are left out by the API, and some are null in bookmarks.

@@ -2,10 +2,11 @@
 //!
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
-//! what a release took back, `turn.rs` whose turn it is, `verdict.rs` says why it does not pass, and `depends.rs` whom
+//! what a release took back, `turn.rs` and `awaited.rs` whose turn it is, `verdict.rs` says why it does not pass, and `depends.rs` whom
 //! one waits for. `links.rs` is the index of who names whom. The next engine adds kinds to `observation/engine.rs` and,
 //! where it has other words, a verdict.
 
+mod awaited;
 mod chain;
 mod depends;
 mod links;
@@ -18,7 +19,7 @@ mod verdict;
 pub use chain::Chain;
 pub use release::Releases;
 pub use state::{Deed, EngineState, What};
-pub use verdict::Traveller;
+pub use verdict::{Traveller, one_line};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

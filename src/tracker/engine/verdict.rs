@@ -206,7 +206,7 @@ fn missed(hand: &EngineState) -> Option<(Time, f64)> {
 /// What a hand that does not fail left undone.
 fn late(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Option<(Reason, Who)> {
     let every = hand.now.interval_seconds?;
-    let late = |last: Time| now.seconds_since(last) > (TURNS * every).max(BUDGET_MIN_SECONDS);
+    let late = |last: Time| now.seconds_since(last) >= (TURNS * every).max(BUDGET_MIN_SECONDS);
     match &hand.now.role {
         Role::Scan(role) => {
             let last = role.last.as_ref()?;
@@ -338,7 +338,8 @@ pub(super) fn who(hand: &EngineState, says: &str) -> Who {
 }
 
 /// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
-pub(super) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }

@@ -210,7 +210,7 @@ fn rollout_states_of_the_recordings_are_told() {
     let waits = |scenario: &str, reason| {
         pods(&said(scenario)).iter().any(|pod| pod.containers.iter().any(|c| c.waiting == Some(reason)))
     };
-    assert!(waits("02-missing-tag", Waiting::ImagePull));
+    assert!(waits("02-missing-tag", Waiting::PullNotFound));
     assert!(waits("04-crashloop", Waiting::CrashLoop));
     let sets = said("06-statefulset-daemonset");
     let strategies: BTreeSet<_> =

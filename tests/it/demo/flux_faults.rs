@@ -229,7 +229,7 @@ async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
             ready["reason"] == "HealthCheckFailed"
                 && healthy["status"] == "False"
                 && ready["message"].as_str().unwrap().starts_with("health check failed after ")
-                && ready["message"].as_str().unwrap().ends_with(says)
+                && ready["message"].as_str().unwrap().contains(says)
         }
     };
     world.inject(Fault::NeverReady);
@@ -240,13 +240,11 @@ async fn what_never_becomes_healthy_is_told_and_the_next_image_helps() {
     let push = world.push("team/api", "v1.0.2").await.unwrap();
     patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
 
-    // With a longer deadline the health check ends first.
-    world.inject(Fault::HealthCheckFailed);
-    let patient = |object: &Value| object["spec"]["progressDeadlineSeconds"] == 600;
-    until(&world, "/apis/apps/v1/namespaces/prod/deployments/web", patient).await;
-    world.push("team/web", "v1.0.1").await.unwrap();
-    until(&world, &prod, failed("timeout waiting for: [Deployment/prod/web status: 'InProgress']")).await;
-    world.clear(Fault::HealthCheckFailed);
+    // With a longer deadline, and a gate that nobody opens, the health check ends first.
+    world.inject(Fault::ReadinessGate);
+    until(&world, &prod, failed("timeout waiting for: [")).await;
+    until(&world, &prod, failed("Deployment/prod/web status: 'InProgress'")).await;
+    world.clear(Fault::ReadinessGate);
     let push = world.push("team/web", "v1.0.2").await.unwrap();
     patiently(world.happened(|entry| live(entry, &push.digest, "prod"))).await;
     until(&world, &prod, |object| condition(object, "Ready")["status"] == "True").await;

@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use crate::secrets::clean;
 
 /// Far more than any wait here needs, also beside the whole suite on two busy cores: it only ends what hangs.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use knotmeter::exporters::metrics::{document, table};
-use knotmeter::tracker::{Outcome, Reason, Trigger};
+use knotmeter::tracker::Reason;
 use regex::Regex;
 
 fn root() -> PathBuf {
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Compares a generated page with the file, or writes it where `UPDATE_DOCS=1` says so.
-fn check_page(path: &str, expected: &str) {
+pub fn check_page(path: &str, expected: &str) {
     let file = root().join(path);
     if std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
         fs::write(&file, expected).unwrap();
@@ -21,36 +21,13 @@ fn check_page(path: &str, expected: &str) {
     let written = fs::read_to_string(&file).unwrap_or_default();
     assert!(
         written == expected,
-        "{path} is stale; write it again: UPDATE_DOCS=1 cargo test --test it exports"
+        "{path} is stale; write it again: UPDATE_DOCS=1 cargo test --test it page_is_what"
     );
 }
 
 #[test]
 fn the_metrics_page_is_what_the_table_says() {
     check_page("docs/metrics.md", &document());
-}
-
-#[test]
-fn the_reasons_page_is_what_the_tracker_says() {
-    let mut page = String::from(
-        "# Reasons, outcomes, triggers\n\n\
-         Written from the tracker's words; do not edit. To write it again:\n\
-         `UPDATE_DOCS=1 cargo test --test it exports`.\n\n\
-         ## Why a journey is stuck\n\n\
-         Label `reason` of `knotmeter_journey_stuck`, and `reason` in the API.\n\n\
-         | reason | what it means, and where to look |\n|---|---|\n",
-    );
-    for reason in Reason::ALL {
-        page.push_str(&format!("| `{}` | {} |\n", reason.as_str(), reason.sentence()));
-    }
-    let words =
-        |words: Vec<&str>| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    page.push_str("\n## How a journey ends\n\nLabel `outcome` of `knotmeter_journeys_total`: ");
-    page.push_str(&words(Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect()));
-    page.push_str(".\n\n## What caused a journey\n\nLabel `trigger`, in this precedence: ");
-    page.push_str(&words(Trigger::ALL.iter().map(|trigger| trigger.as_str()).collect()));
-    page.push_str(".\n");
-    check_page("docs/reasons.md", &page);
 }
 
 #[test]

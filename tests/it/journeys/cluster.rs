@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    Basis, ConfigMap, EngineKey, EngineObject, Fact, Interval, LookFailure, ObjectKey, Scope, SourceKind,
-    Subject, Time,
+    Basis, ConfigMap, EngineKey, EngineObject, Fact, Interval, LookFailure, ObjectKey, ProbeFailed, Scope,
+    SourceKind, Subject, Time,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -63,6 +63,7 @@ enum Object {
     Revision(Arc<str>),
     Job(Arc<str>),
     Pod(Arc<str>),
+    Probe(Arc<str>),
     ConfigMap(Arc<str>),
     Engine(Arc<str>),
 }
@@ -207,6 +208,8 @@ impl Cluster {
                 Object::Revision(uid) => Subject::Revision { uid },
                 Object::Job(uid) => Subject::Job { uid },
                 Object::Pod(uid) => Subject::Pod { uid },
+                // An event goes after an hour, and nobody says so.
+                Object::Probe(_) => continue,
                 Object::ConfigMap(uid) => Subject::ConfigMap { uid },
                 Object::Engine(uid) => Subject::Engine { uid },
             };
@@ -243,6 +246,11 @@ impl Cluster {
             for made in &running.pods {
                 let fact = Fact::PodIs(Box::new(made.pod.clone()));
                 levels.insert(Object::Pod(made.pod.uid.clone()), fact);
+                if let Some(says) = &made.probe {
+                    let failed = ProbeFailed { pod: made.pod.uid.clone(), says: says.clone() };
+                    let fact = Fact::ProbeFailed(Box::new(failed));
+                    levels.insert(Object::Probe(made.pod.uid.clone()), fact);
+                }
             }
         }
         levels

@@ -141,6 +141,8 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
         Role::Updater(role) => match key {
             "source" => role.source = (NAMESPACE.into(), value.into()),
             "pushed" => role.pushed = Some((value.into(), clock)),
+            "branch" => role.branch = Some(value.into()),
+            "pushes-to" => role.push_branch = Some(value.into()),
             _ => return Err(wrong),
         },
         Role::Source(role) => match key {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    ConfigMap, ConfigMapUse, ContainerSpec, Interval, Job, ObjectKey, Strategy, Time, Waiting, WorkloadKind,
+    ConfigMap, ConfigMapUse, ContainerSpec, Interval, Job, ObjectKey, Refuser, Strategy, Time, Waiting,
+    WorkloadKind,
 };
 
 use super::cluster::Cluster;
@@ -207,7 +208,14 @@ fn simple(running: &mut Running, verb: &str, value: Option<&str>, clock: Time) -
     let off = value == Some("off");
     match verb {
         "deadline" => running.set_progress("ProgressDeadlineExceeded", clock),
-        "quota" => running.is.replica_failure = !off,
+        "quota" | "admission" | "refused" => {
+            running.is.replica_failure = !off;
+            running.is.refused_by = match verb {
+                "quota" if !off => Some(Refuser::Quota),
+                "admission" if !off => Some(Refuser::Admission),
+                _ => None,
+            };
+        }
         "scale" => running.is.replicas = count(value.ok_or("scale to how many?")?)?,
         "pause" => {
             running.is.paused = true;
@@ -229,7 +237,7 @@ fn simple(running: &mut Running, verb: &str, value: Option<&str>, clock: Time) -
         _ => return Err(format!("a cluster has no verb {verb:?}")),
     }
     // Status is the controller's; annotations of a Deployment count as its spec.
-    if !matches!(verb, "deadline" | "quota") {
+    if !matches!(verb, "deadline" | "quota" | "admission" | "refused") {
         running.is.generation += 1;
     }
     Ok(())
@@ -266,6 +274,9 @@ fn pod(cluster: &mut Cluster, now: i64, key: &ObjectKey, words: &[String]) -> Re
         "waits" => {
             let why = match rest.first().map(String::as_str) {
                 Some("image_pull") => Waiting::ImagePull,
+                Some("pull_not_found") => Waiting::PullNotFound,
+                Some("pull_denied") => Waiting::PullDenied,
+                Some("pull_registry_down") => Waiting::PullRegistryDown,
                 Some("crash_loop") => Waiting::CrashLoop,
                 Some("create_error") => Waiting::CreateError,
                 other => return Err(format!("a pod does not wait for {other:?}")),
@@ -281,6 +292,7 @@ fn pod(cluster: &mut Cluster, now: i64, key: &ObjectKey, words: &[String]) -> Re
             }
         }
         "unschedulable" => made.pod.unschedulable = true,
+        "unhealthy" => made.probe = rest.first().map(|says| says.as_str().into()),
         "scheduled" => made.pod.unschedulable = false,
         "deleting" => made.pod.deleting = true,
         other => return Err(format!("a pod has no verb {other:?}")),

@@ -26,6 +26,8 @@ pub struct Running {
 pub struct Made {
     pub pod: Pod,
     pub revision: Option<usize>,
+    /// What the kubelet said of a failed probe.
+    pub probe: Option<Arc<str>>,
 }
 
 impl Running {
@@ -46,6 +48,7 @@ impl Running {
             available: 0,
             progress: None,
             replica_failure: false,
+            refused_by: None,
             paused: false,
             strategy: Strategy::Rolling { partition: 0 },
             current_revision: None,
@@ -206,7 +209,7 @@ impl Running {
             ready: None,
             containers,
         };
-        self.pods.push(Made { pod, revision });
+        self.pods.push(Made { pod, revision, probe: None });
         self.pods.last_mut().expect("just pushed")
     }
 }

@@ -18,8 +18,8 @@ const HOME: &str = "uid-lab";
 /// See the file's front line.
 #[derive(Debug, Default)]
 pub struct Hands {
-    /// Of each ImageRepository, by name: what it looks at, and each scan with the tags it found.
-    scans: BTreeMap<String, (Option<Repository>, Vec<(i64, BTreeSet<String>)>)>,
+    /// Of each ImageRepository, by name.
+    scans: BTreeMap<String, Scans>,
     /// Cluster UID, when, and every commit that the artifact then contained.
     fetches: Vec<(Arc<str>, i64, BTreeSet<String>)>,
     /// What main has, oldest first.
@@ -28,6 +28,13 @@ pub struct Hands {
     tags: BTreeSet<String>,
     /// A hand did what it could not: only cutting lines out of a story does that.
     pub impossible: Option<String>,
+}
+
+/// What an ImageRepository looks at, and each scan with the tags it found.
+#[derive(Debug, Default)]
+struct Scans {
+    of: Option<Repository>,
+    found: Vec<(i64, BTreeSet<String>)>,
 }
 
 impl Hands {
@@ -42,7 +49,7 @@ impl Hands {
                 self.main.push((*id).to_owned());
             }
             [_, "flux", "imagerepository", name, said @ ..] => {
-                let (of, scans) = self.scans.entry((*name).to_owned()).or_default();
+                let Scans { of, found } = self.scans.entry((*name).to_owned()).or_default();
                 for (key, value) in said.iter().filter_map(|word| pair(word)) {
                     match key {
                         "image" => *of = value.parse().ok(),
@@ -56,7 +63,7 @@ impl Hands {
                                 self.impossible =
                                     Some(format!("a scan found {of}:{tag}, which is not there"));
                             }
-                            scans.push((at, tags));
+                            found.push((at, tags));
                         }
                         _ => {}
                     }
@@ -110,11 +117,11 @@ impl Hands {
         }
         let tag = journey.image.tag.as_ref()?.as_str();
         // A story cut short may not say what is scanned.
-        if self.scans.values().any(|(of, _)| of.is_none()) {
+        if self.scans.values().any(|scans| scans.of.is_none()) {
             return Some(None);
         }
-        let scans = self.scans.values().filter(|(of, _)| of.as_ref() == Some(&journey.image.repository));
-        let found = scans.flat_map(|(_, scans)| scans).filter(|(_, tags)| tags.contains(tag));
+        let scans = self.scans.values().filter(|scans| scans.of.as_ref() == Some(&journey.image.repository));
+        let found = scans.flat_map(|scans| &scans.found).filter(|(_, tags)| tags.contains(tag));
         found.map(|(at, _)| *at).min().map(looked_at)
     }
 

@@ -62,11 +62,11 @@ fn a_missing_tag_is_rolled_back_and_the_old_version_was_live_all_the_time() {
 #[test]
 fn a_missing_tag_is_stuck_pulling_from_the_deadline_until_it_is_undone() {
     let at = ["23:52:46", "23:52:50", "23:52:54.200"];
-    stuck("02-missing-tag", "shop/cart:2.4.1", Reason::ImagePull, "23:52:45", &at);
+    stuck("02-missing-tag", "shop/cart:2.4.1", Reason::PullNotFound, "23:52:45", &at);
     not_stuck("02-missing-tag", "shop/cart:2.4.1", &["23:52:35", "23:52:44", "23:52:55"]);
     // Ten seconds after it was applied, where that is the budget.
     let played = Recording::read("02-missing-tag").live_budget(10.0).play_until("23:52:41");
-    stuck_in(&played, "shop/cart:2.4.1", Reason::ImagePull, clock("23:52:39.200"));
+    stuck_in(&played, "shop/cart:2.4.1", Reason::PullNotFound, clock("23:52:39.200"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_version_that_is_not_ready_is_stuck_when_its_budget_ends() {
     not_stuck("05-failing-readiness", "search/query:0.10.0", &["23:56:30", "23:56:44"]);
     for at in ["23:56:34", "23:56:43.900"] {
         let played = Recording::read("05-failing-readiness").live_budget(10.0).play_until(at);
-        stuck_in(&played, "search/query:0.10.0", Reason::NotReady, clock("23:56:32.800"));
+        stuck_in(&played, "search/query:0.10.0", Reason::ProbeFailing, clock("23:56:32.800"));
     }
     // What supersedes it at the same stage is late from the first moment on, and no longer when it is live.
     let play = |at| Recording::read("05-failing-readiness").live_budget(10.0).play_until(at);
@@ -142,7 +142,7 @@ fn a_rollout_goes_live_after_its_deadline_when_the_quota_is_raised() {
     );
     assert_eq!(played.restarts(), 0);
     let image = "tenant/orders-api:1.1.0";
-    stuck("10a-quota-exceeded", image, Reason::NoPods, "00:01:26", &["00:01:27", "00:01:28.800"]);
+    stuck("10a-quota-exceeded", image, Reason::Quota, "00:01:26", &["00:01:27", "00:01:28.800"]);
     not_stuck("10a-quota-exceeded", image, &["00:01:24", "00:01:36"]);
     let id = played.journey(image).id;
     assert!(played.events.contains(&Event::Cleared { id }));
@@ -193,7 +193,7 @@ fn a_pull_without_credentials_is_stuck_and_goes_live_with_them_as_the_same_journ
     assert_eq!(played.restarts(), 1);
     let image = "private/vault:1.1.0";
     let at = ["23:56:42", "23:56:50"];
-    stuck("10c-pull-denied", image, Reason::ImagePull, "23:56:41", &at);
+    stuck("10c-pull-denied", image, Reason::PullDenied, "23:56:41", &at);
     not_stuck("10c-pull-denied", image, &["23:56:39", "23:56:55"]);
 }
 
@@ -220,7 +220,7 @@ fn a_sidecar_travels_alone_and_its_neighbour_stays_where_it_is() {
 fn a_sidecar_that_is_not_ready_is_stuck_although_its_neighbour_is_ready() {
     for at in ["00:01:37", "00:01:42.800"] {
         let played = Recording::read("11-multi-container").live_budget(8.0).play_until(at);
-        stuck_in(&played, "mesh/linker:1.2.0", Reason::NotReady, clock("00:01:35.700"));
+        stuck_in(&played, "mesh/linker:1.2.0", Reason::ProbeFailing, clock("00:01:35.700"));
         assert_eq!(played.journey("orders/order-api:1.0.0").outcome, Some(Outcome::Live));
     }
 }
