@@ -18,8 +18,8 @@ use super::table::seconds;
 use super::{Exit, Usage, out};
 use crate::app::{self, Running};
 use crate::config::{
-    Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Seconds, Settle,
-    Traces,
+    Budgets, Cluster, Config, Environment, Git, GitPath, Glob, Listen, Marker, Registry, Scrape, Seconds,
+    Settle, Tls, Traces,
 };
 use crate::demo::{Addresses, Engine, Fault, Options, World};
 use crate::exporters::Snapshot;
@@ -132,6 +132,18 @@ fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The engine's controllers, asked as often as everything else.
+fn scrape(url: &str) -> Scrape {
+    Scrape {
+        name: "image-reflector".into(),
+        url: url.into(),
+        cluster: None,
+        interval: LOOK_EVERY,
+        token_file: None,
+        tls: Tls::default(),
+    }
+}
+
 /// What a person would write to point `run` at this world.
 fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
     let environment = |name: &str| Environment {
@@ -167,7 +179,9 @@ fn config(args: &DemoArgs, addresses: &Addresses) -> anyhow::Result<Config> {
             name: addresses.cluster.clone(),
             kubeconfig: Some(addresses.kubeconfig.clone()),
             context: Some(addresses.cluster.clone()),
+            ownership: None,
         }],
+        scrape: addresses.controllers.iter().map(|url| scrape(url)).collect(),
         budgets: Budgets {
             committed: Some(Seconds(20.0)),
             applied: Some(Seconds(20.0)),

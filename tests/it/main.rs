@@ -26,6 +26,7 @@ mod policy;
 mod recordings;
 mod registry;
 mod schedule;
+mod scrape;
 mod secrets;
 mod simulation;
 mod smoketest;

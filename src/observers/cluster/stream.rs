@@ -18,6 +18,7 @@ use super::resource::Resource;
 use super::revisions::level;
 use super::uid::Uid;
 use super::words::Words;
+use crate::config::Ownership;
 use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, ObjectKey, Scope, Time};
 
 /// While a watch delivers, a completed look is said no more often than this: the tracker needs freshness in
@@ -85,6 +86,7 @@ pub struct Stream {
     /// Where a watch can resume.
     version: Option<String>,
     look_said: Option<Time>,
+    ownership: Arc<Ownership>,
 }
 
 /// A look under way.
@@ -109,7 +111,14 @@ impl Stream {
             looked: false,
             version: None,
             look_said: None,
+            ownership: Arc::default(),
         }
+    }
+
+    /// The same where other labels say to whom something belongs.
+    #[must_use]
+    pub fn with_ownership(self, ownership: Arc<Ownership>) -> Self {
+        Self { ownership, ..self }
     }
 
     /// Where to resume watching; `None` while a look is needed.
@@ -285,7 +294,7 @@ impl Stream {
         }
         if let Novelty::Changed(Some(class)) = novelty
             && basis == Basis::Watch
-            && !matches!(self.resource, Resource::Events | Resource::ConfigMaps)
+            && !matches!(self.resource, Resource::Events | Resource::ConfigMaps | Resource::Namespaces)
         {
             let (cluster, kind) = (self.place.name.clone(), self.resource.kind());
             said.push(Said::Measure(Measure::ObjectUpdate { cluster, kind, class }));
@@ -293,7 +302,7 @@ impl Stream {
         if novelty == Novelty::New && was_full {
             said.push(self.dropped("memory_full"));
         }
-        let decoded = match object::decode(self.resource, &object, item.text) {
+        let decoded = match object::decode(self.resource, &object, item.text, &self.ownership) {
             Ok(decoded) => decoded,
             Err(why) => {
                 self.warn(&object, &why);
@@ -314,6 +323,7 @@ impl Stream {
                 is_news.then(|| Fact::PodIs(Box::new(seen.pod(&mut self.words))))
             }
             Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
+            Decoded::Namespace(namespace) => news(Fact::NamespaceIs(namespace), &mut self.memory),
             Decoded::Engine(object) => news(Fact::EngineIs(object), &mut self.memory),
             Decoded::ImageEvent(event) => {
                 self.image_event(&uid, event, basis, said);

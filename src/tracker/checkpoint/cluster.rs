@@ -10,6 +10,7 @@ use crate::tracker::cluster::{ClusterState, Waiting};
 use crate::tracker::config_map::ConfigMaps;
 use crate::tracker::engine::Engines;
 use crate::tracker::maps::Map;
+use crate::tracker::namespaces::Namespaces;
 use crate::tracker::workload::WorkloadState;
 
 /// As it is written. `owners` and `pods` hold what does not follow.
@@ -21,6 +22,7 @@ struct ClusterOut<'a> {
     awaited: &'a BTreeMap<Arc<str>, Arc<str>>,
     config_maps: &'a ConfigMaps,
     engines: &'a Engines,
+    namespaces: &'a Namespaces,
     owners: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
     pods: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
 }
@@ -34,6 +36,7 @@ struct ClusterIn {
     awaited: BTreeMap<Arc<str>, Arc<str>>,
     config_maps: ConfigMaps,
     engines: Engines,
+    namespaces: Namespaces,
     owners: BTreeMap<Arc<str>, ObjectKey>,
     pods: BTreeMap<Arc<str>, ObjectKey>,
 }
@@ -47,6 +50,7 @@ impl Serialize for ClusterState {
             awaited: &self.awaited,
             config_maps: &self.config_maps,
             engines: &self.engines,
+            namespaces: &self.namespaces,
             owners: surplus(&self.owners, owners(&self.workloads)),
             pods: surplus(&self.pods, pods(&self.workloads)),
         };
@@ -63,12 +67,13 @@ impl<'de> Deserialize<'de> for ClusterState {
             awaited,
             config_maps,
             engines,
+            namespaces,
             owners: more_owners,
             pods: more_pods,
         } = ClusterIn::deserialize(from)?;
         let owners = index(owners(&workloads), more_owners);
         let pods = index(pods(&workloads), more_pods);
-        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps, engines })
+        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps, engines, namespaces })
     }
 }
 
