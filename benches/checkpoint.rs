@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use knotmeter::image::{Digest, Tag};
 use knotmeter::observation::{
-    Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Pod, PodContainer, Revision, SCHEMA, Scope,
-    SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
+    Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Owner, Pod, PodContainer, Revision, SCHEMA,
+    Scope, SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 use knotmeter::tracker::Tracker;
 
@@ -190,7 +190,10 @@ fn deployment(workload: usize, version: usize) -> Workload {
         app: None,
         environment: None,
         ignore: false,
+        budget_committed_seconds: None,
+        budget_applied_seconds: None,
         budget_live_seconds: None,
+        owner: Owner::default(),
         config_maps: Vec::new(),
         applier: None,
     }

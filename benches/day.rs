@@ -94,6 +94,7 @@ impl Day {
             journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(at),
             sources: self.tracker.sources(at),
+            updaters: self.tracker.updaters(at),
         });
         let text = black_box(self.metrics.encode(&snapshot, Format::OpenMetrics));
         let series = text.lines().filter(|line| !line.starts_with('#')).count();

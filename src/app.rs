@@ -231,7 +231,8 @@ async fn watch_cluster(cluster: config::Cluster, reporter: Reporter) {
 #[must_use]
 pub fn clusters(config: &Config) -> Vec<config::Cluster> {
     if config.clusters.is_empty() {
-        vec![config::Cluster { name: "default".into(), kubeconfig: None, context: None }]
+        let ownership = Some(config.ownership.clone());
+        vec![config::Cluster { name: "default".into(), ownership, ..config::Cluster::default() }]
     } else {
         config.clusters.clone()
     }

@@ -109,7 +109,7 @@ impl Measured {
 fn observer(client: kube::Client) -> mpsc::Receiver<Report> {
     let (to, reports) = mpsc::channel(REPORT_QUEUE_SIZE);
     let reporter = Reporter::new(SourceId::new(SourceKind::Cluster, "lab"), 1, to);
-    let config = config::Cluster { name: "lab".into(), kubeconfig: None, context: None };
+    let config = config::Cluster { name: "lab".into(), kubeconfig: None, context: None, ownership: None };
     tokio::spawn(run(config, client, reporter));
     reports
 }

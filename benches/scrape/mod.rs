@@ -227,6 +227,7 @@ impl Follower {
             journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(at),
             sources: self.tracker.sources(at),
+            updaters: self.tracker.updaters(at),
         }));
     }
 }

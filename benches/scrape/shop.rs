@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use knotmeter::image::{Digest, ImageRef};
 use knotmeter::observation::{
-    self, Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Pod, PodContainer, Revision, SCHEMA,
-    Scope, SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
+    self, Basis, ContainerSpec, Fact, Interval, ObjectKey, Observation, Owner, Pod, PodContainer, Revision,
+    SCHEMA, Scope, SourceId, SourceKind, Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 use knotmeter::tracker::{
     Destination, Event, Evidence, Journey, JourneyId, Outcome, Stage, StageState, Stages, Subject, Trigger,
@@ -146,7 +146,10 @@ impl Shop {
             app: Some(format!("service-{app}").into()),
             environment: Some(if app.is_multiple_of(2) { "staging" } else { "production" }.into()),
             ignore: false,
+            budget_committed_seconds: None,
+            budget_applied_seconds: None,
             budget_live_seconds: None,
+            owner: Owner::default(),
             config_maps: Vec::new(),
             applier: None,
         }

@@ -129,6 +129,9 @@ impl Run {
                     (6 + 16 * outcome, journey.id.0 ^ seconds ^ journey.trigger as u64)
                 }
                 Event::Restarted { .. } => (7, 0),
+                Event::Raced(_) => (8, 0),
+                Event::Detected(_) => (9, 0),
+                Event::Pushed(_) => (10, 0),
             };
             // FNV-1a over words: stable over builds.
             for word in [kind, id] {

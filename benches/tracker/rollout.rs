@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use knotmeter::image::{Digest, ImageRef};
 use knotmeter::observation::{
-    ContainerSpec, Fact, Interval, ObjectKey, Pod, PodContainer, Progress, Revision, Strategy, Subject,
-    TemplateHash, Time, Waiting, Workload, WorkloadKind,
+    ContainerSpec, Fact, Interval, ObjectKey, Owner, Pod, PodContainer, Progress, Revision, Strategy,
+    Subject, TemplateHash, Time, Waiting, Workload, WorkloadKind,
 };
 
 use super::world::{Action, World, digest};
@@ -85,7 +85,10 @@ impl Running {
                 app: Some(name.clone()),
                 environment: None,
                 ignore: false,
+                budget_committed_seconds: None,
+                budget_applied_seconds: None,
                 budget_live_seconds: None,
+                owner: Owner::default(),
                 config_maps: Vec::new(),
                 applier: None,
             },

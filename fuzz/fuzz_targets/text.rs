@@ -14,6 +14,7 @@ thread_local! {
             [
                 parsers::words::all,
                 parsers::registry::all,
+                parsers::scrape::all,
                 parsers::git::all,
                 parsers::cluster::all,
                 parsers::settings::all,

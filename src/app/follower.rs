@@ -228,7 +228,12 @@ impl Follower {
             Event::Held { id, .. } | Event::Stuck { id, .. } | Event::Blind { id, .. } => {
                 self.tracker.journey(*id).map(about)
             }
-            Event::Moved { .. } | Event::Cleared { .. } | Event::Restarted { .. } => None,
+            Event::Moved { .. }
+            | Event::Cleared { .. }
+            | Event::Restarted { .. }
+            | Event::Raced(_)
+            | Event::Detected(_)
+            | Event::Pushed(_) => None,
         }
     }
 
@@ -239,6 +244,7 @@ impl Follower {
             journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(at),
             sources: self.tracker.sources(at),
+            updaters: self.tracker.updaters(at),
         }));
         let interests = self.tracker.interests();
         self.interested.send_if_modified(|known| {

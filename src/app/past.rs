@@ -117,6 +117,7 @@ impl Past {
             journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(self.at),
             sources: self.tracker.sources(self.at),
+            updaters: self.tracker.updaters(self.at),
         };
         why(&snapshot, question, Some(&self.tracker.look_up(&question.lookup())))
     }

@@ -71,6 +71,8 @@ enum Part {
     Cluster(config::Cluster),
     /// The repositories of one host.
     Git(Vec<config::Git>),
+    /// An endpoint, and the cluster that it tells of.
+    Scrape(config::Scrape, String),
 }
 
 struct Running {
@@ -200,6 +202,11 @@ impl Sources {
                 let reporter = reporters.reporter(SourceKind::Cluster, &cluster.name);
                 self.tasks.spawn(watch_cluster(cluster, reporter))
             }
+            Part::Scrape(scrape, cluster) => {
+                let reporter = reporters.reporter(SourceKind::Scrape, &scrape.name);
+                let scraping = observers::scrape::run(scrape, cluster, reporter);
+                self.tasks.spawn(async { match scraping.await {} })
+            }
             Part::Git(repositories) => {
                 let followed = repositories.into_iter().map(|git| {
                     let url = config::public_url(&git.url);
@@ -225,6 +232,7 @@ impl Part {
                 let file = cluster.kubeconfig.as_ref().and_then(|file| std::fs::read(file).ok());
                 format!("{:?} {:?}", serde_json::to_string(cluster), file.map(|file| Digest::of(&file)))
             }
+            Self::Scrape(scrape, cluster) => format!("{:?} {cluster}", serde_json::to_string(scrape)),
             Self::Git(repositories) => {
                 let versions: Vec<Digest> = repositories.iter().map(|git| tls::version(&git.tls)).collect();
                 format!("{:?} {versions:?}", serde_json::to_string(repositories))
@@ -239,11 +247,17 @@ fn parts(config: &Config) -> BTreeMap<String, Part> {
     for cluster in clusters(config) {
         parts.insert(format!("cluster/{}", cluster.name), Part::Cluster(cluster));
     }
+    for scrape in &config.scrape {
+        // Where there are several, each endpoint names its own.
+        let only = || clusters(config).first().map(|cluster| cluster.name.clone()).unwrap_or_default();
+        let cluster = scrape.cluster.clone().unwrap_or_else(only);
+        parts.insert(format!("scrape/{}", scrape.name), Part::Scrape(scrape.clone(), cluster));
+    }
     for git in &config.git {
         let host = format!("git/{}", observers::git::host_of(&git.url));
         match parts.entry(host).or_insert(Part::Git(Vec::new())) {
             Part::Git(repositories) => repositories.push(git.clone()),
-            Part::Cluster(_) => unreachable!("their names begin in another way"),
+            Part::Cluster(_) | Part::Scrape(..) => unreachable!("their names begin in another way"),
         }
     }
     parts

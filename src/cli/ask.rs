@@ -50,6 +50,7 @@ impl Instance {
             name: context.clone(),
             kubeconfig: args.kubeconfig.clone(),
             context: Some(context.clone()),
+            ownership: None,
         };
         let cannot = |error: &cluster::Error| CannotAsk { server: context.clone(), why: error.to_string() };
         let client = cluster::connect(&named).await.map_err(|error| cannot(&error))?;

@@ -70,7 +70,7 @@ pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(
     let wide = output == Output::Wide;
     let mut columns = vec!["APP", "ENVIRONMENT", "WORKLOAD", "IMAGE", "TRIGGER", "STATE", "TO LIVE", "AGE"];
     if wide {
-        columns.extend(["CLUSTER", "NAMESPACE", "DIGEST", "COMMIT", "ID"]);
+        columns.extend(["CLUSTER", "NAMESPACE", "TEAM", "DIGEST", "COMMIT", "ID"]);
     }
     let mut table = Table::new(&columns);
     for journey in journeys {
@@ -90,6 +90,7 @@ pub(super) fn print(journeys: &[&Value], output: Output, head: bool) -> Result<(
         if wide {
             row.push(text(journey, "cluster"));
             row.push(text(journey, "namespace"));
+            row.push(text(journey, "team"));
             row.push(text(journey, "digest").chars().take(19).collect());
             row.push(journey["commit"]["id"].as_str().unwrap_or("-").chars().take(10).collect());
             row.push(text(journey, "id"));

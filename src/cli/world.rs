@@ -1,8 +1,8 @@
 //! The configuration with which the demo's world is watched.
 
 use crate::config::{
-    Budgets, Cluster, Config, Environment, Expect, Git, GitPath, Glob, Marker, Policy, Registry, Seconds,
-    Settle,
+    Budgets, Cluster, Config, Environment, Expect, Git, GitPath, Glob, Marker, Policy, Registry, Scrape,
+    Seconds, Settle, Tls,
 };
 use crate::demo::{Addresses, Engine};
 
@@ -66,10 +66,24 @@ pub fn config(engine: Engine, addresses: &Addresses) -> anyhow::Result<Config> {
             name: addresses.cluster.clone(),
             kubeconfig: Some(addresses.kubeconfig.clone()),
             context: Some(addresses.cluster.clone()),
+            ownership: None,
         }],
+        scrape: addresses.controllers.iter().map(|url| scrape(url)).collect(),
         expect,
         budgets: Budgets { committed, applied: committed, live: Seconds(20.0) },
         settle: Settle { min: Seconds(2.0), max: Seconds(5.0), ..Settle::default() },
         ..Config::default()
     })
+}
+
+/// The engine's controllers, asked as often as everything else.
+fn scrape(url: &str) -> Scrape {
+    Scrape {
+        name: "image-reflector".into(),
+        url: url.into(),
+        cluster: None,
+        interval: LOOK_EVERY,
+        token_file: None,
+        tls: Tls::default(),
+    }
 }

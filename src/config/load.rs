@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Git, HookKind, LiveWhen, Policy, Tls, public_url};
+use super::{Config, Git, HookKind, LiveWhen, Ownership, Policy, Tls, public_url};
 use crate::image::Repository;
 
 /// A configuration is a page or two; anything far above is a wrong file.
@@ -54,6 +54,9 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     for registry in &mut config.registries {
         registry.docker_config = registry.docker_config.take().or_else(|| config.docker_config.clone());
     }
+    for cluster in &mut config.clusters {
+        cluster.ownership.get_or_insert_with(|| config.ownership.clone());
+    }
     Ok(config)
 }
 
@@ -73,7 +76,11 @@ fn paths(config: &mut Config) -> impl Iterator<Item = &mut PathBuf> {
     let clusters = config.clusters.iter_mut().map(|cluster| &mut cluster.kubeconfig);
     let own = [&mut config.docker_config, &mut config.journal.path];
     let secrets = config.hooks.iter_mut().map(|hook| &mut hook.secret_file);
-    own.into_iter().chain(registries).chain(git).chain(clusters).chain(secrets).flatten()
+    let scrape = config.scrape.iter_mut().flat_map(|scrape| {
+        let [ca, certificate, key] = tls(&mut scrape.tls);
+        [&mut scrape.token_file, ca, certificate, key]
+    });
+    own.into_iter().chain(registries).chain(git).chain(clusters).chain(secrets).chain(scrape).flatten()
 }
 
 /// Reads and checks a text; `file` is what complaints call it.
@@ -191,6 +198,12 @@ fn check(config: &Config) -> Result<(), (String, String)> {
             }
         }
     }
+    config.ownership.check().map_err(|(key, message)| (format!("ownership.{key}"), message))?;
+    for (at, cluster) in config.clusters.iter().enumerate() {
+        let own = cluster.ownership.as_ref().map_or(Ok(()), Ownership::check);
+        own.map_err(|(key, message)| (format!("clusters[{at}].ownership.{key}"), message))?;
+    }
+    check_scrape(config)?;
     check_hooks(config, &known, &unknown)?;
     check_expect(config, &known, &unknown)?;
     if let LiveWhen::Share(share) = config.live_when
@@ -256,6 +269,28 @@ fn check_expect(
             && let Err(error) = tag.parse::<crate::image::Tag>()
         {
             return Err((key("policy.digest.tag"), error.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn check_scrape(config: &Config) -> Result<(), (String, String)> {
+    unique("scrape", "name", config.scrape.iter().map(|scrape| scrape.name.as_str()))?;
+    let clusters: Vec<&str> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    for (at, scrape) in config.scrape.iter().enumerate() {
+        let key = |(key, message): (String, String)| (format!("scrape[{at}].{key}"), message);
+        scrape.check().map_err(key)?;
+        check_tls(&scrape.tls).map_err(|(name, message)| key((format!("tls.{name}"), message)))?;
+        match &scrape.cluster {
+            Some(named) if !clusters.is_empty() && !clusters.contains(&named.as_str()) => {
+                let message = format!("no cluster {named:?}; there are {}", clusters.join(", "));
+                return Err(key(("cluster".into(), message)));
+            }
+            None if clusters.len() > 1 => {
+                let message = format!("write whose controllers these are: {}", clusters.join(", "));
+                return Err(key(("cluster".into(), message)));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -9,13 +9,17 @@ mod duration;
 mod hook;
 mod load;
 mod locate;
+mod ownership;
 mod pattern;
+mod scrape;
 
 pub use address::public_url;
 pub use duration::Seconds;
 pub use hook::{Hook, HookKind, Oidc};
 pub use load::{Error, load, parse, schema};
+pub use ownership::Ownership;
 pub use pattern::{Glob, Marker};
+pub use scrape::Scrape;
 
 use std::path::PathBuf;
 
@@ -38,10 +42,14 @@ pub struct Config {
     pub git: Vec<Git>,
     /// Clusters to watch. Without any, the cluster we run in, else the kubeconfig's current context.
     pub clusters: Vec<Cluster>,
+    /// Which labels say to whom a workload belongs: `team` and `tier` of `knotmeter_app_info`.
+    pub ownership: Ownership,
     /// Which tag should be live where: a push it selects opens a journey before anything else happens.
     pub expect: Vec<Expect>,
     /// Webhooks that hurry a look.
     pub hooks: Vec<Hook>,
+    /// Prometheus endpoints of the engines' controllers that are read: how long the updater's scans take.
+    pub scrape: Vec<Scrape>,
     /// How long a stage may take before its journey is stuck.
     pub budgets: Budgets,
     /// How much of a workload must run the image before it is live.
@@ -211,6 +219,9 @@ pub struct Cluster {
     /// A context of it; the current one where absent.
     #[serde(default)]
     pub context: Option<String>,
+    /// Which labels say here to whom a workload belongs. Default: the `ownership` above.
+    #[serde(default)]
+    pub ownership: Option<Ownership>,
 }
 
 /// Which tag should be live in an environment.

@@ -153,6 +153,8 @@ pub struct Addresses {
     /// The name of the cluster, and of the context in the kubeconfig.
     pub cluster: String,
     pub branch: String,
+    /// What the engine's reflector counts of itself, where it does: `http://127.0.0.1:port/metrics`.
+    pub controllers: Option<String>,
 }
 
 /// A running world. Dropping it ends everything it started.
@@ -219,6 +221,7 @@ impl World {
             kubeconfig: folder.path.join("kubeconfig"),
             cluster: CLUSTER.to_owned(),
             branch: git::BRANCH.to_owned(),
+            controllers: None,
             registry,
         };
         write_file(&addresses.kubeconfig, &kubeconfig(&addresses.kubernetes))?;
@@ -364,8 +367,9 @@ impl World {
 
     async fn bring_in_flux(&mut self, options: &Options) -> Result<(), Error> {
         let (listener, host) = listen().await?;
-        let (storage, artifacts) = flux::storage(&host);
-        self.tasks.spawn(serve::serve(listener, artifacts));
+        let (storage, durations, router) = flux::storage(&host);
+        self.tasks.spawn(serve::serve(listener, router));
+        self.addresses.controllers = Some(format!("http://{host}/metrics"));
         let flux = Flux {
             client: self.client.clone(),
             kubernetes: self.addresses.kubernetes.clone(),
@@ -374,6 +378,7 @@ impl World {
             automation: self.clone_as(flux::AUTOMATION_AGENT, flux::AUTOMATION_AUTHOR).await?,
             source: self.clone_as(flux::SOURCE_AGENT, flux::SOURCE_AGENT).await?,
             storage,
+            durations,
             faults: self.faults.clone(),
             truth: self.truth.clone(),
             intervals: options.intervals,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::observation::Time;
-use crate::tracker::{DestinationStatus, Journey, JourneyId, SourceStatus};
+use crate::observation::{Owner, Time};
+use crate::tracker::{Destination, DestinationStatus, Journey, JourneyId, SourceStatus, Updaters};
 
 /// Everything that the page, the API and the gauges show. Published whole, read by reference.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,13 +13,20 @@ pub struct Snapshot {
     pub journeys: Vec<Arc<Journey>>,
     pub destinations: Vec<DestinationStatus>,
     pub sources: Vec<SourceStatus>,
+    pub updaters: Updaters,
 }
 
 impl Snapshot {
     /// What is known before the first look.
     #[must_use]
     pub fn empty(at: Time) -> Arc<Self> {
-        Arc::new(Self { at, journeys: Vec::new(), destinations: Vec::new(), sources: Vec::new() })
+        Arc::new(Self {
+            at,
+            journeys: Vec::new(),
+            destinations: Vec::new(),
+            sources: Vec::new(),
+            updaters: Updaters::default(),
+        })
     }
 
     /// The journeys, oldest first.
@@ -32,6 +39,13 @@ impl Snapshot {
     pub fn journey(&self, id: JourneyId) -> Option<&Journey> {
         let named = |journey: &&Journey| journey.id == id || journey.aliases.contains(&id);
         self.journeys().find(|journey| journey.id == id).or_else(|| self.journeys().find(named))
+    }
+
+    /// To whom a destination belongs. Nobody knows where it is gone.
+    #[must_use]
+    pub fn owner(&self, destination: &Destination) -> Option<&Owner> {
+        let of_it = |status: &&DestinationStatus| status.destination == *destination;
+        self.destinations.iter().find(of_it).map(|status| &status.owner)
     }
 
     /// The same image on its way to other environments.

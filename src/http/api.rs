@@ -1,5 +1,7 @@
 //! `/api/v1`: the same words as the page, in JSON. `openapi.json` beside this file describes it.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -54,7 +56,7 @@ pub(super) async fn journeys(
     let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
     let snapshot = state.snapshot();
     let matching: Vec<&Journey> = snapshot.journeys().rev().filter(|journey| filter.takes(journey)).collect();
-    let listed = matching.iter().take(limit).map(|journey| JourneyView::from(*journey)).collect();
+    let listed = matching.iter().take(limit).map(|journey| view(&snapshot, journey)).collect();
     Ok(Json(Journeys { at: snapshot.at, total: matching.len(), journeys: listed }).into_response())
 }
 
@@ -78,7 +80,14 @@ pub(super) async fn journey(
     Path(id): Path<String>,
 ) -> Result<Json<JourneyView>, ApiError> {
     let snapshot = state.snapshot();
-    find(&snapshot, &id).map(|journey| Json(JourneyView::from(journey)))
+    find(&snapshot, &id).map(|journey| Json(view(&snapshot, journey)))
+}
+
+/// A journey and to whom its destination belongs.
+fn view(snapshot: &Snapshot, journey: &Journey) -> JourneyView {
+    let owner = snapshot.owner(&journey.destination).cloned().unwrap_or_default();
+    let text = |word: Option<Arc<str>>| word.map(|word| word.to_string());
+    JourneyView { team: text(owner.team), tier: text(owner.tier), ..JourneyView::from(journey) }
 }
 
 /// The journey of an id as people paste it.

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::HttpState;
 use super::answer::{ApiError, ServiceState};
-use crate::tracker::{Event, JourneyView};
+use crate::tracker::{Event, JourneyView, Updater};
 
 /// Events kept for a slow reader; one that falls further behind is told how many it missed.
 pub const EVENTS_KEPT: usize = 1024;
@@ -24,7 +24,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// One event of the tracker as readers get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRecord {
-    /// `moved`, `held`, `stuck`, `blind`, `cleared`, `settled` or `restarted`.
+    /// `moved`, `held`, `stuck`, `blind`, `cleared`, `settled`, `restarted`, or of the shop's updater `raced`, `detected`,
+    /// `pushed`.
     pub name: &'static str,
     /// One line of JSON.
     pub json: Arc<str>,
@@ -69,7 +70,23 @@ fn parts(event: &Event) -> (&'static str, Value) {
         Event::Restarted { destination } => {
             ("restarted", json!({ "destination": destination.to_string(), "app": destination.app }))
         }
+        Event::Raced(updater) => ("raced", of_updater(updater)),
+        Event::Detected(detected) => {
+            let image = format!("{}:{}", detected.repository, detected.tag);
+            let (engine, cluster, lag) = (detected.engine, &detected.cluster, detected.lag);
+            ("detected", json!({ "engine": engine, "cluster": cluster, "image": image, "lag": lag }))
+        }
+        Event::Pushed(pushed) => {
+            let mut json = of_updater(&pushed.updater);
+            json["commit"] = json!(pushed.commit);
+            json["references"] = json!(pushed.references);
+            ("pushed", json)
+        }
     }
+}
+
+fn of_updater(updater: &Updater) -> serde_json::Value {
+    json!({ "engine": updater.engine, "cluster": updater.cluster, "repository": updater.repository })
 }
 
 /// `GET /api/v1/events`

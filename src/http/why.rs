@@ -1,6 +1,7 @@
 //! The answer to "where is it, and why not live?": a pure function of a snapshot and of what the tracker knows besides.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -51,6 +52,9 @@ pub struct Answer {
     pub says: Option<String>,
     /// What looks closer.
     pub command: Option<String>,
+    /// To whom the destination belongs, by labels.
+    pub team: Option<Arc<str>>,
+    pub tier: Option<Arc<str>>,
     /// What each policy says that chooses from its repository, where no journey tells.
     pub policies: Vec<PolicyAnswer>,
 }
@@ -93,6 +97,12 @@ pub fn why(snapshot: &Snapshot, question: &Question, findings: Option<&Findings>
     }
     answers.sort_by_key(|answer| urgency(answer.state));
     answers.truncate(ANSWERS_MAX);
+    for answer in &mut answers {
+        let of_it = |status: &&DestinationStatus| Some(status.destination.to_string()) == answer.destination;
+        if let Some(status) = snapshot.destinations.iter().find(of_it) {
+            (answer.team, answer.tier) = (status.owner.team.clone(), status.owner.tier.clone());
+        }
+    }
     answers
 }
 

@@ -31,7 +31,8 @@ pub fn is_over(observation: &Observation) -> bool {
             | Subject::Pod { .. }
             | Subject::Job { .. }
             | Subject::ConfigMap { .. }
-            | Subject::Engine { .. } => true,
+            | Subject::Engine { .. }
+            | Subject::Namespace { .. } => true,
         },
         _ => false,
     }
@@ -57,6 +58,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
         Fact::JobIs(job) => ("job", cluster, &job.uid).hash(to),
         Fact::ConfigMapIs(map) => ("configmap", cluster, &map.uid).hash(to),
         Fact::EngineIs(object) => ("engine", cluster, &object.uid).hash(to),
+        Fact::NamespaceIs(namespace) => ("namespace", cluster, &namespace.uid).hash(to),
         Fact::Absent { subject } => match subject {
             Subject::Tag { repository, tag } => ("tag", repository, tag).hash(to),
             Subject::Branch { url, branch } => ("branch", url, branch).hash(to),
@@ -66,6 +68,7 @@ fn write(observation: &Observation, to: &mut DefaultHasher) -> bool {
             Subject::Job { uid } => ("job", cluster, uid).hash(to),
             Subject::ConfigMap { uid } => ("configmap", cluster, uid).hash(to),
             Subject::Engine { uid } => ("engine", cluster, uid).hash(to),
+            Subject::Namespace { uid } => ("namespace", cluster, uid).hash(to),
         },
         Fact::LookCompleted { scope, .. } => ("look", cluster, scope).hash(to),
         Fact::LookFailed { scope, .. } => ("failed", cluster, scope).hash(to),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigMap, EngineObject, ImageDescribed, Job, ObjectKey, Pod, ProbeFailed, Revision, Rules, Time,
-    TreeNames, Workload,
+    ConfigMap, EngineObject, ImageDescribed, Job, Namespace, ObjectKey, Pod, ProbeFailed, Revision, Rules,
+    Time, TreeNames, Workload,
 };
 use crate::image::{Digest, Repository, Tag};
 
@@ -46,6 +46,7 @@ pub enum Fact {
     JobIs(Box<Job>),
     ConfigMapIs(Box<ConfigMap>),
     EngineIs(Box<EngineObject>),
+    NamespaceIs(Box<Namespace>),
     /// The subject is gone: deleted under a watch, or missed by two complete looks (a tag: and a 404).
     Absent {
         subject: Subject,
@@ -101,6 +102,9 @@ pub enum Subject {
     Engine {
         uid: Arc<str>,
     },
+    Namespace {
+        uid: Arc<str>,
+    },
 }
 
 /// What one look covers.
@@ -112,6 +116,8 @@ pub enum Scope {
         url: Arc<str>,
         branch: Arc<str>,
     },
+    /// A Prometheus endpoint, by its configured name.
+    Endpoint(Arc<str>),
     /// One resource of one cluster, by its plural name: `deployments`, `pods`.
     Resource {
         cluster: Arc<str>,

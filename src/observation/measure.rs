@@ -11,6 +11,8 @@ pub enum Measure {
     RegistryRequest { registry: Arc<str>, operation: &'static str, code: u16 },
     /// One complete tag listing. `lag_seconds` is how much later than it was due its look began.
     RegistryScan { repository: Repository, seconds: f64, lag_seconds: f64, tags: usize, unchanged: bool },
+    /// How long one reconciliation of a scanner of the shop's updater took: the mean of those since the last scrape.
+    UpdaterScan { cluster: Arc<str>, namespace: Arc<str>, name: Arc<str>, seconds: f64 },
     /// How one registry's looks keep up: what its limits leave us now, where it told any or we learned one, and how
     /// long a look at every repository takes at present.
     RegistryPace {

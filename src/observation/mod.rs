@@ -9,6 +9,7 @@ mod fact;
 mod git;
 mod interests;
 mod measure;
+mod owner;
 mod registry;
 mod resume;
 mod rules;
@@ -23,6 +24,7 @@ pub use fact::{Fact, LookFailure, Scope, Subject};
 pub use git::{Commit, GitConfigMap, GitReference, TreeNames};
 pub use interests::{Interests, RepositoryInterest};
 pub use measure::{CacheResult, Measure, UpdateClass};
+pub use owner::{Namespace, Owner};
 pub use registry::{ImageDescribed, Node, NodeRole};
 pub use resume::{KnownTag, LastLook, LastTree};
 pub use rules::{
@@ -74,6 +76,8 @@ pub enum SourceKind {
     Cluster,
     /// Senders of webhooks that may say what they expect.
     Hook,
+    /// Prometheus endpoints of controllers.
+    Scrape,
 }
 
 /// A source: its kind and its configured or discovered name (registry host, git url, cluster name).
@@ -98,6 +102,7 @@ impl fmt::Display for SourceId {
             SourceKind::Git => "git",
             SourceKind::Cluster => "cluster",
             SourceKind::Hook => "hook",
+            SourceKind::Scrape => "scrape",
         };
         write!(f, "{kind}/{}", self.name)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Interval, Time};
+use super::{Interval, Owner, Time};
 use crate::image::Digest;
 
 /// Which kind of workload carries the template.
@@ -89,8 +89,15 @@ pub struct Workload {
     pub environment: Option<Arc<str>>,
     /// Annotation `knotmeter.dev/ignore` is `true`.
     pub ignore: bool,
-    /// Annotation `knotmeter.dev/budget-live`, in seconds.
+    /// Annotations `knotmeter.dev/budget-committed`, `/budget-applied` and `/budget-live`, in seconds.
+    #[serde(default)]
+    pub budget_committed_seconds: Option<f64>,
+    #[serde(default)]
+    pub budget_applied_seconds: Option<f64>,
     pub budget_live_seconds: Option<f64>,
+    /// To whom its own labels say that it belongs.
+    #[serde(default)]
+    pub owner: Owner,
     /// ConfigMaps that the template names, each once.
     pub config_maps: Vec<ConfigMapUse>,
     /// Engine, namespace and name of the applier that the labels name: a hint, not proof.

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod program;
 pub mod registry;
 pub mod schedule;
+pub mod scrape;
 pub mod secret;
 pub mod tls;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::config_map::ConfigMaps;
 use super::engine::Engines;
 use super::maps::Map;
+use super::namespaces::Namespaces;
 use super::probes::Probes;
 use super::stage::Evidence;
 use super::workload::WorkloadState;
@@ -58,6 +59,7 @@ pub struct ClusterState {
     pub config_maps: ConfigMaps,
     pub engines: Engines,
     pub probes: Probes,
+    pub namespaces: Namespaces,
 }
 
 impl ClusterState {
@@ -201,6 +203,10 @@ impl ClusterState {
     /// A complete look of a new epoch is over: what it did not name is gone.
     pub fn sweep(&mut self, resource: &str, epoch: u64, at: Evidence) -> BTreeSet<ObjectKey> {
         let mut touched = BTreeSet::new();
+        if resource == "namespaces" {
+            self.namespaces.sweep(epoch);
+            return touched;
+        }
         if resource == "configmaps" {
             self.config_maps.sweep(epoch);
             return touched;

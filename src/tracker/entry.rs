@@ -16,6 +16,7 @@ use super::pods;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
+use super::workload::budgets;
 use crate::observation::{EngineKind, Interval, Time};
 
 /// One journey in the book.
@@ -188,8 +189,7 @@ impl Entry {
         };
         let applied = self.applied(bench);
         let journey = Arc::make_mut(&mut self.journey);
-        let mut waits =
-            judge::waits(journey, applied, &bench.rules.budgets, workload.now.budget_live_seconds);
+        let mut waits = judge::waits(journey, applied, &bench.rules.budgets);
         let repository = Some(&journey.image.repository);
         let hands = bench.engines.map(|engines| engines.chain(workload, repository, self.marker.as_deref()));
         let hands = hands.unwrap_or_default();
@@ -197,14 +197,16 @@ impl Entry {
         let taken_back = self.versions.is_some() && releases.took_back(workload.versions.len() - 1);
         let traveller = Traveller { journey, by_images: self.by_images, taken_back };
         let verdict = hands.verdict(phase(waits.stage), traveller, bench.now);
-        let by_interval = match phase(waits.stage) {
-            Phase::Commit => bench.rules.budgets.committed_by_interval,
-            Phase::Apply => bench.rules.budgets.applied_by_interval,
-            Phase::Roll => false,
+        let [committed, applied_in, live] = budgets(&workload.now);
+        let (by_interval, annotated) = match phase(waits.stage) {
+            Phase::Commit => (bench.rules.budgets.committed_by_interval, committed),
+            Phase::Apply => (bench.rules.budgets.applied_by_interval, applied_in),
+            Phase::Roll => (false, live),
         };
-        if let Some(seconds) = verdict.budget_seconds.filter(|_| by_interval) {
-            waits.budget_seconds = seconds;
-        }
+        // Whoever wrote one for this very workload knows best.
+        let by_interval = by_interval && annotated.is_none();
+        let budget = annotated.or(verdict.budget_seconds.filter(|_| by_interval));
+        waits.budget_seconds = budget.unwrap_or(waits.budget_seconds);
         let mut windows = hands.holds(journey, self.by_images, bench.now);
         let learned = journey.stages.evidence(Stage::Applied).map_or(bench.now, |at| at.interval.not_after);
         let intent = journey.intent.map_or(learned, |intent| intent.not_after);

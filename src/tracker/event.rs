@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::journey::{Held, Journey, JourneyId, Stuck};
 use super::stage::Stage;
+use super::updater::{Detected, Pushed, Updater};
 
 /// Something that happened to a journey or a destination.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,12 @@ pub enum Event {
     Restarted {
         destination: Box<super::journey::Destination>,
     },
+    /// The shop's updater lost a race to push. Said once, until it is well again.
+    Raced(Box<Updater>),
+    /// A scan of the shop's updater first contained a tag that we saw come.
+    Detected(Box<Detected>),
+    /// A commit on a followed branch is the updater's: said once, a while after it was seen.
+    Pushed(Box<Pushed>),
 }
 
 /// When the tracker must be asked again, and why.

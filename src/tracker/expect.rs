@@ -291,6 +291,16 @@ impl Registries {
         Some(found)
     }
 
+    /// Whether a policy of a cluster selects this tag now.
+    #[must_use]
+    pub fn is_wanted(&self, repository: &Repository, cluster: &str, tag: &Tag) -> bool {
+        let mut policies =
+            policies_of(&self.policies, repository).filter(|((_, of, ..), _)| **of == *cluster);
+        policies.any(|(_, policy)| {
+            policy.selections.last().is_some_and(|selection| selection.image.tag.as_ref() == Some(tag))
+        })
+    }
+
     /// Whether any policy chooses from a repository.
     #[must_use]
     pub fn has_policy(&self, repository: &Repository) -> bool {

@@ -20,12 +20,12 @@ pub struct Waits {
 /// The stage that a journey waits for and its budget. Budgets end at committed, applied and live. `applied` is on our
 /// clock.
 #[must_use]
-pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets, live_budget: Option<f64>) -> Waits {
+pub fn waits(journey: &Journey, applied: Option<Time>, budgets: &Budgets) -> Waits {
     let known = |stage: Stage| journey.stages.evidence(stage).map(|at| at.interval.not_after);
     if let Some(since) = applied {
         let stage =
             journey.stages.waiting_for().filter(|stage| *stage > Stage::Applied).unwrap_or(Stage::Live);
-        return Waits { stage, since, budget_seconds: live_budget.unwrap_or(budgets.live) };
+        return Waits { stage, since, budget_seconds: budgets.live };
     }
     if let Some(since) = known(Stage::Committed) {
         let fetched = journey.stages.state(Stage::Fetched) != StageState::Unknown;

@@ -35,6 +35,7 @@ mod legs;
 mod level;
 mod lookup;
 mod maps;
+mod namespaces;
 mod next;
 mod observe;
 mod pods;
@@ -58,6 +59,7 @@ mod tally;
 mod target;
 mod told;
 mod touch;
+mod updater;
 mod view;
 mod workload;
 
@@ -77,6 +79,7 @@ pub use reason::{HOLDS, HoldRow, Row, TABLE as REASONS};
 pub use sample::Sample;
 pub use source::SourceStatus;
 pub use stage::{Evidence, Stage, StageState, Stages};
+pub use updater::{Detected, Pushed, PusherStatus, ScannerStatus, Updater, Updaters};
 pub use view::{HeldView, JourneyView, StageView, StuckView};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +97,7 @@ use ledger::Ledger;
 use maps::Map;
 use registry::Registries;
 use source::{ScopeId, ScopeKey, Sources};
+use updater::{Commits, Lags};
 
 use crate::image::Repository;
 use crate::observation::{
@@ -127,6 +131,10 @@ pub struct Tracker {
     #[serde(serialize_with = "maps::sorted")]
     seen: Seen,
     dirty: BTreeSet<Place>,
+    /// New tags that scans of the shop's updater have yet to have.
+    lags: Lags,
+    /// New commits that are nobody's yet.
+    commits: Commits,
     /// Destinations with something that still depends on time.
     active: BTreeSet<DestinationKey>,
     /// When something was forgotten last.
@@ -150,6 +158,8 @@ impl Default for Tracker {
             users: Map::default(),
             seen: Seen::default(),
             dirty: BTreeSet::new(),
+            lags: Lags::default(),
+            commits: Commits::default(),
             active: BTreeSet::new(),
             forgot: None,
             index: Index::default(),
@@ -191,7 +201,8 @@ impl Tracker {
             Some(last) => *last = number,
             None => drop(self.said.insert(observation.source.clone(), number)),
         }
-        self.take(observation);
+        self.take(observation, events);
+        self.tell_commits(observation, events);
         self.derive_dirty(events);
         self.forget_sometimes();
         let waiting = std::mem::take(&mut self.index.waiting);

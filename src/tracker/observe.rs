@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Tracker;
 use super::source::Look;
 use super::stage::Evidence;
+use super::{Event, Tracker};
 use crate::observation::{
     Basis, EngineObject, Fact, ImageDescribed, Interval, ObjectKey, Observation, Scope, SourceKind, Subject,
     Time, TreeNames,
 };
 
 impl Tracker {
-    pub(super) fn take(&mut self, observation: &Observation) {
+    pub(super) fn take(&mut self, observation: &Observation, events: &mut Vec<Event>) {
         match &observation.fact {
             Fact::ConfigInForce(rules) => {
                 self.rules = (**rules).clone();
@@ -41,8 +41,12 @@ impl Tracker {
             }
             Fact::TagPointsTo { repository, tag, digest } => {
                 let (at, _) = self.place(observation, || Scope::Repository(repository.clone()));
+                let is_new = !self.registries.has_tag(repository, tag);
                 if self.registries.point(repository, tag, digest, at) {
                     self.touch_tag(repository, tag, digest);
+                }
+                if is_new {
+                    self.follow_tag(repository, tag, at, events);
                 }
             }
             Fact::TagsListed { repository, tags } => {
@@ -63,7 +67,13 @@ impl Tracker {
             | Fact::ConfigMapIs(_) => {
                 self.cluster_fact(observation);
             }
-            Fact::EngineIs(object) => self.engine_fact(observation, object),
+            Fact::NamespaceIs(namespace) => {
+                if let Some(uid) = &observation.cluster {
+                    let cluster = self.clusters.entry(uid.clone()).or_default();
+                    cluster.namespaces.take(namespace, observation.source_epoch);
+                }
+            }
+            Fact::EngineIs(object) => self.engine_fact(observation, object, events),
             Fact::Absent { subject } => self.absent(observation, subject),
             Fact::LookCompleted { scope, started, finished, interval_seconds } => {
                 self.look(observation, scope, *started, *finished, *interval_seconds);
@@ -139,7 +149,7 @@ impl Tracker {
                     engines.into_iter().for_each(|touched| self.touch_engine(&uid, touched));
                 }
             }
-            Scope::Resource { .. } | Scope::Branch { .. } => {}
+            Scope::Resource { .. } | Scope::Branch { .. } | Scope::Endpoint(_) => {}
         }
     }
 
@@ -152,12 +162,15 @@ impl Tracker {
     fn names(&mut self, observation: &Observation, names: &TreeNames) {
         let scope = || Scope::Branch { url: names.url.clone(), branch: names.branch.clone() };
         let (at, backfill) = self.place(observation, scope);
+        if !backfill {
+            self.follow_commits(names, observation.observed_at);
+        }
         for slot in self.trees.names(names, at, backfill, &self.rules.paths) {
             self.touch_slot(&slot);
         }
     }
 
-    fn engine_fact(&mut self, observation: &Observation, object: &EngineObject) {
+    fn engine_fact(&mut self, observation: &Observation, object: &EngineObject, events: &mut Vec<Event>) {
         let Some(uid) = observation.cluster.clone() else { return };
         let resource = object.key.kind.plural();
         let scope = || Scope::Resource { cluster: uid.clone(), resource: resource.into() };
@@ -165,8 +178,10 @@ impl Tracker {
         let cluster = self.clusters.entry(uid.clone()).or_default();
         let (epoch, learned) = (observation.source_epoch, observation.observed_at);
         let touched = cluster.engines.take(object, at, backfill, epoch, learned);
+        let raced = touched.raced;
         self.follow_policies(&uid, object, backfill, learned);
         self.touch_engine(&uid, touched);
+        self.follow_updater(&uid, object, raced, events);
     }
 
     /// What the policies of an object choose by is known as soon as both they and their repositories are.
@@ -243,6 +258,7 @@ impl Tracker {
     fn absent(&mut self, observation: &Observation, subject: &Subject) {
         if let Subject::Tag { repository, tag } = subject {
             self.registries.remove(repository, tag);
+            self.lags.forget_tag(repository, tag);
             return;
         }
         let Some(uid) = observation.cluster.clone() else { return };
@@ -260,6 +276,10 @@ impl Tracker {
             Subject::Job { uid } => cluster.job_gone(uid),
             Subject::ConfigMap { uid } => {
                 cluster.config_maps.gone(uid);
+                None
+            }
+            Subject::Namespace { uid } => {
+                cluster.namespaces.gone(uid);
                 None
             }
             Subject::Tag { .. } | Subject::Branch { .. } | Subject::Engine { .. } => None,

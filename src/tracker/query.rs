@@ -7,7 +7,7 @@ use super::journey::{Destination, Hold, Journey, JourneyId};
 use super::source::SourceStatus;
 use super::{Tracker, judge};
 use crate::image::{Digest, ImageRef};
-use crate::observation::Time;
+use crate::observation::{Owner, Time};
 
 /// What a destination runs and should run, for gauges and the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct DestinationStatus {
     /// When a ConfigMap was last written for a commit that changed it, where pods run from before and read it only
     /// at their start.
     pub config_not_rolled: Option<Time>,
+    /// To whom it belongs: by the workload's labels, then by its namespace's.
+    pub owner: Owner,
     /// It waits by somebody's choice, journey or not.
     pub hold: Option<Hold>,
     /// Since when a later commit disagrees with what the policy last selected: the policy waits.
@@ -85,7 +87,8 @@ impl Tracker {
         ledgers
             .into_iter()
             .filter_map(|(key, ledger)| {
-                let workload = self.clusters.get(&key.cluster)?.workloads.get(&key.workload)?;
+                let state = self.clusters.get(&key.cluster)?;
+                let workload = state.workloads.get(&key.workload)?;
                 let version = workload
                     .versions
                     .last()
@@ -119,6 +122,7 @@ impl Tracker {
                         .config_written
                         .filter(|written| workload.runs_from_before(*written))
                         .map(|written| written.not_after),
+                    owner: workload.now.owner.or(state.namespaces.owner(&key.workload.namespace)),
                     overridden_since: ledger.overridden_since,
                     hold: hold.or(ledger.overridden_since.map(|_| Hold::PolicyOverridden)),
                 })

@@ -115,6 +115,12 @@ impl Registries {
         self.repositories.get(repository).is_some_and(|state| state.moved)
     }
 
+    /// Whether a tag is there, or was.
+    #[must_use]
+    pub fn has_tag(&self, repository: &Repository, tag: &Tag) -> bool {
+        self.repositories.get(repository).is_some_and(|state| state.tags.contains_key(tag))
+    }
+
     /// A tag points to a digest. False if that was known.
     pub fn point(&mut self, repository: &Repository, tag: &Tag, digest: &Digest, since: Evidence) -> bool {
         let state = self.repositories.entry(repository.clone()).or_default();

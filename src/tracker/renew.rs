@@ -8,17 +8,9 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     let Workload { template_written, replicas, status_replicas, updated, ready, available, .. } = workload;
     let Workload { progress, replica_failure, paused, strategy, current_revision, update_revision, .. } =
         workload;
-    let Workload {
-        schedule,
-        app,
-        environment,
-        ignore,
-        budget_live_seconds,
-        config_maps,
-        applier,
-        refused_by,
-        ..
-    } = workload;
+    let Workload { schedule, app, environment, ignore, owner, config_maps, applier, refused_by, .. } =
+        workload;
+    let Workload { budget_committed_seconds, budget_applied_seconds, budget_live_seconds, .. } = workload;
     renew(&mut now.key, key);
     renew(&mut now.uid, uid);
     renew(&mut now.containers, containers);
@@ -29,6 +21,7 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     renew(&mut now.schedule, schedule);
     renew(&mut now.app, app);
     renew(&mut now.environment, environment);
+    renew(&mut now.owner, owner);
     renew(&mut now.config_maps, config_maps);
     renew(&mut now.applier, applier);
     (now.created, now.generation, now.observed_generation) = (*created, *generation, *observed_generation);
@@ -36,7 +29,10 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     (now.replicas, now.status_replicas, now.updated) = (*replicas, *status_replicas, *updated);
     (now.ready, now.available, now.replica_failure) = (*ready, *available, *replica_failure);
     now.refused_by = *refused_by;
-    (now.ignore, now.budget_live_seconds) = (*ignore, *budget_live_seconds);
+    now.ignore = *ignore;
+    now.budget_committed_seconds = *budget_committed_seconds;
+    now.budget_applied_seconds = *budget_applied_seconds;
+    now.budget_live_seconds = *budget_live_seconds;
 }
 
 /// A pod is as another fact of it says.

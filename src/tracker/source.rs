@@ -173,6 +173,7 @@ impl ScopeKey {
             Scope::Repository(repository) => repository.as_str().into(),
             Scope::Branch { url, branch } => format!("{url}#{branch}").into(),
             Scope::Resource { cluster, resource } => format!("{cluster}/{resource}").into(),
+            Scope::Endpoint(name) => format!("scrape/{name}").into(),
         })
     }
 }
@@ -212,14 +213,16 @@ impl Sources {
                 resource: resource.clone(),
             })),
             (Scope::Resource { .. }, None) => self.number(&ScopeKey::new(scope)),
-            (Scope::Repository(_) | Scope::Branch { .. }, _) => match self.scopes.get(scope) {
-                Some(number) => *number,
-                None => {
-                    let number = self.number(&ScopeKey::new(scope));
-                    self.scopes.insert(scope.clone(), number);
-                    number
+            (Scope::Repository(_) | Scope::Branch { .. } | Scope::Endpoint(_), _) => {
+                match self.scopes.get(scope) {
+                    Some(number) => *number,
+                    None => {
+                        let number = self.number(&ScopeKey::new(scope));
+                        self.scopes.insert(scope.clone(), number);
+                        number
+                    }
                 }
-            },
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::source::ScopeId;
 use super::target::Touched;
 use super::{Place, Tracker};
 use crate::image::{Digest, Repository, Tag};
-use crate::observation::{ClusterUid, ImageDescribed, ObjectKey};
+use crate::observation::{ClusterUid, EngineKind, ImageDescribed, ObjectKey};
 
 impl Tracker {
     /// Something of a workload changed.
@@ -124,8 +124,12 @@ impl Tracker {
 
     /// An object of an engine did something, or says something else.
     pub(super) fn touch_engine(&mut self, uid: &ClusterUid, touched: super::engine::Touched) {
-        if let Some(policy) = &touched.gone {
-            self.registries.forget_policy(uid, &policy.namespace, &policy.name, None);
+        match &touched.gone {
+            Some(gone) if gone.kind == EngineKind::ImagePolicy => {
+                self.registries.forget_policy(uid, &gone.namespace, &gone.name, None);
+            }
+            Some(gone) => self.lags.forget_scanner(uid, gone),
+            None => {}
         }
         let of_repository = touched.repository.and_then(|repository| self.users.get(&repository));
         let of_repository =

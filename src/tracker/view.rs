@@ -24,6 +24,9 @@ pub struct JourneyView {
     pub container: String,
     pub app: String,
     pub environment: String,
+    /// To whom the destination belongs, where labels say so.
+    pub team: Option<String>,
+    pub tier: Option<String>,
     pub trigger: &'static str,
     /// Absent while the journey is open.
     pub outcome: Option<&'static str>,
@@ -94,6 +97,8 @@ impl From<&Journey> for JourneyView {
             container: destination.container.to_string(),
             app: destination.app.to_string(),
             environment: destination.environment.to_string(),
+            team: None,
+            tier: None,
             trigger: journey.trigger.as_str(),
             outcome: journey.outcome.map(super::journey::Outcome::as_str),
             settled: journey.settled,

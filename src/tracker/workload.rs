@@ -175,6 +175,12 @@ impl Version {
     }
 }
 
+/// The budgets that its annotations set: committed, applied, live.
+#[must_use]
+pub fn budgets(workload: &Workload) -> [Option<f64>; 3] {
+    [workload.budget_committed_seconds, workload.budget_applied_seconds, workload.budget_live_seconds]
+}
+
 impl WorkloadState {
     /// A workload seen for the first time.
     #[must_use]
@@ -206,7 +212,7 @@ impl WorkloadState {
             || workload.containers != now.containers;
         self.news.judge |= workload.replica_failure != now.replica_failure
             || workload.refused_by != now.refused_by
-            || workload.budget_live_seconds != now.budget_live_seconds
+            || budgets(workload) != budgets(now)
             || workload.schedule != now.schedule;
         take_over(&mut self.now, workload);
         self.learned = at.interval;

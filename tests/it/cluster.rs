@@ -6,6 +6,7 @@ mod fake;
 mod faults;
 mod large;
 mod odd;
+mod owners;
 mod real;
 mod recorded;
 mod states;

@@ -131,7 +131,7 @@ fn unknown_keys_are_refused_with_the_allowed_ones() {
     check(
         "listn: x\n",
         "line 1 column 1: unknown field `listn`, expected one of listen, environments, registries, docker_config, git, \
-         clusters, expect, hooks, budgets, live_when, settle, traces, journal",
+         clusters, ownership, expect, hooks, scrape, budgets, live_when, settle, traces, journal",
     );
     check(
         "expect:\n  - {image: r.io/a, policy: {newest: {}}, environment: prod}\n",
@@ -276,4 +276,56 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(config.clusters[0].kubeconfig, Some(folder.path().join("./kubeconfig")));
     assert_eq!(config.clusters[1].kubeconfig.as_deref(), Some(Path::new("/etc/kubeconfig")));
     assert_eq!(config.registries[0].docker_config, Some(folder.path().join("auth/config.json")));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_scraped_and_a_label_that_is_none_are_refused() {
+    let scrape = |keys: &str| format!("scrape:\n  - {{name: r, {keys}}}\n");
+    for (text, complaint) in [
+        (scrape("url: 'ftp://host/metrics'"), "scrape[0].url: \"ftp://host/metrics\" is no address"),
+        (scrape("url: 'https://me:secret@host/metrics'"), "scrape[0].url: write no login into the address"),
+        (
+            scrape("url: 'http://host/metrics', token_file: t"),
+            "scrape[0].token_file: a token is sent over https only",
+        ),
+        (scrape("url: 'http://host/metrics', interval: 10ms"), "scrape[0].interval: must be 1s or more"),
+        (
+            scrape("url: 'https://host/', tls: {key_file: k}"),
+            "scrape[0].tls.key_file: needs `certificate_file`",
+        ),
+        (
+            "clusters: [{name: a}, {name: b}]\n".to_owned() + &scrape("url: 'http://host/metrics'"),
+            "scrape[0].cluster: write whose controllers these are: a, b",
+        ),
+        (
+            "clusters: [{name: a}]\n".to_owned() + &scrape("url: 'http://host/metrics', cluster: c"),
+            "scrape[0].cluster: no cluster \"c\"; there are a",
+        ),
+        ("ownership: {team: [a b]}\n".to_owned(), "ownership.team[0]: \"a b\" is no label"),
+        (
+            "clusters: [{name: a, ownership: {tier: [x/]}}]\n".to_owned(),
+            "clusters[0].ownership.tier[0]: \"x/\" is no label",
+        ),
+    ] {
+        let told = refused(&text);
+        assert!(told.contains(complaint) && !told.contains("secret"), "{told}");
+    }
+}
+
+#[test]
+fn a_cluster_without_labels_of_its_own_has_those_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("knotmeter.yaml");
+    let text =
+        "ownership: {team: [squad]}\nclusters: [{name: a}, {name: b, ownership: {team: [b.io/crew]}}]\n";
+    std::fs::write(&file, text).unwrap();
+    let config = config::load(&file).unwrap();
+    let of = |at: usize| config.clusters[at].ownership.clone().expect("it is filled");
+    assert_eq!(of(0).team, ["squad"]);
+    assert_eq!(of(1).team, ["b.io/crew"]);
+    // Of what is not written the default stays.
+    assert_eq!(
+        (of(0).tier, of(1).tier),
+        (vec!["knotmeter.dev/tier".into(), "tier".into()], vec!["knotmeter.dev/tier".into(), "tier".into()])
+    );
 }

@@ -81,7 +81,8 @@ fn the_role_reads_named_kinds_and_no_secrets() {
         for field in ["resources", "apiGroups", "verbs"] {
             assert!(words(&rule[field]).iter().all(|word| !word.contains('*')), "{rule}");
         }
-        if resources.contains("namespaces") {
+        // The identity of the cluster stays readable where somebody takes the labels of namespaces away.
+        if resources == BTreeSet::from(["namespaces"]) {
             assert_eq!((words(&rule["resourceNames"]), verbs), (["kube-system"].into(), ["get"].into()));
         }
     }

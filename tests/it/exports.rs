@@ -9,16 +9,21 @@ mod traces;
 use std::io::Read as _;
 
 use knotmeter::exporters::Snapshot;
-use knotmeter::exporters::metrics::{Format, HISTOGRAMS_PER_FAMILY_MAX, JournalNumbers, Metrics, table};
-use knotmeter::observation::{Basis, CacheResult, Measure, Time, UpdateClass};
-use knotmeter::tracker::{Event, Journey, Outcome, Reason, Stage};
+use knotmeter::exporters::metrics::{
+    Format, HISTOGRAMS_PER_FAMILY_MAX, JournalNumbers, Metrics, SERIES_PER_FAMILY_MAX, table,
+};
+use knotmeter::observation::{Basis, CacheResult, Measure, Owner, Time, UpdateClass};
+use knotmeter::tracker::{
+    Detected, Event, Journey, Outcome, Pushed, Reason, Sample, ScannerStatus, Stage, Updaters,
+};
 use proptest::prelude::*;
 
 use crate::fleet::{self, Told, arrived, journey, running};
 
 fn snapshot(at: Time, journeys: Vec<Journey>) -> Snapshot {
     let journeys = journeys.into_iter().map(std::sync::Arc::new).collect();
-    Snapshot { at, journeys, destinations: vec![running("web", "v1", "prod", "11:00:00")], sources: vec![] }
+    let destinations = vec![running("web", "v1", "prod", "11:00:00")];
+    Snapshot { at, journeys, destinations, sources: vec![], updaters: Updaters::default() }
 }
 
 /// The value of a series by the text of its name and labels.
@@ -66,6 +71,12 @@ fn all_measures() -> Vec<Measure> {
             result: CacheResult::Miss,
             caller: "scan",
         },
+        Measure::UpdaterScan {
+            cluster: "lab".into(),
+            namespace: "flux-system".into(),
+            name: "web".into(),
+            seconds: 0.21,
+        },
         Measure::HookRequest { hook: "push".into(), result: "taken" },
         Measure::LookAsked { kind: "registry", result: "noted" },
         Measure::ObjectUpdate { cluster: "lab".into(), kind: "Deployment", class: UpdateClass::Spec },
@@ -103,6 +114,105 @@ fn a_settled_journey_feeds_its_numbers_once() {
     // pushed has no stage before it that is known: five of six.
     assert_eq!(stages.count(), 5);
     assert!(!text.contains("trace_id"), "no exemplar where no trace is sent");
+}
+
+/// What the shop's updater did, so that every family of it has a series.
+fn updater_events() -> [Event; 2] {
+    let updater = fleet::updater();
+    let pushed = Pushed { updater: updater.clone(), commit: "4f2a9c1b7d3e".into(), references: 2, images: 1 };
+    [Event::Raced(Box::new(updater)), Event::Pushed(Box::new(pushed))]
+}
+
+#[test]
+fn each_app_of_a_namespace_is_told_once_with_the_first_team_that_any_of_it_has() {
+    let metrics = Metrics::new();
+    let of = |name: &str, environment: &str, namespace: &str, team: Option<&str>, tier: Option<&str>| {
+        let mut status = running("web", "v1", environment, "11:00:00");
+        status.destination.workload.name = name.into();
+        status.destination.workload.namespace = namespace.into();
+        status.owner = Owner { team: team.map(Into::into), tier: tier.map(Into::into) };
+        status
+    };
+    let mut snapshot = snapshot(fleet::now(), vec![]);
+    snapshot.destinations = vec![
+        of("web", "staging", "shop", None, Some("gold")),
+        of("web-green", "prod", "shop", Some("till"), Some("iron")),
+        of("web-blue", "prod", "shop", Some("rest"), None),
+        of("web", "prod", "other", None, None),
+    ];
+    let said = |snapshot: &Snapshot| -> Vec<String> {
+        let text = metrics.encode(snapshot, Format::Classic);
+        text.lines().filter(|line| line.starts_with("knotmeter_app_info{")).map(str::to_owned).collect()
+    };
+    let expected = [
+        r#"knotmeter_app_info{cluster="lab",environment="prod",namespace="other",app="web",team="",tier="",engine="plain"} 1"#,
+        r#"knotmeter_app_info{cluster="lab",environment="staging",namespace="shop",app="web",team="till",tier="gold",engine="plain"} 1"#,
+    ];
+    assert_eq!(said(&snapshot), expected);
+    // However many there are, none is folded away: an alert would lose its team.
+    snapshot.destinations = (0..SERIES_PER_FAMILY_MAX + 3)
+        .map(|number| of("web", "prod", &format!("ns-{number}"), Some("till"), None))
+        .collect();
+    assert_eq!(said(&snapshot).len(), SERIES_PER_FAMILY_MAX + 3);
+}
+
+#[test]
+fn an_updater_without_objects_of_its_own_has_no_series() {
+    let metrics = Metrics::new();
+    all_measures().iter().for_each(|measure| metrics.measure(measure));
+    metrics.event(&Event::Settled(Box::new(arrived("web", "v1", "prod"))));
+    let text = metrics.encode(&snapshot(fleet::now(), vec![]), Format::OpenMetrics);
+    assert!(!text.contains("knotmeter_updater_") && !text.contains("knotmeter_update_"), "{text}");
+    // What is not known of one that has them has none either.
+    let mut snapshot = snapshot(fleet::now(), vec![]);
+    let unknown = ScannerStatus {
+        interval_seconds: None,
+        age_seconds: None,
+        tags: None,
+        lag: None,
+        pending_seconds: None,
+        object: ("flux-system".into(), "another".into()),
+        ..fleet::updaters().scanners.remove(0)
+    };
+    snapshot.updaters.scanners = vec![unknown];
+    let text = metrics.encode(&snapshot, Format::OpenMetrics);
+    assert!(!text.contains("knotmeter_updater_"), "{text}");
+}
+
+#[test]
+fn what_the_updater_did_is_counted_from_zero_and_a_clock_that_went_backwards_is_told() {
+    let metrics = Metrics::new();
+    let text = |metrics: &Metrics| metrics.encode(&fleet::shop(), Format::Classic);
+    let labels = r#"{engine="flux",cluster="lab",repository="https://git.example.com/team/deploy"}"#;
+    let races = format!("knotmeter_updater_push_races_total{labels}");
+    assert_eq!(value(&text(&metrics), &races), Some(0.0));
+    metrics.event(&Event::Raced(Box::new(fleet::updater())));
+    for (references, images) in [(2, 1), (0, 0)] {
+        let pushed = Pushed { updater: fleet::updater(), commit: "4f2a9c1b7d3e".into(), references, images };
+        metrics.event(&Event::Pushed(Box::new(pushed)));
+    }
+    let lag = |negative| Sample { seconds: 0.0, uncertainty_seconds: 1.0, negative };
+    for negative in [false, true] {
+        metrics.event(&Event::Detected(Box::new(Detected {
+            engine: "flux",
+            cluster: "lab".into(),
+            repository: "registry.example.com/team/web".parse().unwrap(),
+            tag: "v1".parse().unwrap(),
+            lag: lag(negative),
+        })));
+    }
+    let after = Metrics::new();
+    after.restore(&metrics.checkpoint()).unwrap();
+    for metrics in [metrics, after] {
+        let text = text(&metrics);
+        assert_eq!(value(&text, &races), Some(1.0), "{text}");
+        assert_eq!(value(&text, &format!("knotmeter_updater_commits_total{labels}")), Some(2.0));
+        assert_eq!(value(&text, &format!("knotmeter_updater_images_total{labels}")), Some(1.0));
+        // Of the other one nobody knows what it changed.
+        assert_eq!(value(&text, &format!("knotmeter_update_batch_size_count{labels}")), Some(1.0));
+        assert_eq!(value(&text, &format!("knotmeter_update_batch_size_sum{labels}")), Some(2.0));
+        assert_eq!(value(&text, r#"knotmeter_negative_duration_total{stage="detected"}"#), Some(1.0));
+    }
 }
 
 #[test]
@@ -316,6 +426,7 @@ fn every_family_of_the_table_is_filled_by_something() {
         metrics.event(&Event::Settled(Box::new(journey)));
     }
     metrics.event(&Event::Restarted { destination: Box::new(fleet::destination("web", "prod")) });
+    updater_events().iter().for_each(|event| metrics.event(event));
     metrics.observation(&traces::observation());
     let last_commit_seconds = Some(0.004);
     metrics.journal(&JournalNumbers { configured: true, last_commit_seconds, ..JournalNumbers::default() });

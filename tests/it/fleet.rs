@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use knotmeter::exporters::Snapshot;
-use knotmeter::observation::{Basis, Interval, ObjectKey, Time, WorkloadKind};
+use knotmeter::observation::{Basis, Interval, ObjectKey, Owner, Time, WorkloadKind};
 use knotmeter::tracker::{
     CommitRef, Destination, DestinationStatus, Evidence, Hold, Journey, JourneyId, Next, Outcome, Reason,
-    SourceStatus, Stage, StageState, Stages, Stuck, Subject, Trigger,
+    ScannerStatus, SourceStatus, Stage, StageState, Stages, Stuck, Subject, Trigger, Updater, Updaters,
 };
 
 /// The moment of every snapshot here: some minutes after noon.
@@ -149,6 +149,7 @@ pub fn running(app: &str, tag: &str, environment: &str, since: &str) -> Destinat
         live: Some((image.clone(), None, at(since))),
         image: Some(image),
         behind_seconds: 0.0,
+        owner: Owner::default(),
         hold: None,
         mixed_digests: false,
         config_not_rolled: None,
@@ -165,6 +166,32 @@ pub fn source(name: &str, up: bool) -> SourceStatus {
         fresh: usize::from(up) * 2,
         scopes: 2,
         failing: vec![],
+    }
+}
+
+/// An updater that scanned `web` and pushes to the deploy repository.
+pub fn updaters() -> Updaters {
+    Updaters {
+        scanners: vec![ScannerStatus {
+            engine: "flux",
+            cluster: "lab".into(),
+            object: ("flux-system".into(), "web".into()),
+            repository: "registry.example.com/team/web".parse().expect("a repository"),
+            interval_seconds: Some(60.0),
+            age_seconds: Some(21.0),
+            tags: Some(40),
+            lag: Some((31.0, 5.5)),
+            pending_seconds: Some(0.0),
+        }],
+        pushers: vec![updater()],
+    }
+}
+
+pub fn updater() -> Updater {
+    Updater {
+        engine: "flux",
+        cluster: "lab".into(),
+        repository: "https://git.example.com/team/deploy".into(),
     }
 }
 
@@ -223,5 +250,6 @@ pub fn shop() -> Arc<Snapshot> {
             running("search", "0.9.3", "prod", "07:30:00"),
         ],
         sources: vec![source("cluster/lab", true), away, failing],
+        updaters: updaters(),
     })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use knotmeter::image::{Digest, ImageRef, Repository, Tag};
 use knotmeter::observation::{
     Basis, Commit, ContainerSpec, EnvironmentRule, Fact, GitReference, ImageDescribed, Interval, Node,
-    NodeRole, ObjectKey, Observation, PathRule, Pod, PodContainer, Progress, Revision, Rules, SCHEMA, Scope,
-    SourceId, SourceKind, Strategy, Subject, TemplateHash, Time, TreeNames, Workload, WorkloadKind,
+    NodeRole, ObjectKey, Observation, Owner, PathRule, Pod, PodContainer, Progress, Revision, Rules, SCHEMA,
+    Scope, SourceId, SourceKind, Strategy, Subject, TemplateHash, Time, TreeNames, Workload, WorkloadKind,
 };
 use knotmeter::tracker::{Event, Outcome, Sizes, Tracker, Trigger};
 
@@ -415,7 +415,10 @@ fn workload(key: ObjectKey, uid: Arc<str>, number: i64, template: TemplateHash, 
         schedule: None,
         environment: None,
         ignore: false,
+        budget_committed_seconds: None,
+        budget_applied_seconds: None,
         budget_live_seconds: None,
+        owner: Owner::default(),
         config_maps: Vec::new(),
         applier: None,
     }

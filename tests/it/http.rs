@@ -7,7 +7,7 @@ use std::time::Duration;
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
 use knotmeter::http::{EventRecord, HttpState, OPENAPI, Pasts, ROUTES, Ready, serve, serve_with, why};
-use knotmeter::tracker::{Event, Outcome, Stage, Who};
+use knotmeter::tracker::{Event, Outcome, Stage, Updaters, Who};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
@@ -105,6 +105,7 @@ fn why_tells_what_was_live_from_what_is() {
         journeys: journeys.into_iter().map(Arc::new).collect(),
         destinations: vec![running("web", "v2", "prod", "12:03:04")],
         sources: vec![],
+        updaters: Updaters::default(),
     };
     insta::assert_snapshot!(told_of(&snapshot, "web:v1").join("\n"), @"team/web:v1 was live in prod (deployment/web -n prod) from 12:00:06 (±0.5 s), 6.0 s after the push; now team/web:v2 is");
 }

@@ -27,6 +27,7 @@ mod reasons;
 mod recordings;
 mod registry;
 mod schedule;
+mod scrape;
 mod secrets;
 mod simulation;
 mod smoketest;

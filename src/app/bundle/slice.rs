@@ -171,17 +171,19 @@ impl Slice {
             Fact::ConfigMapIs(map) => map.namespace == self.workload.namespace,
             // Who selects, fetches and applies for it is known only to who reads them all; they are few.
             Fact::EngineIs(_) => true,
+            Fact::NamespaceIs(namespace) => namespace.name == self.workload.namespace,
             Fact::Absent { subject } => match subject {
                 Subject::Tag { repository, .. } => *repository == self.repository,
                 Subject::Workload { uid, .. } => self.owners.contains(uid),
                 Subject::Branch { url, branch } => self.branches.contains(&(url.clone(), branch.clone())),
                 Subject::Revision { uid } | Subject::Job { uid } => self.owners.contains(uid),
                 Subject::Pod { uid } => self.pods.contains(uid),
-                Subject::ConfigMap { .. } | Subject::Engine { .. } => true,
+                Subject::ConfigMap { .. } | Subject::Engine { .. } | Subject::Namespace { .. } => true,
             },
             Fact::LookCompleted { scope, .. } | Fact::LookFailed { scope, .. } => match scope {
                 Scope::Repository(repository) => *repository == self.repository,
                 Scope::Branch { .. } | Scope::Resource { .. } => true,
+                Scope::Endpoint(_) => false,
             },
             Fact::Unknown => false,
         }

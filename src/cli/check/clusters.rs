@@ -75,6 +75,9 @@ fn cost(resource: Resource) -> String {
             "without pods started, ready and live are unknown, and why a rollout is stuck".into()
         }
         Resource::ConfigMaps => "without configmaps config_not_rolled is never seen".into(),
+        Resource::Namespaces => {
+            "without namespaces only the labels of workloads say to which team an app belongs".into()
+        }
         Resource::Engine(kind) => format!("without {resource} nothing that {} does is known", kind.engine()),
         Resource::Events => "without events the time of image pulls, and why one fails, are unknown".into(),
     }

@@ -7,9 +7,10 @@ mod clusters;
 mod git;
 mod registries;
 mod report;
+mod scrape;
 mod snippets;
 
-use futures::future::join3;
+use futures::future::join4;
 
 use self::report::{Report, Source};
 use super::args::{CheckArgs, Output};
@@ -26,9 +27,9 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         // Registries that nobody listed are known from the workloads.
         (clusters, registries::check_used(&config, &images).await)
     };
-    let ((clusters, used), listed, git) =
-        join3(named, registries::check_listed(&config), git::check(&config)).await;
-    let sources = [clusters, listed, used, git, journal(&config)];
+    let ((clusters, used), listed, git, scrape) =
+        join4(named, registries::check_listed(&config), git::check(&config), scrape::check(&config)).await;
+    let sources = [clusters, listed, used, git, scrape, journal(&config)];
     let report = Report::new(sources.into_iter().flatten().collect());
     match args.output {
         Output::Json => out::json(&report)?,

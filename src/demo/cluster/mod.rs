@@ -126,6 +126,10 @@ impl Cluster {
     }
 }
 
+/// Who owns what is deployed, and how much hangs on it in each namespace.
+const TEAM: &str = "shop";
+const TIERS: [(&str, &str); 2] = [("staging", "bronze"), ("prod", "gold")];
+
 fn furnish(store: &Store, namespaces: &[&str]) {
     let create = |kind: Kind, object: Value, manager: &str| {
         if let Err(refusal) = store.create(kind, object, Writer::main(manager), None) {
@@ -133,7 +137,12 @@ fn furnish(store: &Store, namespaces: &[&str]) {
         }
     };
     for name in ["kube-system", "kube-node-lease", "default"].iter().chain(namespaces) {
-        let object = json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}});
+        let mut labels = json!({"kubernetes.io/metadata.name": name});
+        if let Some((_, tier)) = TIERS.iter().find(|(of, _)| of == name) {
+            labels["team"] = json!(TEAM);
+            labels["tier"] = json!(tier);
+        }
+        let object = json!({"metadata": {"name": name, "labels": labels}});
         create(Kind::Namespace, object, "kube-apiserver");
     }
     let node = json!({

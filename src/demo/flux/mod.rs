@@ -4,7 +4,7 @@
 //!
 //! `objects` is what a person sets up; `reflector` (with `registry`) scans, `policy` (with `choice`) selects,
 //! `automation` (with `setters`) commits, `source` (with `remote` and `storage`) fetches, `kustomize` (with
-//! `build`, `apply`, `health` and `history`) applies. `queue`, `watch`, `subject`, `api`, `events`, `conditions`
+//! `build`, `apply`, `health` and `history`) applies; `metrics` is what the reflector counts of itself. `queue`, `watch`, `subject`, `api`, `events`, `conditions`
 //! and `clock` are what all controllers are made of. A new controller is a file with a [`queue::Controller`].
 
 mod api;
@@ -18,6 +18,7 @@ mod events;
 mod health;
 mod history;
 mod kustomize;
+mod metrics;
 mod objects;
 mod policy;
 mod queue;
@@ -40,6 +41,7 @@ use super::fault::Faults;
 use super::git::{BRANCH, Git};
 use super::truth::Truth;
 use api::{Api, Refused, Type};
+pub(super) use metrics::Durations;
 pub(super) use objects::{automation_path, filter, marker, pinned, policy_path, suspended_by};
 use queue::Next;
 use storage::Storage;
@@ -110,15 +112,18 @@ pub(super) struct Flux {
     pub(super) automation: Git,
     pub(super) source: Git,
     pub(super) storage: Arc<Storage>,
+    pub(super) durations: Durations,
     pub(super) faults: Faults,
     pub(super) truth: Truth,
     pub(super) intervals: Intervals,
 }
 
-/// The artifacts to be served at `host` (`127.0.0.1:port`), and their server.
-pub(super) fn storage(host: &str) -> (Arc<Storage>, Router) {
+/// The artifacts to be served at `host` (`127.0.0.1:port`), what the reflector counts, and the server of both.
+pub(super) fn storage(host: &str) -> (Arc<Storage>, Durations, Router) {
     let storage = Arc::new(Storage::new(host));
-    (storage.clone(), storage::router(storage))
+    let durations = Durations::default();
+    let router = storage::router(storage.clone()).merge(metrics::router(durations.clone()));
+    (storage, durations, router)
 }
 
 impl Flux {
@@ -138,6 +143,7 @@ impl Flux {
         let repositories = reflector::Repositories {
             api: reflector.clone(),
             tags: tags.clone(),
+            durations: self.durations.clone(),
             faults: self.faults.clone(),
             truth: self.truth.clone(),
         };

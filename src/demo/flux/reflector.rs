@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use regex::Regex;
@@ -13,7 +13,7 @@ use super::queue::{Controller, Next};
 use super::registry;
 use super::subject::Subject;
 use super::watch::{Change, Place};
-use super::{IMAGE_REPOSITORY, clock, conditions};
+use super::{Durations, IMAGE_REPOSITORY, clock, conditions};
 use crate::demo::fault::{Fault, Faults};
 use crate::demo::truth::{Happened, Truth};
 
@@ -28,6 +28,7 @@ pub(super) type Tags = Arc<Mutex<HashMap<String, Vec<String>>>>;
 pub(super) struct Repositories {
     pub(super) api: Api,
     pub(super) tags: Tags,
+    pub(super) durations: Durations,
     pub(super) faults: Faults,
     pub(super) truth: Truth,
 }
@@ -48,7 +49,10 @@ impl Controller for Repositories {
     }
 
     async fn reconcile(&self, place: Place) -> Next {
-        self.look(&place).await.unwrap_or_else(|refused| super::put_off(&place, &refused))
+        let began = Instant::now();
+        let next = self.look(&place).await.unwrap_or_else(|refused| super::put_off(&place, &refused));
+        self.durations.note(&place, began.elapsed());
+        next
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is counted once in the life of a journey goes on over a restart: the families, as bytes.
+//! What is counted once in the life of a journey, or of a commit of the updater, goes on over a restart: the families, as bytes.
 //!
 //! Numbers of this process alone (requests, scans, drops) begin anew, as every counter may. Exemplars do not
 //! survive: the next observation brings its own.
@@ -45,10 +45,13 @@ impl Metrics {
         Ok(())
     }
 
-    fn kept(&self) -> [&dyn Kept; 11] {
+    fn kept(&self) -> [&dyn Kept; 15] {
         let [a, b, c, d] = self.settled.histograms();
         let [e, f, g, h, i] = self.settled.counters();
-        [a, b, c, d, e, f, g, h, i, self.settled.held(), &self.restarts]
+        let [j, k, l] = self.updater.counters();
+        let updater: [&dyn Kept; 4] = [j, k, l, self.updater.batch_size()];
+        let [j, k, l, m] = updater;
+        [a, b, c, d, e, f, g, h, i, self.settled.held(), &self.restarts, j, k, l, m]
     }
 }
 

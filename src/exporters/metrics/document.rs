@@ -31,6 +31,7 @@ pub fn document() -> String {
         ("deploys (seconds)", super::table::Buckets::Deploys),
         ("operations (seconds)", super::table::Buckets::Operations),
         ("bytes", super::table::Buckets::Bytes),
+        ("counts", super::table::Buckets::Counts),
     ] {
         let bounds: Vec<String> = buckets.bounds().iter().map(ToString::to_string).collect();
         writeln!(page, "| {name} | {} |", bounds.join(", ")).expect("a String takes every text");

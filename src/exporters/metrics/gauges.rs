@@ -1,18 +1,21 @@
 //! What a snapshot says in gauges: rows per family, those of one label set joined, folded under the cap.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::latch::Latch;
 use super::series::{SERIES_PER_FAMILY_MAX, folded};
 use super::table::{
     ALL, APP, BEHIND, BUILD, Cap, Family, IMAGE_MISMATCH, JOURNEYS_OPEN, Kind, LIVE, LIVE_TIMESTAMP,
-    SOURCE_COVERAGE, SOURCE_LAST_LOOK, SOURCE_UP, STAGE_ENTERED,
+    SOURCE_COVERAGE, SOURCE_LAST_LOOK, SOURCE_UP, STAGE_ENTERED, UPDATER_DETECTION_LAG,
+    UPDATER_DETECTION_LAG_UNCERTAINTY, UPDATER_DETECTION_PENDING, UPDATER_SCAN_AGE, UPDATER_SCAN_DURATION,
+    UPDATER_SCAN_INTERVAL, UPDATER_TAGS,
 };
 use super::text::{Names, Number, Text, push_labels};
+use super::updater::Durations;
 use super::{flag, place};
 use crate::exporters::Snapshot;
 use crate::observation::{Interval, Time};
-use crate::tracker::{Destination, Journey, Outcome};
+use crate::tracker::{Destination, Journey, Outcome, ScannerStatus};
 
 /// How much of a commit id names a revision.
 const REVISION_LENGTH: usize = 12;
@@ -26,7 +29,13 @@ pub type Revisions = HashMap<Destination, Box<str>>;
 
 /// Writes everything that the snapshot says, and the 0/1 rows of the latches. Families come in the order of the
 /// table and rows in that of their labels, so that two scrapes of one state are the same text.
-pub fn write(snapshot: &Snapshot, revisions: &Revisions, latches: &[Latch], to: &mut Text) {
+pub fn write(
+    snapshot: &Snapshot,
+    revisions: &Revisions,
+    scans: &Durations,
+    latches: &[Latch],
+    to: &mut Text,
+) {
     let mut gauges = Gauges::default();
     gauges.add(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
     for journey in snapshot.journeys().filter(|journey| journey.is_open()) {
@@ -34,7 +43,6 @@ pub fn write(snapshot: &Snapshot, revisions: &Revisions, latches: &[Latch], to: 
     }
     for status in &snapshot.destinations {
         let [cluster, environment, namespace, app] = place(&status.destination);
-        gauges.add(&APP, &[cluster, environment, namespace, app, status.destination.engine], 1.0);
         gauges.add(&BEHIND, &[cluster, environment, namespace, app], status.behind_seconds);
         let mixed = f64::from(u8::from(status.mixed_digests));
         gauges.add(&IMAGE_MISMATCH, &[cluster, environment, namespace, app, "mixed_digests"], mixed);
@@ -57,10 +65,34 @@ pub fn write(snapshot: &Snapshot, revisions: &Revisions, latches: &[Latch], to: 
         let coverage = if source.scopes == 0 { 0.0 } else { source.fresh as f64 / source.scopes as f64 };
         gauges.add(&SOURCE_COVERAGE, &[&source.source], coverage);
     }
+    for (_, app) in apps(snapshot) {
+        gauges.add(&APP, &app, 1.0);
+    }
+    for scanner in &snapshot.updaters.scanners {
+        gauges.scanner(scanner, scans.of(scanner));
+    }
     for latch in latches {
         latch.rows().for_each(|(labels, value)| gauges.add(latch.family, &labels, value));
     }
     gauges.write(to);
+}
+
+/// Each app of each namespace of each cluster once, so that what is known of its owner can be joined to any other series.
+/// Its environment and engine are those of its first destination, in promotion order and then by name; team and tier are
+/// those of the first that has any.
+fn apps(snapshot: &Snapshot) -> BTreeMap<[&str; 3], [&str; 7]> {
+    let mut apps = BTreeMap::new();
+    for status in &snapshot.destinations {
+        let [cluster, environment, namespace, app] = place(&status.destination);
+        let first = [cluster, environment, namespace, app, "", "", status.destination.engine];
+        let labels = apps.entry([cluster, namespace, app]).or_insert(first);
+        for (at, said) in [(4, &status.owner.team), (5, &status.owner.tier)] {
+            if labels[at].is_empty() {
+                labels[at] = said.as_deref().unwrap_or_default();
+            }
+        }
+    }
+    apps
 }
 
 /// Remembers the commit of each live destination, and forgets destinations that are gone.
@@ -115,6 +147,26 @@ impl<'a> Gauges<'a> {
         let labels = [cluster, environment, namespace, app, stage, flag(journey.synthetic)];
         self.add(&JOURNEYS_OPEN, &labels, 1.0);
         self.add(&STAGE_ENTERED, &labels, middle_seconds(entered.unwrap_or(journey.opened)));
+    }
+
+    /// What is not known has no series.
+    fn scanner(&mut self, scanner: &'a ScannerStatus, duration: Option<f64>) {
+        let of = &scanner.repository;
+        let labels = [scanner.engine, &*scanner.cluster, of.host(), of.path()];
+        let (lag, uncertainty) = scanner.lag.unzip();
+        for (family, value) in [
+            (&UPDATER_SCAN_AGE, scanner.age_seconds),
+            (&UPDATER_SCAN_INTERVAL, scanner.interval_seconds),
+            (&UPDATER_SCAN_DURATION, duration),
+            (&UPDATER_TAGS, scanner.tags.map(|tags| tags as f64)),
+            (&UPDATER_DETECTION_LAG, lag),
+            (&UPDATER_DETECTION_LAG_UNCERTAINTY, uncertainty),
+            (&UPDATER_DETECTION_PENDING, scanner.pending_seconds),
+        ] {
+            if let Some(value) = value {
+                self.add(family, &labels, value);
+            }
+        }
     }
 
     fn add(&mut self, family: &'static Family, given: &[&'a str], value: f64) {

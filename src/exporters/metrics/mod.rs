@@ -20,6 +20,7 @@ mod series;
 mod settled;
 pub mod table;
 mod text;
+mod updater;
 mod work;
 
 pub use document::document;
@@ -38,6 +39,7 @@ use self::seen::{Place, Seen};
 use self::series::{Registry, Series};
 use self::settled::Settled;
 use self::text::Text;
+use self::updater::UpdaterWork;
 use self::work::Work;
 use crate::exporters::Snapshot;
 use crate::observation::{Measure, Observation, Time};
@@ -50,6 +52,7 @@ pub struct Metrics {
     settled: Settled,
     restarts: Series<Counter>,
     work: Work,
+    updater: UpdaterWork,
     observations: Series<Counter>,
     dropped: Series<Counter>,
     journal: journal::Journal,
@@ -80,6 +83,7 @@ impl Metrics {
             settled: Settled::register(to, &refused),
             restarts: Series::register(to, &table::RESTARTS, Counter::default, &refused),
             work: Work::register(to, &refused),
+            updater: UpdaterWork::register(to, &refused),
             observations: Series::register(to, &table::OBSERVATIONS, Counter::default, &refused),
             journal: journal::Journal::register(to, &refused),
             config: config::Config::register(to, &refused),
@@ -115,6 +119,9 @@ impl Metrics {
                     self.count_pull(&pulls.workloads.clone(), &surplus);
                 }
             }
+            Measure::UpdaterScan { cluster, namespace, name, seconds } => {
+                self.updater.scanned([cluster, namespace, name], *seconds);
+            }
             Measure::RegistryRequest { .. }
             | Measure::RegistryScan { .. }
             | Measure::RegistryPace { .. }
@@ -136,6 +143,9 @@ impl Metrics {
             Event::Restarted { destination } => {
                 self.restarts.with(&place(destination)).inc();
             }
+            Event::Raced(updater) => self.updater.raced(updater),
+            Event::Pushed(pushed) => self.updater.pushed(pushed),
+            Event::Detected(detected) => self.updater.detected(detected, self.settled.negative()),
             Event::Moved { .. }
             | Event::Held { .. }
             | Event::Stuck { .. }
@@ -184,7 +194,8 @@ impl Metrics {
         // Gauges come first, so that another scrape need not wait for the rest of this one.
         let mut seen = self.seen();
         seen.take_in(snapshot).into_iter().for_each(|place| self.start_at_zero(place));
-        seen.write(snapshot, &mut to);
+        self.updater.start_at_zero(snapshot);
+        seen.write(snapshot, &self.updater.durations(), &mut to);
         drop(seen);
         self.registry.iter().for_each(|family| family.write(&mut to));
         to.end()

@@ -6,6 +6,7 @@ use super::gauges::{self, Revisions, remember_revisions};
 use super::latch::Latch;
 use super::place;
 use super::text::Text;
+use super::updater::Durations;
 use crate::exporters::Snapshot;
 
 /// Cluster, environment, namespace and app.
@@ -59,7 +60,7 @@ impl Seen {
     }
 
     /// Writes the gauges of a snapshot that was taken in.
-    pub fn write(&self, snapshot: &Snapshot, to: &mut Text) {
-        gauges::write(snapshot, &self.revisions, &self.latches, to);
+    pub fn write(&self, snapshot: &Snapshot, scans: &Durations, to: &mut Text) {
+        gauges::write(snapshot, &self.revisions, scans, &self.latches, to);
     }
 }

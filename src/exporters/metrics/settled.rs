@@ -89,6 +89,10 @@ impl Settled {
         [&self.journeys, &self.stage_evidence, &self.stage_uncertain, &self.negative, &self.conflicts]
     }
 
+    pub fn negative(&self) -> &Series<Counter> {
+        &self.negative
+    }
+
     pub fn held(&self) -> &Series<Counter<f64, AtomicU64>> {
         &self.held_seconds
     }

@@ -29,12 +29,13 @@ pub enum Kind {
     Histogram(Buckets),
 }
 
-/// Three lists serve every histogram, so that quantiles of different families can be laid side by side.
+/// Four lists serve every histogram, so that quantiles of different families can be laid side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buckets {
     Deploys,
     Operations,
     Bytes,
+    Counts,
 }
 
 /// What happens when there are more label sets than a scrape should carry.
@@ -55,7 +56,7 @@ pub enum Stability {
 }
 
 impl Buckets {
-    /// Upper bounds, in seconds or bytes.
+    /// Upper bounds, in seconds, bytes or pieces.
     #[must_use]
     pub fn bounds(self) -> &'static [f64] {
         match self {
@@ -66,6 +67,7 @@ impl Buckets {
             Self::Operations => {
                 &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
             }
+            Self::Counts => &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0],
             Self::Bytes => &[1e5, 1e6, 5e6, 1e7, 2.5e7, 5e7, 1e8, 2.5e8, 5e8, 1e9, 2.5e9, 5e9, 1e10],
         }
     }
@@ -101,7 +103,7 @@ macro_rules! families {
     };
 }
 
-use Buckets::{Bytes, Deploys, Operations};
+use Buckets::{Bytes, Counts, Deploys, Operations};
 use Kind::{Counter, Gauge, Histogram, Info};
 
 families! {
@@ -152,8 +154,8 @@ families! {
         "What is live; the revision is the deploy commit that brought it, where that is known";
     LIVE_TIMESTAMP: Gauge, "live_timestamp_seconds", ["cluster", "environment", "namespace", "app"], Folds, Stable,
         "snapshot", "Since when it is live";
-    APP: Info, "app", ["cluster", "environment", "namespace", "app", "engine"], Never, Stable, "snapshot",
-        "Every app that is followed";
+    APP: Info, "app", ["cluster", "environment", "namespace", "app", "team", "tier", "engine"], Never,
+        Stable, "snapshot", "Every app that is followed, once in each namespace, with the team and tier that labels name";
     BEHIND: Gauge, "workload_behind_seconds",
         ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
         "Time since the oldest desire newer than what runs, without held time; 0 when it runs what it should";
@@ -201,6 +203,33 @@ families! {
         Stable, "measure image_pull", "Time that the kubelet took to pull an image";
     PULL_BYTES: Histogram(Bytes), "image_pull_bytes", ["cluster", "namespace", "app"], Folds, Stable,
         "measure image_pull", "Size of pulled images, where the kubelet tells it";
+    UPDATER_SCAN_AGE: Gauge, "updater_scan_age_seconds", ["engine", "cluster", "registry", "repository"], Folds,
+        Experimental, "snapshot", "Time since the last good scan of the shop's own updater; it stands still while its cluster is blind";
+    UPDATER_SCAN_INTERVAL: Gauge, "updater_scan_interval_seconds",
+        ["engine", "cluster", "registry", "repository"], Folds, Experimental, "snapshot",
+        "How often the shop's own updater scans of itself";
+    UPDATER_SCAN_DURATION: Gauge, "updater_scan_duration_seconds",
+        ["engine", "cluster", "registry", "repository"], Folds, Experimental, "measure updater_scan",
+        "How long a reconciliation of the shop's own scanner took, the mean of those between the last two scrapes; only where its controller is scraped";
+    UPDATER_TAGS: Gauge, "updater_tags", ["engine", "cluster", "registry", "repository"], Folds, Experimental,
+        "snapshot", "Tags in the last good scan of the shop's own updater";
+    UPDATER_DETECTION_LAG: Gauge, "updater_detection_lag_seconds",
+        ["engine", "cluster", "registry", "repository"], Folds, Experimental, "snapshot",
+        "How much later than the push that we saw a scan of the shop's own updater first had the tag, for the last tag that it found";
+    UPDATER_DETECTION_LAG_UNCERTAINTY: Gauge, "updater_detection_lag_uncertainty_seconds",
+        ["engine", "cluster", "registry", "repository"], Folds, Experimental, "snapshot",
+        "The error bar of that lag, to either side";
+    UPDATER_DETECTION_PENDING: Gauge, "updater_detection_pending_seconds",
+        ["engine", "cluster", "registry", "repository"], Folds, Experimental, "snapshot",
+        "How long ago we saw the oldest tag that a policy selects and no scan of the shop's own updater has; 0 where none waits, absent while it is suspended";
+    UPDATER_PUSH_RACES: Counter, "updater_push_races_total", ["engine", "cluster", "repository"], Folds,
+        Experimental, "event raced", "Races to push that the shop's own updater lost, each once until it is well again";
+    UPDATER_COMMITS: Counter, "updater_commits_total", ["engine", "cluster", "repository"], Folds, Experimental,
+        "event pushed", "Commits of the shop's own updater on followed branches";
+    UPDATER_IMAGES: Counter, "updater_images_total", ["engine", "cluster", "repository"], Folds, Experimental,
+        "event pushed", "Images that a commit of the shop's own updater named for the first time";
+    UPDATE_BATCH_SIZE: Histogram(Counts), "update_batch_size", ["engine", "cluster", "repository"], Folds,
+        Experimental, "event pushed", "Image references that one commit of the shop's own updater changed";
     SOURCE_UP: Gauge, "source_up", ["source"], Folds, Stable, "snapshot",
         "1 while a source is fresh: it was seen whole a short while ago and nothing it covers went stale";
     SOURCE_LAST_LOOK: Gauge, "source_last_look_timestamp_seconds", ["source"], Folds, Stable, "snapshot",

@@ -123,7 +123,7 @@ impl Work {
                 self.clock_offset.with(&[source]).set(*seconds);
             }
             // `Metrics` takes these itself: one needs the snapshot, one is shared with journeys.
-            Measure::ImagePull { .. } | Measure::Dropped { .. } => {}
+            Measure::ImagePull { .. } | Measure::UpdaterScan { .. } | Measure::Dropped { .. } => {}
         }
     }
 

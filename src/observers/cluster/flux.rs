@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::cursor::Text;
 use super::events::go_duration_seconds;
 use super::object::{Object, or_default, part, time};
+use crate::config::public_url;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
     ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, ImageOverride,
@@ -152,7 +153,8 @@ fn source(key: &EngineKey, spec: &Value, status: &Value) -> SourceRole {
     // What the API server would have written, had somebody asked it to.
     let branch = || text(&spec["ref"]["branch"]).unwrap_or_else(|| "master".into());
     SourceRole {
-        url: text(&spec["url"]),
+        // Whoever writes it may put a password into it.
+        url: text(&spec["url"]).map(|url| public_url(&url)),
         branch: follows_branch.then(branch),
         made_of,
         artifact: text(&artifact["revision"]).map(|revision| Artifact {

@@ -218,6 +218,7 @@ pub(super) fn subject(resource: super::Resource, uid: &Uid, key: Option<ObjectKe
         Resource::Jobs => Some(Subject::Job { uid }),
         Resource::Pods => Some(Subject::Pod { uid }),
         Resource::ConfigMaps => Some(Subject::ConfigMap { uid }),
+        Resource::Namespaces => Some(Subject::Namespace { uid }),
         Resource::Engine(_) => Some(Subject::Engine { uid }),
         Resource::Events => None,
     }

@@ -17,6 +17,7 @@ mod jobs;
 mod lines;
 mod memory;
 mod object;
+mod owner;
 mod pace;
 mod pods;
 mod pulse;
@@ -75,9 +76,11 @@ pub async fn run_at(pace: Pace, config: Cluster, client: kube::Client, reporter:
     reporter.fact(Interval::until(now()), Basis::Poll, named).await;
     let place = Place { uid, name };
     let streaming_lists = Arc::new(AtomicBool::new(true));
+    let ownership = Arc::new(config.ownership.unwrap_or_default());
     let watcher = |resource| {
-        let (api, place, reporter) = (api.clone(), place.clone(), reporter.clone());
-        Watcher::new(api, resource, place, reporter, streaming_lists.clone(), pace)
+        let (api, reporter) = (api.clone(), reporter.clone());
+        let stream = Stream::new(resource, place.clone()).with_ownership(ownership.clone());
+        Watcher::new(api, resource, stream, reporter, streaming_lists.clone(), pace)
     };
     let mut tasks = JoinSet::new();
     let mut resources: HashMap<Id, Resource> = HashMap::new();

@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 
 use super::cursor::{Cursor, Text, Value};
 use super::resource::Resource;
-use super::{config_maps, events, flux, jobs, pods, revisions, workloads};
-use crate::observation::{ConfigMap, EngineObject, Job, Revision, Time, Workload, WorkloadKind};
+use super::{config_maps, events, flux, jobs, owner, pods, revisions, workloads};
+use crate::config::Ownership;
+use crate::observation::{ConfigMap, EngineObject, Job, Namespace, Revision, Time, Workload, WorkloadKind};
 
 /// Reads `null` as the default: a bookmark has `containers: null`, and Go writes nil lists that way.
 pub(super) fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
@@ -241,6 +242,7 @@ pub(super) enum Decoded<'a> {
     Pod(pods::Seen<'a>),
     ConfigMap(Box<ConfigMap>),
     Event(events::Told),
+    Namespace(Box<Namespace>),
     Engine(Box<EngineObject>),
     /// Of a watched resource, and of no interest: a bare ReplicaSet, an event about something else.
     Nothing,
@@ -251,10 +253,11 @@ pub(super) fn decode<'a>(
     resource: Resource,
     object: &'a Object<'a>,
     text: &str,
+    ownership: &Ownership,
 ) -> Result<Decoded<'a>, Error> {
     let revision =
         |found: Option<Revision>| found.map_or(Decoded::Nothing, |found| Decoded::Revision(Box::new(found)));
-    let workload = |kind| Ok(Decoded::Workload(Box::new(workloads::decode(kind, object)?)));
+    let workload = |kind| Ok(Decoded::Workload(Box::new(workloads::decode(kind, object, ownership)?)));
     match resource {
         Resource::Deployments => workload(WorkloadKind::Deployment),
         Resource::StatefulSets => workload(WorkloadKind::StatefulSet),
@@ -265,6 +268,7 @@ pub(super) fn decode<'a>(
         Resource::Jobs => Ok(Decoded::Job(Box::new(jobs::decode(object)?))),
         Resource::Pods => Ok(Decoded::Pod(pods::Seen::new(object)?)),
         Resource::ConfigMaps => Ok(Decoded::ConfigMap(Box::new(config_maps::decode(object)?))),
+        Resource::Namespaces => Ok(Decoded::Namespace(Box::new(owner::namespace(object, ownership)))),
         Resource::Engine(kind) => Ok(Decoded::Engine(Box::new(flux::decode(kind, object)?))),
         Resource::Events => Ok(events::decode(text)?.map_or(Decoded::Nothing, Decoded::Event)),
     }

@@ -17,6 +17,8 @@ pub enum Resource {
     Pods,
     /// Only their metadata: what they hold is nobody's business here.
     ConfigMaps,
+    /// Only their metadata: their labels say to whom what is in them belongs.
+    Namespaces,
     /// Core v1 events, of which only the kubelet's words about images and probes are read.
     Events,
     /// A kind of an engine that delivers, where it is installed.
@@ -25,7 +27,8 @@ pub enum Resource {
 
 impl Resource {
     /// Every resource that each cluster has, owners before what they own.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Namespaces,
         Self::Deployments,
         Self::StatefulSets,
         Self::DaemonSets,
@@ -56,6 +59,7 @@ impl Resource {
             Self::Jobs => "jobs",
             Self::Pods => "pods",
             Self::ConfigMaps => "configmaps",
+            Self::Namespaces => "namespaces",
             Self::Events => "events",
             Self::Engine(kind) => kind.plural(),
         }
@@ -94,6 +98,7 @@ impl Resource {
             | Self::Jobs
             | Self::Pods
             | Self::ConfigMaps
+            | Self::Namespaces
             | Self::Events
             | Self::Engine(_) => None,
         }
@@ -103,7 +108,7 @@ impl Resource {
     #[must_use]
     pub fn group(self) -> &'static str {
         match self {
-            Self::Pods | Self::ConfigMaps | Self::Events => "",
+            Self::Pods | Self::ConfigMaps | Self::Namespaces | Self::Events => "",
             Self::Jobs | Self::CronJobs => "batch",
             Self::Deployments
             | Self::StatefulSets
@@ -166,7 +171,7 @@ impl Resource {
     /// The media types that a list, and a watch, ask for.
     pub(super) fn accept(self) -> Accept {
         match self {
-            Self::ConfigMaps => METADATA_ONLY,
+            Self::ConfigMaps | Self::Namespaces => METADATA_ONLY,
             _ => WHOLE,
         }
     }

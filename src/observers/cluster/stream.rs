@@ -19,6 +19,7 @@ use super::resource::Resource;
 use super::revisions::level;
 use super::uid::Uid;
 use super::words::Words;
+use crate::config::Ownership;
 use crate::observation::{Basis, ClusterUid, Fact, Interval, Measure, ObjectKey, Scope, Time};
 
 /// While a watch delivers, a completed look is said no more often than this: the tracker needs freshness in
@@ -86,6 +87,7 @@ pub struct Stream {
     /// Where a watch can resume.
     version: Option<String>,
     look_said: Option<Time>,
+    ownership: Arc<Ownership>,
 }
 
 /// A look under way.
@@ -110,7 +112,14 @@ impl Stream {
             looked: false,
             version: None,
             look_said: None,
+            ownership: Arc::default(),
         }
+    }
+
+    /// The same where other labels say to whom something belongs.
+    #[must_use]
+    pub fn with_ownership(self, ownership: Arc<Ownership>) -> Self {
+        Self { ownership, ..self }
     }
 
     /// Where to resume watching; `None` while a look is needed.
@@ -286,7 +295,7 @@ impl Stream {
         }
         if let Novelty::Changed(Some(class)) = novelty
             && basis == Basis::Watch
-            && !matches!(self.resource, Resource::Events | Resource::ConfigMaps)
+            && !matches!(self.resource, Resource::Events | Resource::ConfigMaps | Resource::Namespaces)
         {
             let (cluster, kind) = (self.place.name.clone(), self.resource.kind());
             said.push(Said::Measure(Measure::ObjectUpdate { cluster, kind, class }));
@@ -294,7 +303,7 @@ impl Stream {
         if novelty == Novelty::New && was_full {
             said.push(self.dropped("memory_full"));
         }
-        let decoded = match object::decode(self.resource, &object, item.text) {
+        let decoded = match object::decode(self.resource, &object, item.text, &self.ownership) {
             Ok(decoded) => decoded,
             Err(why) => {
                 self.warn(&object, &why);
@@ -315,6 +324,7 @@ impl Stream {
                 is_news.then(|| Fact::PodIs(Box::new(seen.pod(&mut self.words))))
             }
             Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
+            Decoded::Namespace(namespace) => news(Fact::NamespaceIs(namespace), &mut self.memory),
             Decoded::Engine(object) => news(Fact::EngineIs(object), &mut self.memory),
             Decoded::Event(Told::Image(event)) => {
                 self.image_event(&uid, event, basis, said);

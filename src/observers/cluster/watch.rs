@@ -17,7 +17,7 @@ use super::pace::{Backoff, Pace, chance};
 use super::refusal::{Step, Verdict};
 use super::resource::Resource;
 use super::served;
-use super::stream::{DecodeError, Place, Said, Stream};
+use super::stream::{DecodeError, Said, Stream};
 use crate::observation::{Basis, Fact, Interval, LookFailure, Time};
 use crate::observers::{Reporter, now};
 
@@ -74,7 +74,7 @@ impl Watcher {
     pub(super) fn new(
         api: Api,
         resource: Resource,
-        place: Place,
+        stream: Stream,
         reporter: Reporter,
         streaming_lists: Arc<AtomicBool>,
         pace: Pace,
@@ -83,7 +83,7 @@ impl Watcher {
             api,
             resource,
             path: None,
-            stream: Stream::new(resource, place),
+            stream,
             reporter,
             streaming_lists,
             pace,

@@ -10,14 +10,18 @@ use super::cursor::Text;
 use super::object::{Metadata, Object, or_default, part, time};
 use super::refusals::refuser;
 use super::template::Template;
-use super::template_hash;
-use crate::config::Seconds;
+use super::{owner, template_hash};
+use crate::config::{Ownership, Seconds};
 use crate::observation::{
     Interval, ObjectKey, Progress, Schedule, Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 
 /// Reads a workload of this kind.
-pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload, serde_json::Error> {
+pub(super) fn decode(
+    kind: WorkloadKind,
+    object: &Object<'_>,
+    ownership: &Ownership,
+) -> Result<Workload, serde_json::Error> {
     let metadata = &object.metadata;
     let spec: Spec<'_> = part(object.spec)?;
     let status: Status<'_> = part(object.status)?;
@@ -63,7 +67,10 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
         app: annotations.app.or(labels.name),
         environment: annotations.environment,
         ignore: annotations.ignore.as_deref() == Some("true"),
-        budget_live_seconds: annotations.budget_live.and_then(|text| Seconds::parse(&text)).map(|s| s.0),
+        budget_committed_seconds: budget(annotations.budget_committed),
+        budget_applied_seconds: budget(annotations.budget_applied),
+        budget_live_seconds: budget(annotations.budget_live),
+        owner: owner::read(metadata.labels, ownership),
         config_maps: readable.config_maps(),
         applier: labels.flux.or(annotations.argo),
     };
@@ -75,6 +82,11 @@ pub(super) fn decode(kind: WorkloadKind, object: &Object<'_>) -> Result<Workload
             Some(Schedule { cron: spec.schedule, time_zone: spec.time_zone, suspended: spec.suspend });
     }
     Ok(workload)
+}
+
+/// A duration as the configuration writes it; a text that is none counts for nothing.
+fn budget(text: Option<String>) -> Option<f64> {
+    text.and_then(|text| Seconds::parse(&text)).map(|seconds| seconds.0)
 }
 
 /// Who last wrote fields of the template, and in which second.
@@ -257,6 +269,10 @@ struct Annotations {
     environment: Option<Arc<str>>,
     #[serde(rename = "knotmeter.dev/ignore")]
     ignore: Option<String>,
+    #[serde(rename = "knotmeter.dev/budget-committed")]
+    budget_committed: Option<String>,
+    #[serde(rename = "knotmeter.dev/budget-applied")]
+    budget_applied: Option<String>,
     #[serde(rename = "knotmeter.dev/budget-live")]
     budget_live: Option<String>,
     #[serde(rename = "argocd.argoproj.io/tracking-id", default, deserialize_with = "argo")]

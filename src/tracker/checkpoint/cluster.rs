@@ -10,6 +10,7 @@ use crate::tracker::cluster::{ClusterState, Waiting};
 use crate::tracker::config_map::ConfigMaps;
 use crate::tracker::engine::Engines;
 use crate::tracker::maps::Map;
+use crate::tracker::namespaces::Namespaces;
 use crate::tracker::probes::Probes;
 use crate::tracker::workload::WorkloadState;
 
@@ -23,6 +24,7 @@ struct ClusterOut<'a> {
     config_maps: &'a ConfigMaps,
     engines: &'a Engines,
     probes: &'a Probes,
+    namespaces: &'a Namespaces,
     owners: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
     pods: BTreeMap<&'a Arc<str>, &'a ObjectKey>,
 }
@@ -37,6 +39,7 @@ struct ClusterIn {
     config_maps: ConfigMaps,
     engines: Engines,
     probes: Probes,
+    namespaces: Namespaces,
     owners: BTreeMap<Arc<str>, ObjectKey>,
     pods: BTreeMap<Arc<str>, ObjectKey>,
 }
@@ -51,6 +54,7 @@ impl Serialize for ClusterState {
             config_maps: &self.config_maps,
             engines: &self.engines,
             probes: &self.probes,
+            namespaces: &self.namespaces,
             owners: surplus(&self.owners, owners(&self.workloads)),
             pods: surplus(&self.pods, pods(&self.workloads)),
         };
@@ -68,12 +72,13 @@ impl<'de> Deserialize<'de> for ClusterState {
             config_maps,
             engines,
             probes,
+            namespaces,
             owners: more_owners,
             pods: more_pods,
         } = ClusterIn::deserialize(from)?;
         let owners = index(owners(&workloads), more_owners);
         let pods = index(pods(&workloads), more_pods);
-        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps, engines, probes })
+        Ok(Self { name, workloads, owners, orphans, awaited, pods, config_maps, engines, probes, namespaces })
     }
 }
 

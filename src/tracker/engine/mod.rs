@@ -2,9 +2,9 @@
 //!
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
-//! what a release took back, `turn.rs` and `awaited.rs` whose turn it is, `verdict.rs` says why it does not pass, and `depends.rs` whom
-//! one waits for. `links.rs` is the index of who names whom. The next engine adds kinds to `observation/engine.rs` and,
-//! where it has other words, a verdict.
+//! what a release took back, `scan.rs` which scan first had a tag, `turn.rs` and `awaited.rs` whose turn it is,
+//! `verdict.rs` says why it does not pass, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
+//! The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
 mod awaited;
 mod chain;
@@ -12,12 +12,14 @@ mod depends;
 mod links;
 mod passed;
 mod release;
+mod scan;
 mod state;
 mod turn;
 mod verdict;
 
 pub use chain::Chain;
 pub use release::Releases;
+pub use scan::{first_scan, may_contain};
 pub use state::{Deed, EngineState, What};
 pub use verdict::{Traveller, one_line};
 
@@ -63,8 +65,10 @@ pub struct Touched {
     pub repository: Option<Repository>,
     /// Something was done, so journeys may be others; else only budgets and reasons.
     pub done: bool,
-    /// A policy that is gone.
+    /// A policy or a scanner that is gone.
     pub gone: Option<EngineKey>,
+    /// It lost a race to push just now.
+    pub raced: bool,
 }
 
 impl Engines {
@@ -84,9 +88,14 @@ impl Engines {
         let mut touched = self.concerned(&key);
         self.by_uid.insert(object.uid.clone(), key.clone());
         self.unlist(&key);
+        let mut raced = false;
         let done = match self.objects.get_mut(&key) {
             // A namesake made anew has its own history; what is the same object goes on.
-            Some(state) if state.now.uid == object.uid => state.update(object, at, epoch, learned),
+            Some(state) if state.now.uid == object.uid => {
+                let done = state.update(object, at, epoch, learned);
+                raced = state.note_race();
+                done
+            }
             _ => {
                 self.objects
                     .insert(key.clone(), EngineState::new(object.clone(), at, backfill, epoch, learned));
@@ -99,6 +108,7 @@ impl Engines {
         touched.waiting.extend(after.waiting);
         touched.repository = after.repository.or(touched.repository);
         touched.done = done;
+        touched.raced = raced;
         touched
     }
 
@@ -108,7 +118,8 @@ impl Engines {
         if self.objects.get(&key).is_none_or(|state| *state.now.uid != *uid) {
             return Touched::default();
         }
-        let gone = Some(key.clone()).filter(|key| key.kind == EngineKind::ImagePolicy);
+        let known = [EngineKind::ImagePolicy, EngineKind::ImageRepository];
+        let gone = Some(key.clone()).filter(|key| known.contains(&key.kind));
         let touched = Touched { done: true, gone, ..self.concerned(&key) };
         self.unlist(&key);
         self.objects.remove(&key);

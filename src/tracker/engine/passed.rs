@@ -239,7 +239,7 @@ fn names(artifact: &Artifact, commit: &str) -> bool {
 }
 
 /// Whether a scan contains a tag, where that can be told.
-fn contains(scan: &Scan, tag: &Tag) -> Option<bool> {
+pub(super) fn contains(scan: &Scan, tag: &Tag) -> Option<bool> {
     if scan.latest.contains(tag) {
         return Some(true);
     }

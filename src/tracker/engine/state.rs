@@ -32,6 +32,8 @@ pub struct EngineState {
     /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
     /// that is under way takes nothing back.
     pub failing: Option<(Condition, Time)>,
+    /// It lost a race to push, and was not well since.
+    racing: bool,
 }
 
 /// Something that an object did.
@@ -70,12 +72,15 @@ impl EngineState {
             suspended: Vec::new(),
             overrides: Vec::new(),
             failing: None,
+            racing: false,
             now: object,
             epoch,
         };
         // It was so before we looked.
         let since = state.now.ready.as_ref().and_then(|ready| ready.since);
         state.note_failing(since.unwrap_or(learned));
+        // When that was lost nobody knows.
+        state.note_race();
         state.deeds = deeds(None, &state.now, at, backfill, state.words());
         if state.now.suspended {
             state.suspended.push(hold(Hold::Suspended, &at));
@@ -113,6 +118,26 @@ impl EngineState {
             _ => Default::default(),
         };
         done || led(&before) != led(object)
+    }
+
+    /// Whether it said that it pushed this commit.
+    #[must_use]
+    pub fn has_pushed(&self, id: &str) -> bool {
+        self.deeds.iter().any(|deed| matches!(&deed.what, What::Pushed(commit) if **commit == *id))
+    }
+
+    /// True if it has just lost a race to push. It goes on saying so until it is well again, and may fail with something
+    /// else meanwhile.
+    pub(super) fn note_race(&mut self) -> bool {
+        match &self.now.ready {
+            Some(says) if says.is_true => self.racing = false,
+            Some(says) if !self.racing && verdict::is_race(&self.now, says) => {
+                self.racing = true;
+                return true;
+            }
+            _ => {}
+        }
+        false
     }
 
     fn note_failing(&mut self, now: Time) {

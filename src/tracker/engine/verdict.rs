@@ -278,6 +278,11 @@ pub(super) fn gave_up(release: &EngineObject) -> Option<&Condition> {
     (release.key.kind == EngineKind::HelmRelease && &*says.reason == "RetriesExceeded").then_some(says)
 }
 
+/// It says that somebody else pushed between its clone and its push.
+pub(super) fn is_race(object: &EngineObject, says: &Condition) -> bool {
+    !says.is_true && of_words(object, says) == Some(Reason::AutomationRace)
+}
+
 /// The words of the controllers of Flux 2, as their conditions have them.
 pub(super) fn of_words(object: &EngineObject, says: &Condition) -> Option<Reason> {
     let role = &object.role;

@@ -92,7 +92,7 @@ async fn while_nobody_takes_reports_nothing_more_is_read() {
     }
     let (to, mut reports) = mpsc::channel(QUEUE);
     let reporter = Reporter::new(SourceId::new(SourceKind::Cluster, "lab"), 1, to);
-    let config = config::Cluster { name: "lab".into(), kubeconfig: None, context: None };
+    let config = config::Cluster { name: "lab".into(), kubeconfig: None, context: None, ownership: None };
     // A tracker that is held up is no silence of the server.
     let pace = Pace { list_silence_max: Duration::from_millis(200), ..hurried() };
     let observer = tokio::spawn(run_at(pace, config, fake.client(), reporter));

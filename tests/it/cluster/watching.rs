@@ -18,7 +18,7 @@ use super::fake::{Fake, StreamingLists};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn config() -> config::Cluster {
-    config::Cluster { name: "lab".into(), kubeconfig: None, context: None }
+    config::Cluster { name: "lab".into(), kubeconfig: None, context: None, ownership: None }
 }
 
 /// An observer at work, and what it said.
@@ -279,9 +279,23 @@ async fn a_silent_watch_is_looked_at_and_opened_again() {
 async fn a_cluster_that_hides_its_namespace_is_known_by_its_service() {
     let fake = Fake::new(StreamingLists::Served);
     fake.lock().forbidden.insert("namespaces");
+    fake.lock().deploy("web", "web:1");
     let mut observer = Observer::start(fake.client(), hurried());
     let named = observer.wait("the name", |o| matches!(o.fact, Fact::ClusterNamed { .. })).await;
     assert_eq!(named.cluster.as_deref(), Some("service-service-uid"));
+    // Whose its namespaces are is not known then; what is missing is said, and all else goes on.
+    let refused = |observation: &Observation| match &observation.fact {
+        Fact::LookFailed { scope, failure: LookFailure::Forbidden, message } => {
+            is(scope, Resource::Namespaces) && message.contains("resources: [namespaces]")
+        }
+        _ => false,
+    };
+    if !observer.heard.iter().any(refused) {
+        observer.wait("a word about namespaces", refused).await;
+    }
+    if !observer.heard.iter().any(|said| image_of(said) == Some("web:1")) {
+        observer.deployed("web:1").await;
+    }
 }
 
 #[tokio::test]
@@ -311,7 +325,7 @@ async fn a_kubeconfig_is_found_by_its_path_and_context() {
     let path = folder.path().join("kubeconfig");
     let with = |context: &str| {
         let context = Some(context.to_owned());
-        config::Cluster { name: "lab".into(), kubeconfig: Some(path.clone()), context }
+        config::Cluster { name: "lab".into(), kubeconfig: Some(path.clone()), context, ownership: None }
     };
     let Err(missing) = connect(&with("one")).await else { panic!("there is no file") };
     assert!(matches!(missing, Error::Kubeconfig { .. }));

@@ -72,6 +72,12 @@ async fn what_is_forbidden_refused_and_dead_is_told_with_its_cost_and_what_to_pa
         with_repository(refuses.to_string()),
         with_repository(dead().to_string()),
     ]);
+    let reflector = serve(Router::new().fallback(async || {
+        ["sum", "count"].map(|part| format!("gotk_reconcile_duration_seconds_{part}{{kind=\"ImageRepository\",name=\"web\",namespace=\"flux-system\"}} 1\n")).concat()
+    }))
+    .await;
+    let endpoint = |name: &str, at: SocketAddr| json!({"name": name, "url": format!("http://{at}/metrics")});
+    config["scrape"] = json!([endpoint("reflector", reflector), endpoint("gone", dead())]);
     let said = check(folder.path(), &config, &["-o", "json"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     let report: Value = serde_json::from_str(&said.out).unwrap();
@@ -96,6 +102,12 @@ async fn what_is_forbidden_refused_and_dead_is_told_with_its_cost_and_what_to_pa
     assert!(pasted.contains(&format!("--docker-server={refuses}")), "{refused}");
     let cost = refused["costs"].to_string();
     assert!(cost.contains("pushed is unknown, image-to-live is not observed"), "{refused}");
+    assert_eq!(source("scrape/reflector")["about"], "tells of 1 ImageRepository objects");
+    let gone = source("scrape/gone");
+    assert_eq!(
+        (&gone["state"], &gone["costs"][0]),
+        (&"blind".into(), &"how long the updater's scans take is unknown".into())
+    );
     assert_eq!(source("journal")["state"], "absent");
 
     let table = check(folder.path(), &config, &[]).await;

@@ -50,6 +50,20 @@ scrape_configs:
         answer["result"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Waits until each of these has something to show.
+    async fn fills(&self, mut empty: BTreeMap<String, String>) {
+        let started = std::time::Instant::now();
+        while !empty.is_empty() && started.elapsed() < super::PATIENCE {
+            for (expression, _) in empty.clone() {
+                if !self.query(&expression).await.is_empty() {
+                    empty.remove(&expression);
+                }
+            }
+            tokio::time::sleep(super::ASK_EVERY).await;
+        }
+        assert!(empty.is_empty(), "these panels show nothing in the demo: {empty:#?}");
+    }
+
     async fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> Value {
         let url = format!("{}/api/v1/{what}", self.url);
         let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
@@ -66,15 +80,25 @@ pub async fn ready(port: u16) -> bool {
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// Every query of the dashboard, with what Grafana would put in; those that show trouble only are left out.
-fn panels() -> BTreeMap<String, String> {
+/// The row of panels that only an engine with objects of its own fills.
+const UPDATER: &str = "The shop's updater";
+
+/// Every query of the dashboard, with what Grafana would put in: of one row, or of all but this one.
+fn panels(of_updater: bool) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string("dashboards/knotmeter.json").unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let filled = |text: &str| {
         text.replace("$environment", ".*").replace("$__rate_interval", "30s").replace("$__range", "10m")
     };
     let mut panels = BTreeMap::new();
+    let mut in_row = false;
     for panel in dashboard["panels"].as_array().unwrap() {
+        if panel["type"] == "row" {
+            in_row = panel["title"] == UPDATER;
+        }
+        if in_row != of_updater {
+            continue;
+        }
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expression = filled(target["expr"].as_str().unwrap());
             panels.insert(expression, panel["title"].as_str().unwrap().to_owned());
@@ -90,23 +114,14 @@ async fn prometheus_fills_the_dashboard_and_leads_to_traces() {
     let demo = Demo::start(&["--push-every", "1s", "--traces-endpoint", &endpoint]).await;
     let prometheus = Prometheus::start(demo.folder(), &demo.page, "").await;
 
-    let mut empty = panels();
+    let empty = panels(false);
     assert!(empty.len() > 25, "the dashboard has many queries: {empty:?}");
     until("an exemplar of an image that went live", async || {
         let stored = exemplars(&prometheus).await;
         stored.iter().any(|trace| collector.has(trace)).then_some(())
     })
     .await;
-    let started = std::time::Instant::now();
-    while !empty.is_empty() && started.elapsed() < super::PATIENCE {
-        for (expression, _) in empty.clone() {
-            if !prometheus.query(&expression).await.is_empty() {
-                empty.remove(&expression);
-            }
-        }
-        tokio::time::sleep(super::ASK_EVERY).await;
-    }
-    assert!(empty.is_empty(), "these panels show nothing in the demo: {empty:#?}");
+    prometheus.fills(empty).await;
 
     let targets = prometheus.ask("targets", &[]).await;
     let target = &targets["activeTargets"][0];
@@ -119,6 +134,33 @@ async fn prometheus_fills_the_dashboard_and_leads_to_traces() {
         until(&format!("the trace {trace} of an exemplar"), async || collector.has(&trace).then_some(()))
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_flux_does_fills_the_panels_of_the_updater_and_its_apps_have_a_team() {
+    let _timed = Timed::part("prometheus and flux");
+    let demo = Demo::start(&["--engine", "flux", "--push-every", "2s"]).await;
+    let prometheus = Prometheus::start(demo.folder(), &demo.page, "").await;
+    let panels = panels(true);
+    assert!(panels.len() >= 9, "{panels:?}");
+    prometheus.fills(panels).await;
+    // Numbers that no demo can have by luck: what is pushed every two seconds is found, committed and counted.
+    for expression in [
+        "sum(knotmeter_updater_commits_total) >= 2 and sum(knotmeter_updater_images_total) >= 2",
+        "sum(knotmeter_update_batch_size_sum) >= sum(knotmeter_update_batch_size_count) > 0",
+        "max(knotmeter_updater_detection_lag_seconds) > 0 and max(knotmeter_updater_detection_lag_seconds) < 30",
+        "0 < max(knotmeter_updater_scan_duration_seconds) < 10",
+        "max(knotmeter_updater_scan_age_seconds) < 30 and max(knotmeter_updater_tags) >= 2",
+        "knotmeter_source_up{source=\"scrape/image-reflector\"} == 1",
+        "count(knotmeter_app_info{team=\"shop\",tier=\"gold\",environment=\"prod\",engine=\"flux\"}) >= 3",
+    ] {
+        until(expression, async || (!prometheus.query(expression).await.is_empty()).then_some(())).await;
+    }
+    let wide = demo.ask(&["status", "-o", "wide"]).await.done();
+    let head = wide.lines().next().unwrap_or_default();
+    assert!(head.contains("NAMESPACE") && head.contains("TEAM") && wide.contains(" shop "), "{wide}");
+    let why = demo.ask(&["why", "web", "-o", "wide"]).await;
+    assert!(why.out.contains("  team         shop"), "{why:?}");
 }
 
 /// The traces that Prometheus knows for images that went live.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
-use super::{all_measures, files};
+use super::{all_measures, files, updater_events};
 use crate::fleet::{self, arrived};
 
 /// Prometheus starts within a second or two; a busy machine gets a minute.
@@ -36,6 +36,7 @@ fn tool(name: &str) -> Option<PathBuf> {
 fn filled() -> Metrics {
     let metrics = Metrics::new().with_exemplars();
     all_measures().iter().for_each(|measure| metrics.measure(measure));
+    updater_events().iter().for_each(|event| metrics.event(event));
     for environment in ["staging", "prod"] {
         metrics.event(&Event::Settled(Box::new(arrived("web", "v1.0.3", environment))));
     }

@@ -141,7 +141,7 @@ proptest! {
         std::fs::write(&file, text.to_string()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for name in &names {
-            let cluster = config::Cluster { name: "lab".into(), kubeconfig: Some(file.clone()), context: Some(name.clone()) };
+            let cluster = config::Cluster { name: "lab".into(), kubeconfig: Some(file.clone()), context: Some(name.clone()), ownership: None };
             let client = runtime.block_on(connect(&cluster)).unwrap();
             prop_assert_eq!(client.default_namespace(), format!("in-{name}"));
         }

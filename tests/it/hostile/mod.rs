@@ -59,6 +59,11 @@ fn hooks() {
 }
 
 #[test]
+fn scrapes() {
+    hold("hostile::scrapes", parsers::scrape::all);
+}
+
+#[test]
 fn journals() {
     hold("hostile::journals", parsers::journal::all);
 }

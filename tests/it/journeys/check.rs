@@ -9,6 +9,7 @@ use super::case::{Case, Line};
 use super::run::Run;
 use super::show::{self, Names};
 use super::text::{START, interval, millis, pair};
+use super::updater;
 
 /// Seconds by which two durations may differ and still be equal.
 const TOLERANCE: f64 = 0.01;
@@ -48,6 +49,17 @@ impl Check<'_> {
                         .find(|status| is_at(&status.destination, environment, place));
                     let actual = found.map(|status| status.behind_seconds);
                     self.behind(line, range, actual);
+                }
+                ["owner", environment, place, team, tier] => {
+                    let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
+                    let found = run.destinations(now).into_iter().find(here).map(|status| status.owner);
+                    let word = |word: Option<&std::sync::Arc<str>>| {
+                        word.map_or("-".to_owned(), |word| word.to_string())
+                    };
+                    let said = found.map(|owner| [word(owner.team.as_ref()), word(owner.tier.as_ref())]);
+                    if said.as_ref().is_none_or(|said| said[0] != **team || said[1] != **tier) {
+                        self.fail(line, &line.words.join(" "), &format!("{said:?}"));
+                    }
                 }
                 ["hold" | "no-hold", environment, place, rest @ ..] => {
                     let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
@@ -91,6 +103,7 @@ impl Check<'_> {
                         self.fail(line, &format!("{count} restarts"), &found);
                     }
                 }
+                ["updater", rest @ ..] => self.updater(line, rest, run, now),
                 _ => self.fail(line, "a line that a case may expect", &line.words.join(" ")),
             }
         }
@@ -197,6 +210,14 @@ impl Check<'_> {
         }
     }
 
+    /// What the shop's updater did until then, see `updater.rs`.
+    fn updater(&mut self, line: &Line, words: &[&str], run: &Run, now: Time) {
+        match updater::said(words, run, now) {
+            Ok(()) => {}
+            Err(actual) => self.fail(line, &line.words.join(" "), &actual),
+        }
+    }
+
     fn fail(&mut self, line: &Line, expected: &str, actual: &str) {
         let at = line.at.map(|at| format!(" at {}", super::text::show_time(START + at))).unwrap_or_default();
         self.wrong.push(format!(
@@ -245,7 +266,7 @@ fn equal(journey: &Journey, key: &str, wanted: &str, actual: &str) -> bool {
 }
 
 /// `S`, `S+-U`, or `certain` and `uncertain`: good enough for a histogram, or not.
-fn sample_fits(wanted: &str, actual: Option<knotmeter::tracker::Sample>) -> bool {
+pub fn sample_fits(wanted: &str, actual: Option<knotmeter::tracker::Sample>) -> bool {
     let Some(actual) = actual else { return false };
     let near = |text: &str, number: f64| {
         text.parse::<f64>().is_ok_and(|wanted| (wanted - number).abs() <= TOLERANCE)

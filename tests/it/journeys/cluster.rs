@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    Basis, ConfigMap, EngineKey, EngineObject, Fact, Interval, LookFailure, ObjectKey, ProbeFailed, Scope,
-    SourceKind, Subject, Time,
+    Basis, ConfigMap, EngineKey, EngineObject, Fact, Interval, LookFailure, Namespace, ObjectKey,
+    ProbeFailed, Scope, SourceKind, Subject, Time,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -13,7 +13,8 @@ use super::text::{Read, START};
 use super::workload::Running;
 
 /// What is watched, by plural name.
-const RESOURCES: [&str; 14] = [
+const RESOURCES: [&str; 15] = [
+    "namespaces",
     "deployments",
     "replicasets",
     "pods",
@@ -43,6 +44,7 @@ pub struct Cluster {
     /// By namespace and name.
     pub config_maps: BTreeMap<(Arc<str>, Arc<str>), ConfigMap>,
     pub engines: BTreeMap<EngineKey, EngineObject>,
+    pub namespaces: BTreeMap<Arc<str>, Namespace>,
     /// Milliseconds that its own clock is ahead of ours.
     pub clock: i64,
     up: bool,
@@ -66,6 +68,7 @@ enum Object {
     Probe(Arc<str>),
     ConfigMap(Arc<str>),
     Engine(Arc<str>),
+    Namespace(Arc<str>),
 }
 
 impl Cluster {
@@ -76,6 +79,7 @@ impl Cluster {
             workloads: BTreeMap::new(),
             config_maps: BTreeMap::new(),
             engines: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             clock: 0,
             up: true,
             failing: false,
@@ -212,6 +216,7 @@ impl Cluster {
                 Object::Probe(_) => continue,
                 Object::ConfigMap(uid) => Subject::ConfigMap { uid },
                 Object::Engine(uid) => Subject::Engine { uid },
+                Object::Namespace(uid) => Subject::Namespace { uid },
             };
             self.last_message = now;
             to.say(&who, now, how.0, how.1, Fact::Absent { subject });
@@ -231,6 +236,10 @@ impl Cluster {
                 continue;
             }
             levels.insert(Object::Engine(object.uid.clone()), Fact::EngineIs(Box::new(object.clone())));
+        }
+        for namespace in self.namespaces.values() {
+            let fact = Fact::NamespaceIs(Box::new(namespace.clone()));
+            levels.insert(Object::Namespace(namespace.uid.clone()), fact);
         }
         for running in self.workloads.values() {
             let is = &running.is;

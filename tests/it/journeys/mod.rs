@@ -19,6 +19,7 @@ mod registry;
 pub mod run;
 pub mod show;
 pub mod text;
+mod updater;
 mod verbs;
 pub mod workload;
 pub mod world;

@@ -120,6 +120,7 @@ impl Run {
             journeys: self.tracker.shared_journeys(),
             destinations: self.tracker.destinations(now),
             sources: self.tracker.sources(now),
+            updaters: self.tracker.updaters(now),
         };
         let question = Question::new(question, None);
         let findings = self.tracker.look_up(&question.lookup());
@@ -179,7 +180,10 @@ impl Run {
                     self.settled.insert(journey.id, *journey);
                 }
                 Event::Restarted { destination } => self.restarted.push(*destination),
-                Event::Moved { .. }
+                Event::Raced(_)
+                | Event::Detected(_)
+                | Event::Pushed(_)
+                | Event::Moved { .. }
                 | Event::Held { .. }
                 | Event::Stuck { .. }
                 | Event::Blind { .. }

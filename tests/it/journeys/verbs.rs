@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    ConfigMap, ConfigMapUse, ContainerSpec, Interval, Job, ObjectKey, Refuser, Strategy, Time, Waiting,
-    WorkloadKind,
+    ConfigMap, ConfigMapUse, ContainerSpec, Interval, Job, Namespace, ObjectKey, Owner, Refuser, Strategy,
+    Time, Waiting, WorkloadKind,
 };
 
 use super::cluster::Cluster;
@@ -48,6 +48,11 @@ pub fn act(
         let written = Some(Interval::second(clock));
         let config_map = ConfigMap { uid, namespace: namespace.into(), name: name.into(), written };
         cluster.config_maps.insert(place, config_map);
+        cluster.tell(now, to);
+        return Ok(None);
+    }
+    if verb == "namespace" {
+        namespace(cluster, key, rest)?;
         cluster.tell(now, to);
         return Ok(None);
     }
@@ -181,7 +186,15 @@ fn template(
             Some((word @ ("config" | "mounts"), value)) => {
                 config_maps.push(ConfigMapUse { name: value.into(), at_start: word == "config" });
             }
+            Some(("team", value)) => running.is.owner.team = Some(value.into()),
+            Some(("tier", value)) => running.is.owner.tier = Some(value.into()),
             Some(("env", value)) => running.is.environment = Some(value.into()),
+            Some(("budget-committed", value)) => {
+                running.is.budget_committed_seconds = Some(super::text::millis(value)? as f64 / 1000.0);
+            }
+            Some(("budget-applied", value)) => {
+                running.is.budget_applied_seconds = Some(super::text::millis(value)? as f64 / 1000.0);
+            }
             Some(("budget", value)) => {
                 running.is.budget_live_seconds = Some(super::text::millis(value)? as f64 / 1000.0);
             }
@@ -233,13 +246,41 @@ fn simple(running: &mut Running, verb: &str, value: Option<&str>, clock: Time) -
             let schedule = running.is.schedule.as_mut().ok_or("only a CronJob is suspended")?;
             schedule.suspended = !off;
         }
-        "annotate" => {}
+        "annotate" => match value.and_then(pair) {
+            Some(("ignore", value)) => running.is.ignore = value == "true",
+            Some(("app", value)) => running.is.app = Some(value.into()),
+            Some(("environment", value)) => running.is.environment = Some(value.into()),
+            Some(("budget-live", value)) => {
+                running.is.budget_live_seconds = Some(super::text::millis(value)? as f64 / 1000.0);
+            }
+            // Others are of no meaning.
+            _ => {}
+        },
         _ => return Err(format!("a cluster has no verb {verb:?}")),
     }
     // Status is the controller's; annotations of a Deployment count as its spec.
     if !matches!(verb, "deadline" | "quota" | "admission" | "refused") {
         running.is.generation += 1;
     }
+    Ok(())
+}
+
+/// `NAME [team=T] [tier=T] | gone`: its labels.
+fn namespace(cluster: &mut Cluster, name: &str, words: &[String]) -> Read<()> {
+    if words.iter().any(|word| word == "gone") {
+        return cluster.namespaces.remove(name).map(drop).ok_or(format!("there is no namespace {name}"));
+    }
+    let mut owner = Owner::default();
+    for word in words {
+        match pair(word) {
+            Some(("team", value)) => owner.team = Some(value.into()),
+            Some(("tier", value)) => owner.tier = Some(value.into()),
+            _ => return Err(format!("a namespace has no {word:?}")),
+        }
+    }
+    let known = cluster.namespaces.get(name).map(|known| known.uid.clone());
+    let uid = known.unwrap_or_else(|| cluster.uid("namespace"));
+    cluster.namespaces.insert(name.into(), Namespace { uid, name: name.into(), owner });
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    ContainerSpec, Interval, Job, ObjectKey, Pod, PodContainer, Progress, Revision, Schedule, Strategy,
-    TemplateHash, Time, Workload, WorkloadKind,
+    ContainerSpec, Interval, Job, ObjectKey, Owner, Pod, PodContainer, Progress, Revision, Schedule,
+    Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 
 /// One workload, its revisions, and its pods.
@@ -57,7 +57,10 @@ impl Running {
             app: None,
             environment: None,
             ignore: false,
+            budget_committed_seconds: None,
+            budget_applied_seconds: None,
             budget_live_seconds: None,
+            owner: Owner::default(),
             config_maps: Vec::new(),
             applier: None,
         };

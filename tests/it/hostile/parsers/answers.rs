@@ -288,7 +288,7 @@ fn kubeconfig(folder: &Path, server: &str, user: &serde_json::Value) -> config::
         "users": [{"name": "u", "user": user}],
     });
     std::fs::write(&file, text.to_string()).unwrap();
-    config::Cluster { name: "lab".into(), kubeconfig: Some(file), context: None }
+    config::Cluster { name: "lab".into(), kubeconfig: Some(file), context: None, ownership: None }
 }
 
 fn exec_credential() -> Parser {

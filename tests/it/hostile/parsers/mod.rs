@@ -8,6 +8,7 @@ pub mod hooks;
 pub mod journal;
 pub mod questions;
 pub mod registry;
+pub mod scrape;
 pub mod settings;
 pub mod words;
 

@@ -78,7 +78,12 @@ pub fn all() -> Vec<Parser> {
         Parser::new("kubeconfig", LARGEST, [KUBECONFIG], move |text| {
             let kubeconfig = folder.path().join("kubeconfig");
             std::fs::write(&kubeconfig, text).unwrap();
-            let cluster = config::Cluster { name: "lab".into(), kubeconfig: Some(kubeconfig), context: None };
+            let cluster = config::Cluster {
+                name: "lab".into(),
+                kubeconfig: Some(kubeconfig),
+                context: None,
+                ownership: None,
+            };
             runtime.block_on(async {
                 told(connect(&cluster).await);
             });
