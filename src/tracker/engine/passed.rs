@@ -166,10 +166,13 @@ impl Chain<'_> {
                 if deed.backfill {
                     return None;
                 }
-                let not_before = match unsure {
-                    // One before may have been a descendant.
-                    Some(unsure) if !is_it => unsure,
-                    _ => deed.at.interval.not_before,
+                let seen = deed.at.interval.not_before;
+                // One before may have been a descendant, and so may one that nobody saw.
+                let not_before = match (unsure, deed.unwatched_since) {
+                    _ if is_it => seen,
+                    (Some(unsure), _) => unsure,
+                    (None, Some(since)) => seen.min(since.max(landed.not_before)),
+                    (None, None) => seen,
                 };
                 return Some(Evidence {
                     interval: Interval::new(not_before, deed.at.interval.not_after),

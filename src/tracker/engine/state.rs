@@ -43,6 +43,8 @@ pub struct Deed {
     pub at: Evidence,
     /// It was so at the first look.
     pub backfill: bool,
+    /// Nobody watched since then: it may have done other things in between.
+    pub unwatched_since: Option<Time>,
 }
 
 /// See [`Deed`].
@@ -210,7 +212,8 @@ fn deeds(
             },
             None => learned,
         };
-        Deed { what, at, backfill }
+        let unwatched_since = Some(learned.interval.not_before).filter(|_| learned.basis != Basis::Watch);
+        Deed { what, at, backfill, unwatched_since }
     };
     let told = |time: Option<Time>, basis: Basis| {
         time.map(|time| Evidence { interval: Interval::second(time), basis })

@@ -16,7 +16,8 @@ async fn instance() -> (String, tokio::task::JoinHandle<()>) {
         let journey = json!({"id": HOSTILE, "app": HOSTILE, "environment": HOSTILE, "workload": HOSTILE, "image": HOSTILE,
             "trigger": HOSTILE, "cluster": HOSTILE, "namespace": HOSTILE, "digest": HOSTILE, "stuck": {"reason": HOSTILE},
             "commit": {"id": HOSTILE, "subject": HOSTILE}});
-        let answer = json!({"sentence": HOSTILE, "command": HOSTILE, "state": "live", "environment": "prod"});
+        let answer = json!({"sentence": HOSTILE, "command": HOSTILE, "state": "live", "environment": "prod",
+            "destination": HOSTILE, "team": HOSTILE, "holder": HOSTILE});
         match uri.path() {
             "/api/v1/journeys" => json!({ "journeys": [journey] }).to_string().into_response(),
             "/api/v1/why" if uri.query().is_some_and(|query| query.contains("nobody")) => {
@@ -42,6 +43,7 @@ async fn no_command_hands_the_terminal_what_others_wrote_for_it() {
         &["status", "-o", "json"],
         &["status", "-o", "yaml"],
         &["why", "web"],
+        &["why", "web", "-o", "wide"],
         &["why", "web", "-o", "json"],
         &["why", "web", "-o", "yaml"],
         &["why", "nobody"],

@@ -142,7 +142,7 @@ pub fn difference(what: &str, plain: &Run, other: &Run, names: &Names) -> Vec<St
     different
 }
 
-/// Aliases tell how it was found, which may differ.
+/// Aliases tell how it was found, which may differ, and what comes next was said when it was judged last.
 fn plainly(journey: &Journey) -> Journey {
-    Journey { aliases: Vec::new(), ..journey.clone() }
+    Journey { aliases: Vec::new(), next: Default::default(), ..journey.clone() }
 }

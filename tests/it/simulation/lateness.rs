@@ -131,6 +131,8 @@ fn watch(fact: &Fact) -> Option<&'static str> {
         Fact::PodIs(_) => Some("pods"),
         Fact::JobIs(_) => Some("jobs"),
         Fact::EngineIs(object) => Some(object.key.kind.plural()),
+        Fact::NamespaceIs(_) => Some("namespaces"),
+        Fact::ConfigMapIs(_) => Some("configmaps"),
         Fact::Absent { subject } => match subject {
             knotmeter::observation::Subject::Workload { .. } => Some("workloads"),
             knotmeter::observation::Subject::Revision { .. } => Some("revisions"),
@@ -150,6 +152,9 @@ fn watch_of(resource: &Arc<str>) -> &'static str {
     match &**resource {
         "pods" => "pods",
         "jobs" => "jobs",
+        "namespaces" => "namespaces",
+        "configmaps" => "configmaps",
+        "events" => "events",
         "replicasets" | "controllerrevisions" => "revisions",
         other => {
             let engine = EngineKind::ALL.into_iter().map(EngineKind::plural).find(|plural| *plural == other);
