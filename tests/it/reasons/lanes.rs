@@ -40,7 +40,9 @@ impl Lane {
         let running = app::start(config, folder.path().join("cache")).await.unwrap();
         let lane = Self { engine, world, running, pushed: 0, _folder: folder };
         let page = lane.page();
-        until("every source is up", async || sources_up(&page, 3).await.then_some(())).await;
+        // Registry, git and cluster, and the engine's own metrics where it has some.
+        let sources = 3 + lane.world.addresses().controllers.iter().count();
+        until("every source is up", async || sources_up(&page, sources).await.then_some(())).await;
         lane
     }
 
