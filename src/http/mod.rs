@@ -1,8 +1,9 @@
 //! The page, the API, the metrics: everything that is asked over HTTP.
 //!
-//! Handlers read the last published snapshot and never wait for the tracker; only `why` asks it, and not for long. Nothing here changes anything: every
-//! route is a GET, but for webhooks (`hooks.rs`), which only hurry a look. A new route is an entry of [`ROUTES`], a line of `openapi.json` if it is under `/api`, and a
-//! handler in the file of its kind (`api.rs` for programs, `page/` for people, `probe.rs` for machines).
+//! Handlers read the last published snapshot and never wait for the tracker; only `why` asks it, and not for long.
+//! Nothing here changes anything: every route is a GET, but for webhooks (`hooks.rs`), which only hurry a look. A new
+//! route is an entry of [`ROUTES`], a line of `openapi.json` if it is under `/api`, and a handler in the file of its kind
+//! (`api.rs` for programs, `page/` for people, `probe.rs` for machines).
 
 mod answer;
 mod api;

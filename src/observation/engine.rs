@@ -183,6 +183,20 @@ pub struct Scan {
     pub latest: Vec<Tag>,
 }
 
+impl Scan {
+    /// Whether it found a tag, where that can be told.
+    #[must_use]
+    pub fn holds(&self, tag: &Tag) -> Option<bool> {
+        if self.latest.contains(tag) {
+            return Some(true);
+        }
+        let whole = usize::try_from(self.tags).is_ok_and(|tags| tags <= self.latest.len());
+        // They are the last ones of the alphabet: what would stand among them and does not is not there.
+        let among = self.latest.last().is_some_and(|last| tag.as_str() > last.as_str());
+        (whole || among).then_some(false)
+    }
+}
+
 /// An ImagePolicy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyRole {

@@ -58,6 +58,11 @@ impl<T> ByName<T> {
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|(_, value)| value)
     }
+
+    /// The same, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
 }
 
 impl<T> FromIterator<(Arc<str>, T)> for ByName<T> {

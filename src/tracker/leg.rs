@@ -10,7 +10,7 @@ use super::registry::{Confirm, Registries};
 use super::stage::Evidence;
 use super::workload::{Complete, First, Firsts, Version};
 use crate::image::{Digest, ImageRef};
-use crate::observation::{Basis, Interval, WorkloadKind};
+use crate::observation::{Basis, Interval, TemplateHash, Time, WorkloadKind};
 
 /// One desire. What was said of it stays where it is: deriving looks at much and keeps little.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl<'a> Leg<'a> {
     #[must_use]
     pub fn ran_at_start(&self, inputs: &Inputs<'_>) -> bool {
         inputs.workload.now.key.kind == WorkloadKind::CronJob
-            || self.versions(inputs).any(|v| v.said_complete || !v.completes.is_empty())
+            || self.versions(inputs).any(|v| v.said_complete.is_some() || !v.completes.is_empty())
     }
 
     /// The versions of the template that carry it: not those with another image that a release put back in between.
@@ -135,7 +135,7 @@ impl<'a> Leg<'a> {
     /// Its rollout was complete, and not all pods of it were seen: whether it was live cannot be decided.
     #[must_use]
     pub fn ran_unseen(&self, inputs: &Inputs<'_>) -> bool {
-        self.versions(inputs).any(|version| version.said_complete && version.completes.is_empty())
+        self.versions(inputs).any(|version| version.said_complete.is_some() && version.completes.is_empty())
     }
 
     /// The first container that ran it under its template.
@@ -168,11 +168,20 @@ impl<'a> Leg<'a> {
         read: fn(&Version) -> &Firsts,
     ) -> impl Iterator<Item = &'b First> + use<'a, 'b, 'c> {
         self.versions(inputs).flat_map(move |version| {
-            read(version).get(inputs.container).into_iter().flatten().filter(|first| {
+            let back = self.comes_back(version.template, inputs);
+            read(version).get(inputs.container).into_iter().flatten().filter(move |first| {
                 self.confirms(first.digest.as_ref(), inputs.registries)
                     && first.at.interval.not_after >= version.changed.interval.not_before
+                    && back.is_none_or(|back| first.at.interval.not_after < back)
             })
         })
+    }
+
+    /// From when on, at the earliest, its template is there once more, as another desire: what its pods do then is no
+    /// deed of this one, even where we heard of it before the template.
+    fn comes_back(&self, template: TemplateHash, inputs: &Inputs<'_>) -> Option<Time> {
+        let later = inputs.workload.versions.iter().skip(self.until + 1);
+        later.filter(|later| later.template == template).map(|later| later.changed.interval.not_before).next()
     }
 
     /// A pod of this leg's template runs its image, as far as anybody can tell.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::engine::one_line;
 use super::journey::{Reason, Who};
 use super::maps::Map;
+use super::pod_state::PodState;
 use super::probes::Probes;
-use super::workload::{PodState, WorkloadState};
+use super::workload::WorkloadState;
 use crate::observation::{Pod, PodContainer, Refuser, Revision, TemplateHash, Waiting, WorkloadKind};
 
 /// Pods in the order of their UIDs, for whom an order decides.

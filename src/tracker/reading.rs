@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::evidence::{merge, on_our_clock, own_time};
-use super::pods::why;
-use super::pods::{in_order, template_of};
+use super::pod_state::PodState;
+use super::pods::{in_order, template_of, why};
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
-use super::workload::{Complete, First, Firsts, PodState, Version, WorkloadState};
+use super::workload::{Complete, First, Firsts, Version, WorkloadState};
 use crate::image::Digest;
 use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, WorkloadKind};
 
@@ -66,6 +66,10 @@ impl WorkloadState {
             .iter()
             .map(|state| state.learned)
             .fold(self.learned, |last, next| if next.not_after > last.not_after { next } else { last });
+        // Ready for a moment, and no more when the status said so: then it may have been complete as early as that.
+        let said = version.said_complete.filter(|_| version.completes.is_empty());
+        let from = said.map_or(learned.not_before, |said| said.not_before.min(learned.not_before));
+        let learned = Interval::new(from, learned.not_after);
         let receipt = Evidence { interval: learned, basis: Basis::Watch };
         // The condition's own time is of the first completion; later ones have only our receipt. It stays when a
         // workload is scaled to zero and back: then its pods are younger.
@@ -153,30 +157,68 @@ pub fn read_pod(versions: &mut [Version], template: TemplateHash, state: &PodSta
     let (index, version) = carrying.next()?;
     // A pod from when the template was there before: only what it does from now on counts.
     let returns = state.since < version.learned && carrying.next().is_some();
-    let from = if returns { version.changed.interval.not_after } else { Time::MIN };
     let mut changed = false;
     for container in &state.pod.containers {
         let digest = state.digests.get(&container.name).and_then(|(_, digest)| digest.as_ref());
         let waiting = container.waiting.filter(|waiting| why(*waiting).is_some());
         version.trouble = waiting.or(version.trouble);
-        if let Some(started) = container.started {
-            let (at, conflict) = own_time(started, Basis::StatusField, state.learned);
-            let ours = on_our_clock(at.interval, since(version.ours, state.learned));
-            let fresh = at.interval.not_before >= from
-                && note_first(&mut version.started, &container.name, digest, at, ours);
-            version.conflicts += u32::from(conflict && fresh);
-            changed |= fresh;
-        }
-        if let Some(ready) = state.pod.ready.filter(|_| !state.pod.deleting) {
-            let (at, conflict) = own_time(ready, Basis::Condition, state.learned);
-            let ours = on_our_clock(at.interval, since(version.ours, state.learned));
-            let fresh = at.interval.not_before >= from
-                && note_first(&mut version.ready, &container.name, digest, at, ours);
+        let ready = state.pod.ready.filter(|_| !state.pod.deleting);
+        let did = [
+            container.started.map(|at| (at, Basis::StatusField, Did::Start, state.told.0)),
+            ready.map(|at| (at, Basis::Condition, Did::Ready, state.told.1)),
+        ];
+        for (time, basis, did, told) in did.into_iter().flatten() {
+            let (mut at, conflict) = own_time(time, basis, state.learned);
+            let mut ours = on_our_clock(at.interval, since(version.ours, state.learned));
+            if returns && at.interval.not_before < version.changed.interval.not_after {
+                changed |= doubt(version, at.interval, ours, told);
+                continue;
+            }
+            if let Some(from) = version.doubted {
+                begin(&mut at, &mut ours, from);
+            }
+            let firsts = match did {
+                Did::Start => &mut version.started,
+                Did::Ready => &mut version.ready,
+            };
+            let fresh = note_first(firsts, &container.name, digest, at, ours);
             version.conflicts += u32::from(conflict && fresh);
             changed |= fresh;
         }
     }
     changed.then_some(index)
+}
+
+/// What a container does that counts for its version.
+#[derive(Clone, Copy)]
+enum Did {
+    Start,
+    Ready,
+}
+
+/// What an older pod did may have been after its template came back: then it was the first of it. True if that was not
+/// known.
+fn doubt(version: &mut Version, at: Interval, ours: Interval, told: Time) -> bool {
+    let came = version.changed.interval.not_before;
+    if at.not_after.min(told) < came {
+        return false;
+    }
+    let (own, our) = (at.not_before.max(came), ours.not_before.max(version.ours.not_before));
+    let from = version.doubted.map_or((own, our), |known| (known.0.min(own), known.1.min(our)));
+    if version.doubted.replace(from) == Some(from) {
+        return false;
+    }
+    let Version { started, ready, .. } = version;
+    for first in started.values_mut().chain(ready.values_mut()).flatten() {
+        begin(&mut first.at, &mut first.ours, from);
+    }
+    true
+}
+
+/// Lets it begin no later than that, by its clock and by ours.
+fn begin(at: &mut Evidence, ours: &mut Interval, from: (Time, Time)) {
+    at.interval.not_before = at.interval.not_before.min(from.0);
+    ours.not_before = ours.not_before.min(from.1);
 }
 
 /// A Job carries a version: same containers, same images, and not made before it, as far as the clocks tell.
@@ -212,10 +254,15 @@ fn note_first(
             list.push(First { digest: digest.cloned(), at, ours });
             true
         }
-        Some(first) if at.interval.not_before < first.at.interval.not_before => {
+        Some(first) if starts(at) < starts(first.at) => {
             (first.at, first.ours) = (at, ours);
             true
         }
         Some(_) => false,
     }
+}
+
+/// What of two may have been earlier, and where that is even, what was at the latest.
+fn starts(at: Evidence) -> (Time, Time) {
+    (at.interval.not_before, at.interval.not_after)
 }

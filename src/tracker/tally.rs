@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::by_name::ByName;
-use super::workload::PodState;
+use super::pod_state::PodState;
 use crate::image::Digest;
 use crate::observation::TemplateHash;
 

@@ -9,10 +9,11 @@ use super::by_name::ByName;
 use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
 use super::maps::Map;
+use super::pod_state::PodState;
 use super::pods::template_of;
 use super::reading;
 use super::registry::Registries;
-use super::renew::{take_over, take_pod_over};
+use super::renew::take_over;
 use super::rollout;
 use super::stage::Evidence;
 use super::tally::Tally;
@@ -56,13 +57,16 @@ pub struct Version {
     /// First start and first readiness per container, by running digest.
     pub started: Firsts,
     pub ready: Firsts,
+    /// From when on a pod of an older version with this template may have been first, by its clock and by ours: what
+    /// it did is known to whole seconds, and this version came in that second.
+    pub doubted: Option<(Time, Time)>,
     /// The rollout was complete, with these digests running per container.
     pub completes: Vec<Complete>,
     pub holds: Vec<HoldSpan>,
     /// The controller said that its progress deadline passed.
     pub deadline_exceeded: Option<Time>,
-    /// The status said that the rollout was complete, whatever was seen of its pods.
-    pub said_complete: bool,
+    /// When the status first said that the rollout was complete, whatever was seen of its pods.
+    pub said_complete: Option<Interval>,
     /// Times at which the cluster's clock and our receipt contradicted each other.
     pub conflicts: u32,
     /// A Job of it gave up before any container ran.
@@ -100,18 +104,6 @@ pub struct HoldSpan {
     pub hold: Hold,
     pub since: Time,
     pub until: Option<Time>,
-}
-
-/// What is remembered of a pod beyond its last status.
-#[derive(Debug, Clone)]
-pub struct PodState {
-    pub pod: Pod,
-    pub learned: Interval,
-    /// When we first learned of it.
-    pub since: Time,
-    pub epoch: u64,
-    /// Digest per container as first reported for the running container; later texts rewrite no history.
-    pub digests: ByName<(Option<Time>, Option<Digest>)>,
 }
 
 /// See the file's front line.
@@ -264,10 +256,11 @@ impl WorkloadState {
             horizon: false,
             started: Firsts::default(),
             ready: Firsts::default(),
+            doubted: None,
             completes: Vec::new(),
             holds: Vec::new(),
             deadline_exceeded: None,
-            said_complete: false,
+            said_complete: None,
             failed: None,
             trouble: None,
             conflicts,
@@ -297,9 +290,9 @@ impl WorkloadState {
         let exceeded = rollout::deadline_exceeded(&self.now);
         let complete = rollout::says_complete(&self.now);
         let Some(version) = self.versions.last_mut() else { return };
-        self.news.derive |= complete && !version.said_complete;
+        self.news.derive |= complete && version.said_complete.is_none();
         self.news.judge |= exceeded != version.deadline_exceeded.is_some();
-        version.said_complete |= complete;
+        version.said_complete = version.said_complete.or(complete.then_some(self.learned));
         version.written = self.now.generation;
         version.deadline_exceeded = match (exceeded, version.deadline_exceeded) {
             (true, None) => Some(at),
@@ -374,25 +367,11 @@ impl WorkloadState {
                     };
                     tally.take(state, before);
                 }
-                take_pod_over(&mut state.pod, pod);
-                (state.learned, state.epoch) = (learned, epoch);
-                state.since = state.since.min(learned.not_after);
+                state.update(pod, learned, epoch);
                 state
             }
-            None => {
-                let (since, digests) = (learned.not_after, ByName::default());
-                let state = PodState { pod: pod.clone(), learned, since, epoch, digests };
-                self.pods.entry(pod.uid.clone()).or_insert(state)
-            }
+            None => self.pods.entry(pod.uid.clone()).or_insert(PodState::new(pod, learned, epoch)),
         };
-        for container in &pod.containers {
-            let first = state.digests.entry(&container.name, || (container.started, None));
-            // A container started anew may run another digest; one that runs on cannot.
-            let restarted = container.started.is_some() && first.0 != container.started;
-            if restarted || first.1.is_none() {
-                *first = (container.started.or(first.0), container.running.clone().or(first.1.take()));
-            }
-        }
         // Where all pods are to be read again, this one is, too.
         if let Some(tally) = &mut self.news.tally {
             tally.add(state, template);

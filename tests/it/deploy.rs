@@ -123,10 +123,13 @@ fn the_configuration_is_one_that_the_program_accepts() {
         knotmeter::config::parse(text, Path::new("knotmeter.yaml")).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.environments.len(), 2);
     // What is only a comment must work for whoever removes the marks.
-    let marked = text.replace("# git:", "git:").replace("\n#   ", "\n  ");
+    let keys = ["git", "ownership", "scrape"].into_iter();
+    let marked = keys.fold(text.replace("\n#   ", "\n  "), |text, key| {
+        text.replace(&format!("# {key}:"), &format!("{key}:"))
+    });
     let config = knotmeter::config::parse(&marked, Path::new("knotmeter.yaml"))
         .unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.git[0].paths.len(), 2);
+    assert_eq!((config.git[0].paths.len(), config.scrape.len()), (2, 1));
 }
 
 #[test]

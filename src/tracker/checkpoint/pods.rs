@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::image::Digest;
 use crate::observation::{Interval, Pod, PodContainer, Time, Waiting};
 use crate::tracker::maps::Map;
+use crate::tracker::pod_state::PodState;
 use crate::tracker::pods::in_order;
-use crate::tracker::workload::PodState;
 
 /// Pods that room is made for on the word of the bytes alone: more than most workloads have.
 const TRUSTED_MAX: usize = 256;
@@ -24,7 +24,7 @@ pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
     let mut digests = Numbers(HashMap::new(), Vec::new());
     let mut forms = Vec::with_capacity(pods.len());
     for state in in_order(pods) {
-        let PodState { pod, learned, since, epoch, digests: first } = state;
+        let PodState { pod, learned, since, told, epoch, digests: first } = state;
         let Pod { uid, namespace, name, owner, pod_hash, created, deleting, finished, .. } = pod;
         let Pod { unschedulable, ready, containers, .. } = pod;
         forms.push(PodForm {
@@ -55,6 +55,7 @@ pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
                 .collect(),
             learned: *learned,
             since: *since,
+            told: *told,
             epoch: *epoch,
             digests: first
                 .iter()
@@ -95,6 +96,7 @@ struct PodForm<'a> {
     containers: Vec<ContainerForm>,
     learned: Interval,
     since: Time,
+    told: (Time, Time),
     epoch: u64,
     digests: Vec<(u32, Option<Time>, Option<u32>)>,
 }
@@ -196,7 +198,8 @@ impl Read {
             .into_iter()
             .map(|(name, at, digest)| Some((self.word(name)?, (at, self.maybe(digest, Self::digest)?))));
         let digests = digests.collect::<Option<_>>()?;
-        Some(PodState { pod, learned: form.learned, since: form.since, epoch: form.epoch, digests })
+        let PodForm { learned, since, told, epoch, .. } = form;
+        Some(PodState { pod, learned, since, told, epoch, digests })
     }
 
     fn container(&self, form: &ContainerForm) -> Option<PodContainer> {

@@ -1,7 +1,7 @@
 //! Whom a journey waits for, where nobody says that it fails.
 
 use super::verdict::who;
-use super::{Chain, What};
+use super::{Chain, EngineState, What};
 use crate::image::ImageRef;
 use crate::observation::{ObjectKey, Role, Time};
 use crate::tracker::journey::Who;
@@ -12,13 +12,16 @@ impl Chain<'_> {
     /// The hand that is next, in these two phases.
     #[must_use]
     pub fn awaited(&self, phase: Phase, stages: &Stages) -> Option<Who> {
+        self.next_hand(phase, stages).map(|hand| who(hand, ""))
+    }
+
+    pub(super) fn next_hand(&self, phase: Phase, stages: &Stages) -> Option<&EngineState> {
         let unknown = |stage| stages.evidence(stage).is_none();
-        let hand = match phase {
+        match phase {
             Phase::Commit => self.scan.filter(|_| unknown(Stage::Detected)).or(self.updater),
             Phase::Apply => self.source.filter(|_| unknown(Stage::Fetched)).or(self.applier),
             Phase::Roll => None,
-        };
-        hand.map(|hand| who(hand, ""))
+        }
     }
 
     /// Since when an image is proposed on a branch that is not deployed, and by whom: what the updater pushed there since
@@ -33,10 +36,7 @@ impl Chain<'_> {
         });
         let branch = role.push_branch.as_ref().filter(|branch| Some(*branch) != deployed)?;
         let deeds = &self.policy?.deeds;
-        let chosen = deeds.iter().rev().find(|deed| {
-            matches!(&deed.what, What::Selected(chosen)
-                if chosen.tag == image.tag && chosen.repository == image.repository)
-        });
+        let chosen = deeds.iter().rev().find(|deed| deed.selects(image));
         let chosen = chosen?.at.interval;
         let mut pushes = updater.deeds.iter().filter(|deed| matches!(deed.what, What::Pushed(_)));
         let pushed = pushes.find(|deed| deed.at.interval.not_after > chosen.not_after)?;

@@ -19,7 +19,7 @@ mod verdict;
 
 pub use chain::Chain;
 pub use release::Releases;
-pub use scan::{first_scan, may_contain};
+pub use scan::first_scan;
 pub use state::{Deed, EngineState, What};
 pub use verdict::{Traveller, one_line};
 

@@ -1,7 +1,7 @@
 //! When an image passed the hands of a chain.
 
 use super::{Chain, Deed, EngineState, What};
-use crate::image::{ImageRef, Tag};
+use crate::image::ImageRef;
 use crate::observation::{Artifact, Basis, EngineKind, EngineRevision, Interval, Scan, Time};
 use crate::tracker::stage::Evidence;
 
@@ -109,21 +109,22 @@ impl Chain<'_> {
                 _ => None,
             })
             .collect();
-        let selected = self.policy.into_iter().flat_map(|policy| &policy.deeds).find(|deed| {
-            matches!(&deed.what, What::Selected(chosen) if chosen.tag == image.tag && chosen.repository == image.repository)
-                && deed.at.interval.not_after >= pushed.not_before
-        });
+        let selected = self
+            .policy
+            .into_iter()
+            .flat_map(|policy| &policy.deeds)
+            .find(|deed| deed.selects(image) && deed.at.interval.not_after >= pushed.not_before);
         let mut without: Option<Time> = None;
         let mut candidates = scans.iter().filter(|(_, deed)| deed.at.interval.not_after >= pushed.not_before);
         for (scan, deed) in candidates.by_ref() {
             if deed.backfill {
                 // It was there before anybody watched.
-                return (contains(scan, tag) == Some(true)).then_some(Evidence {
+                return (scan.holds(tag) == Some(true)).then_some(Evidence {
                     interval: Interval::until(deed.at.interval.not_after),
                     basis: Basis::Backfill,
                 });
             }
-            match contains(scan, tag) {
+            match scan.holds(tag) {
                 Some(true) => return Some(deed.at),
                 Some(false) => without = Some(deed.at.interval.not_before),
                 None => {
@@ -162,24 +163,21 @@ impl Chain<'_> {
         let mut unsure: Option<Time> = None;
         for (artifact, deed) in stored {
             let is_it = names(artifact, id);
+            let seen = deed.at.interval.not_before;
+            // One that nobody saw may have been the first.
+            let earliest = deed.unwatched_since.map_or(seen, |since| seen.min(since.max(landed.not_before)));
             if is_it || (takes_the_tip && deed.at.interval.not_before >= landed.not_after) {
                 if deed.backfill {
                     return None;
                 }
-                let seen = deed.at.interval.not_before;
-                // One before may have been a descendant, and so may one that nobody saw.
-                let not_before = match (unsure, deed.unwatched_since) {
-                    _ if is_it => seen,
-                    (Some(unsure), _) => unsure,
-                    (None, Some(since)) => seen.min(since.max(landed.not_before)),
-                    (None, None) => seen,
-                };
+                let not_before = if is_it { seen } else { unsure.unwrap_or(earliest) };
                 return Some(Evidence {
                     interval: Interval::new(not_before, deed.at.interval.not_after),
                     ..deed.at
                 });
             }
-            unsure.get_or_insert(deed.at.interval.not_before);
+            // It may be of a descendant.
+            unsure.get_or_insert(earliest);
         }
         of_chart()
     }
@@ -219,6 +217,12 @@ impl Chain<'_> {
 }
 
 impl Deed {
+    /// It is the choice of this image.
+    pub(super) fn selects(&self, image: &ImageRef) -> bool {
+        matches!(&self.what, What::Selected(chosen)
+            if chosen.tag == image.tag && chosen.repository == image.repository)
+    }
+
     /// The revision that an attempt is of.
     fn revision(&self) -> Option<&str> {
         match &self.what {
@@ -239,15 +243,4 @@ fn stored(source: &EngineState) -> impl Iterator<Item = (&Artifact, &Deed)> {
 fn names(artifact: &Artifact, commit: &str) -> bool {
     let is_it = |revision: &str| EngineRevision::parse(revision).hash == Some(commit);
     is_it(&artifact.revision) || artifact.origin.as_deref().is_some_and(is_it)
-}
-
-/// Whether a scan contains a tag, where that can be told.
-pub(super) fn contains(scan: &Scan, tag: &Tag) -> Option<bool> {
-    if scan.latest.contains(tag) {
-        return Some(true);
-    }
-    let whole = usize::try_from(scan.tags).is_ok_and(|tags| tags <= scan.latest.len());
-    // They are the last ones of the alphabet: what would stand among them and does not is not there.
-    let among = scan.latest.last().is_some_and(|last| tag.as_str() > last.as_str());
-    (whole || among).then_some(false)
 }

@@ -1,8 +1,8 @@
 //! Which scan first had a tag that was never there before.
 
 use super::{EngineState, Engines, What};
-use crate::image::{ImageRef, Tag};
-use crate::observation::{EngineKind, Interval, Role, Scan};
+use crate::image::ImageRef;
+use crate::observation::Interval;
 use crate::tracker::stage::Evidence;
 
 /// The scan that first contains a tag which nobody had before. Unlike a journey's `detected` it may be older than the
@@ -19,7 +19,7 @@ pub fn first_scan(
     let mut unsure: Option<Evidence> = None;
     for deed in &scanner.deeds {
         let What::Scanned(scan) = &deed.what else { continue };
-        match may_contain(scan, tag) {
+        match scan.holds(tag) {
             Some(true) if deed.backfill => return None,
             Some(true) => return Some(between(unsure, deed.at)),
             Some(false) => unsure = None,
@@ -30,17 +30,9 @@ pub fn first_scan(
     }
     // One of the unsure ones: at the latest the one that a policy chose it from.
     let unsure = unsure?;
-    let chosen = engines.of_kind(EngineKind::ImagePolicy).filter(|policy| match &policy.now.role {
-        Role::Policy(role) => {
-            (&role.repository.0, &role.repository.1) == (&scanner.now.key.namespace, &scanner.now.key.name)
-        }
-        _ => false,
-    });
-    let chosen = chosen.flat_map(|policy| &policy.deeds).filter(|deed| {
-        !deed.backfill
-            && matches!(&deed.what, What::Selected(chosen)
-                if chosen.tag == image.tag && chosen.repository == image.repository)
-    });
+    let policies = engines.links.policies(&scanner.now.key).filter_map(|key| engines.get(key));
+    let chosen = policies.flat_map(|policy| &policy.deeds);
+    let chosen = chosen.filter(|deed| !deed.backfill && deed.selects(image));
     let chosen = chosen.map(|deed| deed.at.interval.not_after).min()?;
     let last = scanner
         .deeds
@@ -54,12 +46,6 @@ pub fn first_scan(
             ..last.at
         },
     ))
-}
-
-/// Whether a scan contains a tag, where that can be told.
-#[must_use]
-pub fn may_contain(scan: &Scan, tag: &Tag) -> Option<bool> {
-    super::passed::contains(scan, tag)
 }
 
 fn between(first: Option<Evidence>, last: Evidence) -> Evidence {

@@ -14,27 +14,17 @@ impl Chain<'_> {
     /// interval.
     #[must_use]
     pub fn turn(&self, phase: Phase, stages: &Stages) -> Option<Turn> {
+        let hand = self.next_hand(phase, stages)?;
         let reached = |stage| stages.evidence(stage).map(|at| at.interval.not_after);
-        match phase {
-            Phase::Commit if reached(Stage::Detected).is_none() && self.scan.is_some() => {
-                let scan = self.scan?;
-                let Role::Scan(role) = &scan.now.role else { return None };
-                turn(Does::Scan, scan, role.last.as_ref()?.at)
-            }
-            Phase::Commit => {
-                let updater = self.updater?;
-                let Role::Updater(role) = &updater.now.role else { return None };
-                turn(Does::Commit, updater, role.last_run?)
-            }
-            Phase::Apply if reached(Stage::Fetched).is_none() => {
-                turn(Does::Fetch, self.source?, reached(Stage::Committed)?)
-            }
+        match &hand.now.role {
+            Role::Scan(role) => turn(Does::Scan, hand, role.last.as_ref()?.at),
+            Role::Updater(role) => turn(Does::Commit, hand, role.last_run?),
+            Role::Source(_) => turn(Does::Fetch, hand, reached(Stage::Committed)?),
             // A new artifact calls it.
-            Phase::Apply => {
-                let object = Chain::object(&self.applier?.now.key);
-                Some(Turn { does: Does::Apply, object, by: None })
+            Role::Applier(_) if reached(Stage::Fetched).is_some() => {
+                Some(Turn { does: Does::Apply, object: Chain::object(&hand.now.key), by: None })
             }
-            Phase::Roll => None,
+            _ => None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Why an image does not pass the hands of a chain: who chose to wait, who fails, and how long each may take.
 
 use super::depends::says_waiting;
-use super::{Chain, EngineState, What};
-use crate::image::{ImageRef, Tag};
+use super::{Chain, EngineState};
+use crate::image::ImageRef;
 use crate::observation::{ApplierRole, Condition, EngineKind, EngineObject, Role, Time};
 use crate::tracker::journey::{Hold, Journey, Reason, Who};
 use crate::tracker::judge::Phase;
@@ -216,7 +216,7 @@ fn late(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Opt
             }
             let pushed = stages.evidence(Stage::Pushed)?.interval.not_after;
             let scanned_since = last.at > pushed + 1000;
-            let misses = image.tag.as_ref().is_some_and(|tag| !scanned(hand, tag));
+            let misses = image.tag.as_ref().is_some_and(|tag| last.holds(tag) == Some(false));
             (scanned_since && misses && stages.evidence(Stage::Detected).is_none()).then(|| {
                 let says = format!("its last scan found {} tags without this one", last.tags);
                 (Reason::ListTruncated, who(hand, &says))
@@ -228,19 +228,6 @@ fn late(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Opt
         }),
         _ => None,
     }
-}
-
-/// Whether the tag may be in what a scan found: it shows ten tags at most.
-fn scanned(scan: &EngineState, tag: &Tag) -> bool {
-    let last = scan.deeds.iter().rev().find_map(|deed| match &deed.what {
-        What::Scanned(scan) => Some(scan),
-        _ => None,
-    });
-    last.is_none_or(|last| {
-        let whole = usize::try_from(last.tags).is_ok_and(|tags| tags <= last.latest.len());
-        let among = last.latest.last().is_some_and(|least| tag.as_str() > least.as_str());
-        last.latest.contains(tag) || !(whole || among)
-    })
 }
 
 /// It works on it, or has just undone what failed: that says nothing of how it went.

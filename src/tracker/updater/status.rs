@@ -6,7 +6,7 @@ use super::Updater;
 use crate::image::Repository;
 use crate::observation::{ClusterUid, EngineKind, Role, Scope, Time};
 use crate::tracker::Tracker;
-use crate::tracker::engine::{EngineState, may_contain};
+use crate::tracker::engine::EngineState;
 use crate::tracker::source::ScopeKey;
 
 /// Every updater that has objects of its own.
@@ -79,7 +79,7 @@ impl Tracker {
                 !tag.is_seen_by(uid, key)
                     && self.registries.is_wanted(&repository, uid, &tag.tag)
                     && role.last.as_ref().is_none_or(|last| {
-                        last.at + 999 < tag.pushed.not_before || may_contain(last, &tag.tag) == Some(false)
+                        last.at + 999 < tag.pushed.not_before || last.holds(&tag.tag) == Some(false)
                     })
             });
             missing.map(|tag| now.seconds_since(tag.pushed.not_after).max(0.0)).fold(0.0, f64::max)

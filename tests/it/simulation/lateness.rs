@@ -13,7 +13,7 @@ use crate::journeys::text::START;
 use super::truth::Truth;
 
 /// A watch says of a change that it came at most this long before its message: as the real one does.
-const WATCH_LATE_MAX: i64 = 250;
+const WATCH_LATE_MAX: i64 = 1000;
 /// Messages that follow each other within this time are one burst.
 const BURST_GAP: i64 = 50;
 /// A watch hangs at most this long: less than silence may last.

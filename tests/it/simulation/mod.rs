@@ -31,13 +31,6 @@ use run::Beside;
 
 /// Worlds in a usual run: less than thirty seconds on two free cores.
 const SEEDS: u64 = 2000;
-/// Worlds that still break a promise, each by something of its own. They are tried with the others: one that keeps its
-/// promises fails the test until it is taken out.
-///
-/// 1252: a container of an older pod with the same template starts in the second in which that template comes back, and
-/// the next one is taken for the first. 1325: a fetch that was never seen, of a watch that hung. 1791: a rollout is
-/// complete for 75 ms, and then again.
-const BROKEN: [u64; 3] = [1252, 1325, 1791];
 /// Failing worlds that are told in full; the others only by number.
 const TOLD_MAX: usize = 3;
 
@@ -68,12 +61,6 @@ fn every_seed_keeps_the_promises() {
         }
     });
     let mut failures = failures.into_inner().expect("all threads are gone");
-    for seed in BROKEN.into_iter().filter(|seed| *seed < seeds) {
-        match failures.iter().position(|(failing, _)| *failing == seed) {
-            Some(at) => drop(failures.swap_remove(at)),
-            None => failures.push((seed, "it keeps them: take it out of BROKEN".to_owned())),
-        }
-    }
     failures.sort();
     let told: Vec<String> =
         failures.iter().take(TOLD_MAX).filter_map(|(seed, _)| try_seed(*seed, Beside::All)).collect();
