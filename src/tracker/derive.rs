@@ -145,6 +145,7 @@ impl Tracker {
         }
         ledger.destination = destination;
         (ledger.behind_since, ledger.live) = (standing.behind_since, standing.live);
+        ledger.failed = standing.failed;
         (ledger.config_written, ledger.overridden_since) =
             (standing.config_written, standing.overridden_since);
         let settle = (self.rules.settle.min * 1000.0) as i64;
@@ -169,6 +170,7 @@ impl Tracker {
             self.index.let_go(key, ledger);
             ledger.entries.retain(|entry| entry.journey.settled);
             ledger.behind_since = None;
+            ledger.failed = false;
         }
     }
 
@@ -324,6 +326,7 @@ struct Standing {
     live: Option<(ImageRef, Option<Digest>, Time)>,
     config_written: Option<Interval>,
     overridden_since: Option<Time>,
+    failed: bool,
 }
 
 impl Standing {
@@ -356,6 +359,8 @@ impl Standing {
             next = leg.previous;
         }
         let overridden_since = desires.overridden_since(inputs);
-        Self { behind_since, live, config_written: None, overridden_since }
+        let current = desires.current.map(|at| &desires.legs[at]);
+        let failed = current.is_some_and(|leg| live_at(leg).is_none() && leg.failed(inputs).is_some());
+        Self { behind_since, live, config_written: None, overridden_since, failed }
     }
 }

@@ -29,6 +29,8 @@ pub struct Ledger {
     pub entries: Vec<Entry>,
     /// Oldest desire newer than what runs.
     pub behind_since: Option<Time>,
+    /// What it desires was given up.
+    pub failed: bool,
     /// What was last live.
     pub live: Option<(ImageRef, Option<Digest>, Time)>,
     /// When ConfigMaps that containers read only at their start were last written for a commit.
@@ -69,6 +71,7 @@ impl Ledger {
             destination,
             entries: Vec::new(),
             behind_since: None,
+            failed: false,
             live: None,
             config_written: None,
             overridden_since: None,

@@ -19,6 +19,8 @@ pub struct DestinationStatus {
     pub live: Option<(ImageRef, Option<Digest>, Time)>,
     /// Un-held seconds since the oldest desire newer than what runs; 0 when what runs is the desire.
     pub behind_seconds: f64,
+    /// What it should run was given up, and nothing newer is on its way.
+    pub failed: bool,
     /// Pods of one template run different digests.
     pub mixed_digests: bool,
     /// When a ConfigMap was last written for a commit that changed it, where pods run from before and read it only
@@ -117,6 +119,7 @@ impl Tracker {
                     image: version.image(&key.container),
                     live: ledger.live.clone(),
                     behind_seconds,
+                    failed: ledger.failed,
                     mixed_digests: workload.mixed_digests(&key.container, &self.registries),
                     config_not_rolled: ledger
                         .config_written

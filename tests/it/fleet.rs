@@ -154,6 +154,7 @@ pub fn running(app: &str, tag: &str, environment: &str, since: &str) -> Destinat
         mixed_digests: false,
         config_not_rolled: None,
         overridden_since: None,
+        failed: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::latch::Latch;
 use super::series::{SERIES_PER_FAMILY_MAX, folded};
 use super::table::{
-    ALL, APP, BEHIND, BUILD, Cap, Family, IMAGE_MISMATCH, JOURNEYS_OPEN, Kind, LIVE, LIVE_TIMESTAMP,
+    ALL, APP, BEHIND, BUILD, Cap, FAILED, Family, IMAGE_MISMATCH, JOURNEYS_OPEN, Kind, LIVE, LIVE_TIMESTAMP,
     SOURCE_COVERAGE, SOURCE_LAST_LOOK, SOURCE_UP, STAGE_ENTERED, UPDATER_DETECTION_LAG,
     UPDATER_DETECTION_LAG_UNCERTAINTY, UPDATER_DETECTION_PENDING, UPDATER_SCAN_AGE, UPDATER_SCAN_DURATION,
     UPDATER_SCAN_INTERVAL, UPDATER_TAGS,
@@ -44,6 +44,7 @@ pub fn write(
     for status in &snapshot.destinations {
         let [cluster, environment, namespace, app] = place(&status.destination);
         gauges.add(&BEHIND, &[cluster, environment, namespace, app], status.behind_seconds);
+        gauges.add(&FAILED, &[cluster, environment, namespace, app], f64::from(u8::from(status.failed)));
         let mixed = f64::from(u8::from(status.mixed_digests));
         gauges.add(&IMAGE_MISMATCH, &[cluster, environment, namespace, app, "mixed_digests"], mixed);
         let not_rolled = f64::from(u8::from(status.config_not_rolled.is_some()));

@@ -159,6 +159,9 @@ families! {
     BEHIND: Gauge, "workload_behind_seconds",
         ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
         "Time since the oldest desire newer than what runs, without held time; 0 when it runs what it should";
+    FAILED: Gauge, "workload_failed",
+        ["cluster", "environment", "namespace", "app"], Folds, Stable, "snapshot",
+        "1 while what it should run was given up and nothing newer is on its way";
     IMAGE_MISMATCH: Gauge, "image_mismatch", ["cluster", "environment", "namespace", "app", "kind"], Folds,
         Experimental, "snapshot", "1 while pods do not run what they should: mixed_digests, of one template; config_not_rolled, they read an older ConfigMap";
     SCAN_DURATION: Histogram(Operations), "registry_scan_duration_seconds", ["registry"], Folds, Stable,

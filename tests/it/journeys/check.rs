@@ -68,6 +68,13 @@ impl Check<'_> {
                         self.fail(line, &line.words.join(" "), &format!("hold is {found:?}"));
                     }
                 }
+                ["failed" | "not-failed", environment, place] => {
+                    let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
+                    let found = run.destinations(now).iter().any(|status| here(status) && status.failed);
+                    if found != (words[0] == "failed") {
+                        self.fail(line, &line.words.join(" "), &format!("failed is {found}"));
+                    }
+                }
                 ["mismatch" | "no-mismatch", environment, place, "config_not_rolled"] => {
                     let here = |status: &DestinationStatus| is_at(&status.destination, environment, place);
                     let found = run
