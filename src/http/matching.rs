@@ -49,7 +49,7 @@ impl Question {
         self.in_namespace(&to.workload) && (self.names_workload(&to.workload, &to.app) || runs || wants)
     }
 
-    /// As a whole, without the registry, without the tag, or by its digest's beginning.
+    /// As a whole, without the registry, without the tag, by its tag alone, or by its digest's beginning.
     #[must_use]
     pub fn names_image(&self, image: &ImageRef, digest: Option<&Digest>) -> bool {
         let digests = digest.into_iter().chain(image.digest.as_ref());
@@ -67,7 +67,10 @@ impl Question {
                 image.tag.as_ref().is_some_and(|known| known.as_str() == tag)
                     && names_repository(repository, image)
             }
-            Some(_) | None => names_repository(text, image),
+            Some(_) => names_repository(text, image),
+            None => {
+                names_repository(text, image) || image.tag.as_ref().is_some_and(|tag| tag.as_str() == text)
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::sentence::sentence;
 use super::{nowhere, words};
 use crate::exporters::Snapshot;
 use crate::observation::Time;
-use crate::tracker::{Destination, DestinationStatus, Findings, Hold, Journey, Outcome};
+use crate::tracker::{Destination, DestinationStatus, Findings, Hold, Journey, Outcome, Subject};
 
 /// Sentences in one answer. A question that matches more is too wide to be read.
 const ANSWERS_MAX: usize = 50;
@@ -106,11 +106,20 @@ pub fn why(snapshot: &Snapshot, question: &Question, findings: Option<&Findings>
     answers
 }
 
-/// The newest journey that matches, for each destination.
+/// The newest journey that matches, for each destination. Whoever names a tag asks for its own journey, and for what is
+/// still under way with it: not for a revision that came after and is through.
 fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Vec<&'a Journey> {
-    let mut seen: HashSet<&Destination> = HashSet::new();
-    let newest_first = snapshot.journeys().rev();
-    newest_first.filter(|journey| question.matches(journey) && seen.insert(&journey.destination)).collect()
+    let mut seen: HashSet<(&Destination, bool)> = HashSet::new();
+    let matching = || snapshot.journeys().rev().filter(|journey| question.matches(journey));
+    let own: HashSet<&Destination> = matching()
+        .filter(|journey| question.names_a_tag() && journey.subject == Subject::Image)
+        .map(|journey| &journey.destination)
+        .collect();
+    let is_own = |journey: &Journey| own.contains(&journey.destination) && journey.subject == Subject::Image;
+    matching()
+        .filter(|journey| is_own(journey) || journey.is_open() || !own.contains(&journey.destination))
+        .filter(|journey| seen.insert((&journey.destination, is_own(journey))))
+        .collect()
 }
 
 /// What else is to be said of a destination: it waits, or its pods run with an older ConfigMap.
