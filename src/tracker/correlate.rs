@@ -385,6 +385,8 @@ fn trigger(
         (Some(_), _) => Trigger::Push,
         (None, Some(_)) if marked && first_time && !desired_before(key, leg, intent, seen) => Trigger::Push,
         (None, Some(_)) => Trigger::Commit,
+        // An artifact brought it, without git.
+        (None, None) if stages.evidence(Stage::Fetched).is_some() && fresh && first_time => Trigger::Push,
         (None, None) => Trigger::OutOfBand,
     }
 }
@@ -418,11 +420,11 @@ fn clock_start(
     }
     match trigger {
         // A rule that came to select it only after the push starts the clock then.
-        Trigger::Push => Some(match leg.selection {
+        Trigger::Push if leg.selection.is_some() || leg.commit.is_some() => Some(match leg.selection {
             Some(selection) if selection.at.interval.not_before > pushed.not_after => selection.at.interval,
             _ => pushed,
         }),
-        Trigger::Commit | Trigger::OutOfBand => {
+        Trigger::Push | Trigger::Commit | Trigger::OutOfBand => {
             let waited = Sample::between(pushed, intent?)?.seconds;
             let fresh = waited < FRESH_PUSH_SECONDS && leg.rank == index;
             (fresh && !desired_before(key, leg, intent, seen)).then_some(pushed)

@@ -123,7 +123,7 @@ impl<'a> Desires<'a> {
         if self.takes_back(index, image, digest, inputs) || self.tries_again(index, image, digest, inputs) {
             return;
         }
-        // Who gave it up does not take it again: that is somebody's new desire.
+        // Who gave it up does not take it again: that is a new journey.
         let given_up =
             |leg: &Leg<'_>| leg.failed(inputs).is_some_and(|(at, _)| at.not_after <= version.ours.not_before);
         let pending = |leg: &Leg<'_>| {
@@ -185,7 +185,10 @@ impl<'a> Desires<'a> {
             }
         }
         let opened = version.ours;
-        let leg = Leg { version: Some(index), until: index, ..Leg::new(image, digest, opened) };
+        // What is tried once more after that is what was committed.
+        let tried = |leg: &&Leg<'_>| !leg.baseline && leg.names(image, digest) && given_up(leg);
+        let commit = self.current.map(|at| &self.legs[at]).filter(tried).and_then(|leg| leg.commit);
+        let leg = Leg { version: Some(index), until: index, commit, ..Leg::new(image, digest, opened) };
         let baseline = version.backfill || version.horizon;
         self.push(Leg { baseline, ..leg }, Said::ByTemplate, inputs);
     }

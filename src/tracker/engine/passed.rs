@@ -30,10 +30,14 @@ impl Chain<'_> {
         commit: Option<(&str, Interval)>,
         taken: Option<Interval>,
     ) -> Passed {
-        let fetched = commit.and_then(|(id, landed)| self.fetched(id, landed));
+        let committed = commit.and_then(|(id, _)| self.committed(id));
+        // Who pushed it may know better than our looks when it landed.
+        let known =
+            |landed: Interval| committed.and_then(|told| told.interval.intersect(landed)).unwrap_or(landed);
+        let fetched = commit.and_then(|(id, landed)| self.fetched(id, known(landed)));
         Passed {
             detected: pushed.and_then(|pushed| self.detected(image, pushed)),
-            committed: commit.and_then(|(id, _)| self.committed(id)),
+            committed,
             fetched: fetched.or_else(|| self.fetched_unseen(taken?)),
         }
     }

@@ -92,9 +92,10 @@ impl Chain<'_> {
                 workload.versions.get(last + 1).filter(|_| releases.took_back(last + 1))?;
                 workload.versions[first].ours.not_before
             }
+            // What gave up before that was of what came before.
             None => {
                 let (id, landed) = commit?;
-                self.attempted(id, landed)?.interval.not_before
+                self.attempted(id, landed)?.interval.not_after
             }
         };
         let release = self.applier?;

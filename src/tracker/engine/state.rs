@@ -17,6 +17,8 @@ use crate::tracker::workload::HoldSpan;
 
 /// Deeds, holds and overrides of one object that are remembered, each.
 const DEEDS_MAX: usize = 64;
+/// `lastPushTime` is written when the push has ended: 34 ms were seen, of a controller that had nothing else to do.
+const PUSHED_BEFORE_MILLIS: i64 = 1_000;
 
 /// One object, and what it did.
 #[derive(Debug, Serialize, Deserialize)]
@@ -254,7 +256,11 @@ fn deeds(
                 _ => None,
             };
             if let Some((commit, at)) = role.pushed.as_ref().filter(|(commit, _)| known != Some(commit)) {
-                deeds.push(deed(What::Pushed(commit.clone()), field(Some(*at))));
+                let own = field(Some(*at)).map(|own| Evidence {
+                    interval: Interval::new(*at - PUSHED_BEFORE_MILLIS, own.interval.not_after),
+                    ..own
+                });
+                deeds.push(deed(What::Pushed(commit.clone()), own));
             }
         }
         (Role::Source(role), before) => {
