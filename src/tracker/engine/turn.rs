@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::scan::is_ahead;
 use super::verdict::one_line;
 use super::{Chain, EngineState};
 use crate::observation::{EngineKey, EngineKind, Role, Time};
@@ -13,21 +14,21 @@ impl Chain<'_> {
     /// The turn that takes an image further in its phase. Nobody knows it where the hand did nothing yet, or says no
     /// interval.
     #[must_use]
-    pub fn turn(&self, phase: Phase, stages: &Stages) -> Option<Turn> {
+    pub fn turn(&self, phase: Phase, stages: &Stages, now: Time) -> Option<Turn> {
         let reached = |stage| stages.evidence(stage).map(|at| at.interval.not_after);
         match phase {
             Phase::Commit if reached(Stage::Detected).is_none() && self.scan.is_some() => {
                 let scan = self.scan?;
                 let Role::Scan(role) = &scan.now.role else { return None };
-                turn(Does::Scan, scan, role.last.as_ref()?.at)
+                turn(Does::Scan, scan, role.last.as_ref()?.at, now)
             }
             Phase::Commit => {
                 let updater = self.updater?;
                 let Role::Updater(role) = &updater.now.role else { return None };
-                turn(Does::Commit, updater, role.last_run?)
+                turn(Does::Commit, updater, role.last_run?, now)
             }
             Phase::Apply if reached(Stage::Fetched).is_none() => {
-                turn(Does::Fetch, self.source?, reached(Stage::Committed)?)
+                turn(Does::Fetch, self.source?, reached(Stage::Committed)?, now)
             }
             // A new artifact calls it.
             Phase::Apply => {
@@ -55,7 +56,8 @@ impl Chain<'_> {
     }
 }
 
-fn turn(does: Does, hand: &EngineState, last: Time) -> Option<Turn> {
-    let every = hand.now.interval_seconds?;
+/// Nothing was done in the future: whose clock is so far ahead does not tell when the next turn is due.
+fn turn(does: Does, hand: &EngineState, last: Time, now: Time) -> Option<Turn> {
+    let every = hand.now.interval_seconds.filter(|_| !is_ahead(last, now))?;
     Some(Turn { does, object: Chain::object(&hand.now.key), by: Some(last + (every * 1000.0) as i64) })
 }
