@@ -127,10 +127,12 @@ impl Watcher {
                 return true;
             }
             Ok(Served::Unread(why)) => {
+                self.is_nowhere = false;
                 self.say_failure(LookFailure::Missing, &self.api.malformed(&why)).await;
             }
             Ok(Served::Nowhere) => self.nowhere(asked_at).await,
             Err(failure) => {
+                self.is_nowhere = false;
                 self.failed(Step::PagedList, failure).await;
                 return false;
             }
