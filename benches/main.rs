@@ -73,7 +73,7 @@ fn main() {
             println!("{}", bench().measure(name));
         }
     }
-    let figures: [Figure; 12] = [
+    let figures: [Figure; 13] = [
         ("tracker_observe", tracker::figure),
         ("metrics_50k", |name| scrape::figure(name, &scrape::Size { apps: 1000, settled: 170, gzip: false })),
         ("metrics_50k_gzip", |name| {
@@ -92,6 +92,7 @@ fn main() {
         ("cluster_sync_paged", large::paged),
         ("cluster_sync_streaming", large::streaming),
         ("cluster_storm", large::storm),
+        ("engines_sync", large::engines),
     ];
     for (name, figure) in figures {
         if name.contains(&filter) {

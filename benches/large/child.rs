@@ -8,9 +8,10 @@ use http_body_util::BodyExt as _;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use knotmeter::config;
-use knotmeter::observation::{Basis, Fact, SourceId, SourceKind};
+use knotmeter::observation::{Basis, Fact, Scope, SourceId, SourceKind};
 use knotmeter::observers::cluster::{Resource, run};
 use knotmeter::observers::{REPORT_QUEUE_SIZE, Report, Reporter};
+use knotmeter::tracker::Tracker;
 use kube::client::Body;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -22,13 +23,19 @@ use super::storm::now_micros;
 /// Where a child finds its [`Orders`].
 pub const ORDERS: &str = "KNOTMETER_BENCH_ORDERS";
 
+const CORE: [&str; 3] = ["/api/v1/pods", "/apis/apps/v1/replicasets", "/apis/apps/v1/deployments"];
+const FLUX: [&str; 2] = [
+    "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations",
+    "/apis/source.toolkit.fluxcd.io/v1/gitrepositories",
+];
+
 /// What a child is to do.
 #[derive(Serialize, Deserialize)]
 pub struct Orders {
     pub role: Role,
     pub server: String,
     pub streaming: bool,
-    /// Events that the storm will have.
+    /// Events that the storm will have, or objects of an engine.
     pub events: usize,
 }
 
@@ -38,6 +45,10 @@ pub enum Role {
     Observer,
     /// The same requests, every object checked to be JSON, nothing kept.
     Floor,
+    /// The observer and the tracker behind it, with the kinds of Flux.
+    Engines,
+    /// [`Role::Floor`] of these kinds.
+    EnginesFloor,
     /// kube's reflector with full types, as a controller would have it.
     Peer,
     /// The observer during a storm.
@@ -74,7 +85,9 @@ pub fn main(orders: &str) {
         let client = kube::Client::try_from(config).expect("a client");
         match orders.role {
             Role::Observer => observe(client).await,
-            Role::Floor => floor(client, orders.streaming).await,
+            Role::Floor => floor(client, orders.streaming, &CORE).await,
+            Role::Engines => engines(client, orders.events).await,
+            Role::EnginesFloor => floor(client, orders.streaming, &FLUX).await,
             Role::Peer => peer(client, orders.streaming).await,
             Role::Storm => storm(client, orders.events).await,
         }
@@ -147,11 +160,33 @@ async fn storm(client: kube::Client, events: usize) -> Found {
     found
 }
 
-async fn floor(client: kube::Client, streaming: bool) -> Found {
+/// Until so many objects were followed by the observer and the tracker, and both kinds were seen whole.
+async fn engines(client: kube::Client, count: usize) -> Found {
     let measured = Measured::start();
-    let paths = ["/api/v1/pods", "/apis/apps/v1/replicasets", "/apis/apps/v1/deployments"];
+    let mut reports = observer(client);
+    let mut tracker = Tracker::default();
+    let (mut objects, mut looks) = (0, 0);
+    while looks < FLUX.len() || objects < count {
+        let Some(Report::Observation(observation)) = reports.recv().await else { continue };
+        match &observation.fact {
+            Fact::EngineIs(_) => objects += 1,
+            Fact::LookCompleted { scope: Scope::Resource { resource, .. }, .. } => {
+                looks += usize::from(FLUX.iter().any(|path| path.ends_with(&**resource)));
+            }
+            Fact::LookFailed { message, .. } => panic!("{message}"),
+            _ => {}
+        }
+        tracker.observe(&observation);
+    }
+    let found = measured.end(objects);
+    drop(tracker);
+    found
+}
+
+async fn floor(client: kube::Client, streaming: bool, paths: &[&str]) -> Found {
+    let measured = Measured::start();
     let each =
-        paths.map(|path| {
+        paths.iter().map(|path| {
             let client = client.clone();
             async move {
                 if streaming { floor_stream(client, path).await } else { floor_pages(client, path).await }

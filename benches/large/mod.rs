@@ -1,7 +1,8 @@
 //! A large cluster: how long until it is known, what that takes of memory, and how late a storm of events is.
 //!
 //! Each run is a process of its own that talks to a server in this one. By environment: `KNOTMETER_BENCH_PODS`
-//! (100,000, and as many ReplicaSets and Deployments as belong to them), `KNOTMETER_BENCH_RUNS` (7),
+//! (100,000, and as many ReplicaSets and Deployments as belong to them), `KNOTMETER_BENCH_KUSTOMIZATIONS` (5,000),
+//! `KNOTMETER_BENCH_RUNS` (7),
 //! `KNOTMETER_BENCH_STORM_SECONDS` (10; the aim is stated for 60).
 
 pub mod child;
@@ -76,6 +77,34 @@ fn sync(name: &str, lists: Lists) -> Value {
         "kube_reflector_runs": peer.len(),
         "kube_reflector_peak_mebibytes": mebibytes(&peer),
         "kube_reflector_steady_bytes_per_pod": steady(&peer),
+    })
+}
+
+/// Kustomizations and as many GitRepositories, with the tracker behind the observer.
+pub fn engines(name: &str) -> Value {
+    let size = Size::of_flux(setting("KNOTMETER_BENCH_KUSTOMIZATIONS", 5000));
+    let runs = setting("KNOTMETER_BENCH_RUNS", 7);
+    let world = World::new(size, Lists::Streaming, None);
+    let bytes = world.bytes();
+    let server = world.serve().to_string();
+    let run = |role| child(&Orders { role, server: server.clone(), streaming: true, events: size.objects() });
+    let (ours, floor): (Vec<Found>, Vec<Found>) =
+        (0..runs).map(|_| (run(Role::Engines), run(Role::EnginesFloor))).unzip();
+    let of = |runs: &[Found], what: fn(&Found) -> f64| median(runs.iter().map(what).collect());
+    let mebibytes = |bytes: f64| rounded(bytes / f64::from(1 << 20));
+    let (seconds, least) = (of(&ours, |found| found.seconds), of(&floor, |found| found.seconds));
+    json!({
+        "bench": name,
+        "ours": rounded(seconds),
+        "floor": rounded(least),
+        "ratio": rounded(seconds / least),
+        "unit": "s/sync",
+        "runs": runs,
+        "objects": size.objects(),
+        "megabytes": bytes / 1_000_000,
+        "cpu_seconds": rounded(of(&ours, |found| found.cpu_seconds)),
+        "peak_mebibytes": mebibytes(of(&ours, |found| found.peak_bytes)),
+        "steady_bytes_per_object": (of(&ours, |found| found.steady_bytes) / size.objects() as f64).round(),
     })
 }
 

@@ -15,17 +15,24 @@ pub struct Size {
     pub pods: usize,
     pub replica_sets: usize,
     pub deployments: usize,
+    /// Kustomizations of Flux, each with a GitRepository of its own.
+    pub kustomizations: usize,
 }
 
 impl Size {
     /// A cluster with so many pods, in the shape of the largest that Kubernetes is tested with.
     pub fn of(pods: usize) -> Self {
         let deployments = (pods / PODS_PER_DEPLOYMENT).max(1);
-        Self { pods, replica_sets: deployments * REPLICA_SETS_PER_DEPLOYMENT, deployments }
+        Self { pods, replica_sets: deployments * REPLICA_SETS_PER_DEPLOYMENT, deployments, kustomizations: 0 }
+    }
+
+    /// A cluster of which Flux alone has something.
+    pub fn of_flux(kustomizations: usize) -> Self {
+        Self { pods: 0, replica_sets: 0, deployments: 0, kustomizations }
     }
 
     pub fn objects(self) -> usize {
-        self.pods + self.replica_sets + self.deployments
+        self.pods + self.replica_sets + self.deployments + 2 * self.kustomizations
     }
 }
 
@@ -47,6 +54,14 @@ impl Template {
 
     pub fn deployment() -> Self {
         Self::new("Deployment", "apps/v1", include_str!("deployment.json"))
+    }
+
+    pub fn kustomization() -> Self {
+        Self::new("Kustomization", "kustomize.toolkit.fluxcd.io/v1", include_str!("kustomization.json"))
+    }
+
+    pub fn git_repository() -> Self {
+        Self::new("GitRepository", "source.toolkit.fluxcd.io/v1", include_str!("gitrepository.json"))
     }
 
     fn new(kind: &'static str, api_version: &'static str, text: &'static str) -> Self {

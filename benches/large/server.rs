@@ -29,6 +29,8 @@ pub struct World {
     pods: Kind,
     replica_sets: Kind,
     deployments: Kind,
+    /// Of Flux, which is not there where there are none.
+    engines: Vec<(&'static str, Kind)>,
     /// What follows the pods' streaming list.
     storm: Option<Storm>,
 }
@@ -51,13 +53,21 @@ impl World {
             pods: kind(Template::pod(), size.pods),
             replica_sets: kind(Template::replica_set(), size.replica_sets),
             deployments: kind(Template::deployment(), size.deployments),
+            engines: match size.kustomizations {
+                0 => Vec::new(),
+                count => vec![
+                    ("kustomizations", kind(Template::kustomization(), count)),
+                    ("gitrepositories", kind(Template::git_repository(), count)),
+                ],
+            },
             storm,
         }
     }
 
     pub fn bytes(&self) -> usize {
-        let kinds = [&self.pods, &self.replica_sets, &self.deployments];
-        kinds.iter().flat_map(|kind| &kind.bodies).map(Vec::len).sum()
+        let kinds = [&self.pods, &self.replica_sets, &self.deployments].into_iter();
+        let kinds = kinds.chain(self.engines.iter().map(|(_, kind)| kind));
+        kinds.flat_map(|kind| &kind.bodies).map(Vec::len).sum()
     }
 
     /// Serves until the program ends.
@@ -97,7 +107,12 @@ impl World {
         if path.ends_with("/kube-system") {
             return whole(to, "200 OK", br#"{"metadata":{"uid":"cluster-uid"}}"#);
         }
+        if let Some(found) = self.discovered(path) {
+            return whole(to, "200 OK", found.as_bytes());
+        }
+        let engine = self.engines.iter().find(|(plural, _)| path.rsplit('/').next() == Some(plural));
         let kind = match path.rsplit('/').next() {
+            Some(_) if engine.is_some() => engine.map_or(&self.pods, |(_, kind)| kind),
             Some("pods") => &self.pods,
             Some("replicasets") => &self.replica_sets,
             Some("deployments") => &self.deployments,
@@ -128,6 +143,20 @@ impl World {
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
         }
+    }
+}
+
+impl World {
+    /// What is said of a group, or of its only version.
+    fn discovered(&self, path: &str) -> Option<String> {
+        let mut words = path.strip_prefix("/apis/")?.split('/');
+        let (group, version, more) = (words.next()?, words.next(), words.next());
+        let of_it = |(_, kind): &&(_, Kind)| kind.api_version.starts_with(group);
+        let (plural, _) = self.engines.iter().find(of_it).filter(|_| more.is_none())?;
+        Some(match version {
+            None => r#"{"kind":"APIGroup","versions":[{"version":"v1"}]}"#.to_owned(),
+            Some(_) => format!(r#"{{"kind":"APIResourceList","resources":[{{"name":"{plural}"}}]}}"#),
+        })
     }
 }
 

@@ -22,6 +22,10 @@ impl<'a> From<&'a Snapshot> for Around<'a> {
     }
 }
 
+const NEVER: &str = "was never seen whole";
+/// Parts of a source that a sentence names; the API has all of them.
+const PARTS_SHOWN_MAX: usize = 3;
+
 /// The sentence about one journey.
 #[must_use]
 pub fn sentence(around: &Around<'_>, journey: &Journey) -> String {
@@ -38,12 +42,9 @@ pub fn sentence(around: &Around<'_>, journey: &Journey) -> String {
         return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}: {why}{who}");
     }
     if let Some(source) = &journey.blind {
-        let looked = around.sources.iter().find(|status| *status.source == **source);
-        let last = looked.and_then(|status| status.last_look).map_or_else(
-            || "was never seen whole".to_owned(),
-            |at| format!("was last seen whole at {}", words::clock(at, now)),
-        );
-        return format!("nothing can be said of {what} in {place}: {source} {last}");
+        let known = around.sources.iter().find(|status| *status.source == **source);
+        let unseen = known.map_or_else(|| NEVER.to_owned(), |status| unseen(status, now));
+        return format!("nothing can be said of {what} in {place}: {source} {unseen}");
     }
     if let Some(held) = journey.held {
         let until = held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
@@ -61,6 +62,23 @@ pub fn sentence(around: &Around<'_>, journey: &Journey) -> String {
             )
         }
         None => format!("{what} is on its way to {place}: it waits for {stage} for {waits}{next}"),
+    }
+}
+
+/// What a source does not show: a part of it, where the rest is fresh, or all.
+fn unseen(source: &SourceStatus, now: Time) -> String {
+    if source.fresh > 0 && !source.failing.is_empty() {
+        let cluster = source.source.starts_with("cluster/");
+        let parts = source.failing.iter().take(PARTS_SHOWN_MAX).map(|(scope, class, _)| {
+            // A resource stands behind its cluster's UID.
+            let scope = scope.rsplit_once('/').filter(|_| cluster).map_or(&**scope, |(_, resource)| resource);
+            format!("{scope} ({class})")
+        });
+        return format!("does not show {}", parts.collect::<Vec<_>>().join(", "));
+    }
+    match source.last_look {
+        Some(at) => format!("was last seen whole at {}", words::clock(at, now)),
+        None => NEVER.to_owned(),
     }
 }
 

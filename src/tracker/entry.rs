@@ -9,7 +9,7 @@ use super::bench::Bench;
 use super::cause::Causes;
 use super::correlate::Draft;
 use super::engine::{Releases, Traveller};
-use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck};
+use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject};
 use super::judge::{self, Phase, Waits, phase};
 use super::next::Next;
 use super::pods;
@@ -100,7 +100,7 @@ impl Entry {
         mut matching: Vec<Self>,
         draft: Draft,
         previous: Option<JourneyId>,
-        now: Time,
+        bench: &Bench<'_>,
     ) -> Option<Self> {
         let Causes { numbers, mut texts, .. } = draft.causes;
         if texts.is_empty() {
@@ -138,6 +138,10 @@ impl Entry {
             if old.journey.outcome == Some(Outcome::Unknown) && journey.outcome.is_none() {
                 (journey.outcome, journey.ended) = (old.journey.outcome, old.journey.ended);
             }
+            if journey.outcome.is_none() && old.was_brought(bench) {
+                (journey.outcome, journey.ended) = (old.journey.outcome, old.journey.ended);
+                journey.stages = old.journey.stages.clone();
+            }
             if !entry.told.opened {
                 entry.told = old.told;
             }
@@ -145,9 +149,22 @@ impl Entry {
         match (journey.outcome, entry.learned) {
             (None, _) => entry.learned = None,
             (Some(outcome), Some((known, _))) if known == outcome => {}
-            (Some(outcome), _) => entry.learned = Some((outcome, now)),
+            (Some(outcome), _) => entry.learned = Some((outcome, bench.now)),
         }
         Some(entry)
+    }
+
+    /// Whether it was brought by an applier that is no longer there, alone: what that said of it went with it.
+    fn was_brought(&self, bench: &Bench<'_>) -> bool {
+        let journey = &self.journey;
+        let by_applier =
+            journey.subject == Subject::Revision && self.versions.is_none() && !self.by_config_map;
+        let (Some(ended), Some(Outcome::Live)) = (journey.ended, journey.outcome) else { return false };
+        let hands = bench.engines.zip(bench.workload);
+        let applier = hands.and_then(|(engines, workload)| engines.chain(workload, None, None).applier);
+        let is_younger =
+            applier.is_none_or(|applier| applier.now.created.is_some_and(|made| made > ended.not_after));
+        by_applier && is_younger
     }
 
     /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
@@ -280,7 +297,7 @@ impl Entry {
         // By time alone a hand comes to be late, and then it is why.
         let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64);
         self.late = late.filter(|late| *late > bench.now).min();
-        let turn = hands.turn(phase(waits.stage), &journey.stages);
+        let turn = hands.turn(phase(waits.stage), &journey.stages, bench.now);
         journey.next = Next { turn, late_after: Some(over) };
         let gave_up = self
             .versions

@@ -154,7 +154,7 @@ impl Ledger {
                         };
                         Some((workload.now.uid.clone(), generation))
                     });
-                    let Some(entry) = Entry::renew(matching, draft, previous, bench.now) else {
+                    let Some(entry) = Entry::renew(matching, draft, previous, bench) else {
                         ids.push(None);
                         continue;
                     };

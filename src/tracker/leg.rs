@@ -117,7 +117,7 @@ impl<'a> Leg<'a> {
             return Some((failed, None));
         }
         let versions = self.version.map(|first| (first, self.until));
-        let commit = self.commit.map(|change| (&*change.commit.id, change.at.interval));
+        let commit = self.commit.map(|change| (&change.commit, change.at.interval));
         let (failed, who) = inputs.gave_up(versions, commit)?;
         Some((failed, Some(who)))
     }

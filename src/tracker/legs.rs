@@ -9,7 +9,7 @@ use super::engine::{Chain, Engines, Releases};
 use super::expect::Selection;
 use super::git::Change;
 use super::history::History;
-use super::journey::{Outcome, Who};
+use super::journey::{CommitRef, Outcome, Who};
 use super::leg::{Leg, same_image};
 use super::registry::Registries;
 use super::workload::{Version, WorkloadState};
@@ -50,7 +50,7 @@ impl<'a> Inputs<'a> {
     pub fn gave_up(
         &self,
         versions: Option<(usize, usize)>,
-        commit: Option<(&str, Interval)>,
+        commit: Option<(&CommitRef, Interval)>,
     ) -> Option<(Interval, Who)> {
         let engines = self.engines.filter(|_| self.releases.ever_gave_up())?;
         engines.chain(self.workload, None, None).gave_up(versions, commit, self.workload, &self.releases)

@@ -29,7 +29,7 @@ pub fn stages(leg: &Leg<'_>, destination: &Destination, inputs: &Inputs<'_>, rul
         }),
     );
     let chain = inputs.chain(&leg.image.repository, leg.marker().map(|marker| &**marker));
-    let landed = leg.commit.map(|change| (&*change.commit.id, change.at.interval));
+    let landed = leg.commit.map(|change| (&change.commit, change.at.interval));
     let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
     let passed = chain.passed(leg.image, pushed.map(|pushed| pushed.interval), landed, taken);
     // A scan lists tags: of one that moved here it tells nothing.

@@ -47,7 +47,7 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         let config_only = changes.iter().all(|change| change.slot.is_followed());
         let committed = changes[0].at.interval;
         let written = config_only.then(|| written(changes, next, inputs)).flatten();
-        let given_up = inputs.gave_up(None, Some((&changes[0].commit.id, committed)));
+        let given_up = inputs.gave_up(None, Some((&changes[0].commit, committed)));
         let carries = |(index, version): &(usize, &Version)| {
             let changed = version.ours;
             if given_up.as_ref().is_some_and(|(given_up, _)| given_up.not_after <= changed.not_before) {
@@ -70,7 +70,7 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         taken = version.map_or(taken, |version| version + 1);
         let written = written.or_else(|| {
             let chain = inputs.engines?.chain(inputs.workload, None, None);
-            let applied = chain.applied(&changes[0].commit.id, committed);
+            let applied = chain.applied(&changes[0].commit, committed);
             // What came with the next one is that one's.
             let own =
                 |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);
@@ -145,7 +145,7 @@ impl RevisionLeg<'_> {
     #[must_use]
     pub fn failed(&self, inputs: &Inputs<'_>) -> Option<(Interval, Who)> {
         let versions = self.version.map(|first| (first, first));
-        inputs.gave_up(versions, Some((&self.change.commit.id, self.change.at.interval)))
+        inputs.gave_up(versions, Some((&self.change.commit, self.change.at.interval)))
     }
 
     /// When it was applied: a template carries it, or its ConfigMaps were written.

@@ -10,7 +10,7 @@ mod owners;
 mod real;
 mod recorded;
 mod states;
-mod watching;
+pub mod watching;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ fn place() -> Place {
 }
 
 /// Everything that a recording says, with the time and resource of the line that said it.
-fn said(scenario: &str) -> Vec<(Time, String, Said)> {
+pub fn said(scenario: &str) -> Vec<(Time, String, Said)> {
     let mut replay = Replay::new(place());
     let mut all = Vec::new();
     for line in lines(scenario) {

@@ -7,6 +7,7 @@ mod config_docs;
 mod demo;
 mod deploy;
 mod e2e;
+mod engines;
 mod exports;
 mod fleet;
 mod forgetting;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::api::{Api, Failure};
 use super::connect::{Error, connect, identity};
 use super::resource::{Resource, WHOLE};
-use super::served;
+use super::served::{Served, served};
 use crate::config::Cluster;
 use crate::image::{ImageRef, Repository};
 use crate::observation::{ClusterUid, LookFailure};
@@ -98,9 +98,10 @@ async fn used(api: &Api, resource: Resource) -> BTreeSet<Repository> {
 }
 
 async fn access(api: &Api, resource: Resource) -> Access {
-    let path = match served::path(api, resource).await {
-        Ok(Some(path)) => path,
-        Ok(None) => return Access::Missing,
+    let path = match served(api, resource).await {
+        Ok(Served::At(path)) => path,
+        Ok(Served::Nowhere) => return Access::Missing,
+        Ok(Served::Unread(why)) => return Access::Failed(why),
         Err(failure) => return Access::Failed(failure.to_string()),
     };
     let listed = api.get(&format!("{path}?limit=1"), resource.accept()).await.map(drop);

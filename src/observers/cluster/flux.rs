@@ -2,6 +2,7 @@
 //!
 //! Fields as of Flux 2.7, of every version that is still served (`resource.rs` has the groups). A field that is missing
 //! or of another shape is as if it were not written: an object of an older version says less, and what it says is read.
+//! `shape.rs` says which one is of another shape.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use super::cursor::Text;
 use super::events::go_duration_seconds;
 use super::object::{Object, or_default, part, time};
+use super::shape;
 use crate::config::public_url;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
@@ -30,8 +32,15 @@ const NAMES_MAX: usize = 100;
 /// as much memory.
 const OBJECT_BYTES_MAX: usize = 2 << 20;
 
+/// An object, and what of it could not be read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub object: EngineObject,
+    pub odd: Option<String>,
+}
+
 /// Reads an object of this kind.
-pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<EngineObject, serde_json::Error> {
+pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<Read, serde_json::Error> {
     let metadata = &object.metadata;
     let managed = metadata.managed_fields.map(RawValue::get);
     let bytes: usize = [object.spec, object.status, managed].into_iter().flatten().map(str::len).sum();
@@ -60,7 +69,8 @@ pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<EngineObje
         }
         EngineKind::Receiver => Role::Other,
     };
-    Ok(EngineObject {
+    let odd = shape::odd(kind, &spec, &status);
+    let object = EngineObject {
         uid: metadata.uid.to_arc(),
         created: metadata.created(),
         generation: metadata.generation,
@@ -72,7 +82,8 @@ pub(super) fn decode(kind: EngineKind, object: &Object<'_>) -> Result<EngineObje
         stalled: condition("Stalled").filter(|condition| condition.is_true),
         key,
         role,
-    })
+    };
+    Ok(Read { object, odd })
 }
 
 fn scan(spec: &Value, status: &Value) -> ScanRole {
@@ -148,14 +159,26 @@ fn updater(key: &EngineKey, spec: &Value, status: &Value) -> UpdaterRole {
 fn source(key: &EngineKey, spec: &Value, status: &Value) -> SourceRole {
     let artifact = &status["artifact"];
     let made_of = (key.kind == EngineKind::HelmChart).then(|| reference(key, &spec["sourceRef"])).flatten();
-    let follows_branch = key.kind == EngineKind::GitRepository
-        && ["tag", "semver", "commit", "name"].iter().all(|other| spec["ref"][other].is_null());
-    // What the API server would have written, had somebody asked it to.
-    let branch = || text(&spec["ref"]["branch"]).unwrap_or_else(|| "master".into());
+    let is_git = key.kind == EngineKind::GitRepository;
+    let reference = &spec["ref"];
+    // In the order in which Flux takes them; a commit is one, whatever branch it is looked for on.
+    let branch = || {
+        if text(&reference["commit"]).is_some() {
+            return None;
+        }
+        if let Some(name) = text(&reference["name"]) {
+            return name.strip_prefix("refs/heads/").map(Into::into);
+        }
+        if text(&reference["semver"]).or_else(|| text(&reference["tag"])).is_some() {
+            return None;
+        }
+        // What the API server would have written, had somebody asked it to.
+        Some(text(&reference["branch"]).unwrap_or_else(|| "master".into()))
+    };
     SourceRole {
         // Whoever writes it may put a password into it.
         url: text(&spec["url"]).map(|url| public_url(&url)),
-        branch: follows_branch.then(branch),
+        branch: if is_git { branch() } else { None },
         made_of,
         artifact: text(&artifact["revision"]).map(|revision| Artifact {
             revision,

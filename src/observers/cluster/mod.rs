@@ -27,6 +27,7 @@ mod replay;
 mod resource;
 mod revisions;
 mod served;
+mod shape;
 mod stream;
 mod template;
 mod template_hash;

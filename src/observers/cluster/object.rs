@@ -16,7 +16,10 @@ use super::cursor::{Cursor, Text, Value};
 use super::resource::Resource;
 use super::{config_maps, events, flux, jobs, owner, pods, revisions, workloads};
 use crate::config::Ownership;
-use crate::observation::{ConfigMap, EngineObject, Job, Namespace, Revision, Time, Workload, WorkloadKind};
+use crate::observation::{ConfigMap, Job, Namespace, Revision, Time, Workload, WorkloadKind};
+
+/// Names are shorter in Kubernetes.
+const NAME_LENGTH_MAX: usize = 253;
 
 /// Reads `null` as the default: a bookmark has `containers: null`, and Go writes nil lists that way.
 pub(super) fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
@@ -233,6 +236,30 @@ pub(super) fn read<'a>(
     Ok(Value { text, read: object() })
 }
 
+/// The name that an object seems to have, for whoever looks for it: its metadata could not be read as such.
+pub(super) fn seems_named(text: &str) -> String {
+    #[derive(Default, Deserialize)]
+    struct Outside<'a> {
+        #[serde(borrow, default)]
+        metadata: Option<&'a RawValue>,
+    }
+
+    #[derive(Default, Deserialize)]
+    struct Names<'a> {
+        #[serde(borrow, default)]
+        namespace: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        name: Option<&'a RawValue>,
+    }
+
+    let outside: Outside<'_> = serde_json::from_str(text).unwrap_or_default();
+    let names: Names<'_> = part(outside.metadata.map(RawValue::get)).unwrap_or_default();
+    let shown = |name: Option<&RawValue>| -> String {
+        name.map_or("?", RawValue::get).chars().filter(|c| *c != '"').take(NAME_LENGTH_MAX).collect()
+    };
+    format!("{}/{}", shown(names.namespace), shown(names.name))
+}
+
 /// An object as the program knows it.
 #[derive(Debug)]
 pub(super) enum Decoded<'a> {
@@ -243,7 +270,7 @@ pub(super) enum Decoded<'a> {
     ConfigMap(Box<ConfigMap>),
     Event(events::Told),
     Namespace(Box<Namespace>),
-    Engine(Box<EngineObject>),
+    Engine(Box<flux::Read>),
     /// Of a watched resource, and of no interest: a bare ReplicaSet, an event about something else.
     Nothing,
 }

@@ -8,20 +8,56 @@ use super::object::or_default;
 use super::resource::{Resource, WHOLE};
 use crate::observation::LookFailure;
 
-/// Where all objects of a resource are listed; `None` where the cluster has no such kind now.
-pub(super) async fn path(api: &Api, resource: Resource) -> Result<Option<String>, Failure> {
-    let Resource::Engine(_) = resource else { return Ok(Some(resource.path())) };
-    let group = resource.group();
-    let Some(versions) = found::<Group>(api, &format!("/apis/{group}")).await? else { return Ok(None) };
-    let served = |version: &&&str| versions.versions.iter().any(|served| served.version == ***version);
-    for version in resource.versions().iter().filter(served) {
+/// Versions of one group that are asked for a kind. Real groups serve two or three.
+const VERSIONS_ASKED_MAX: usize = 8;
+
+/// `v1beta2` and its like.
+const VERSION_LENGTH_MAX: usize = 30;
+
+/// What a cluster has of a kind.
+pub(super) enum Served {
+    /// Where all its objects are listed.
+    At(String),
+    /// There is such a kind, and nobody here can read the versions that it is served in.
+    Unread(String),
+    /// There is no such kind now.
+    Nowhere,
+}
+
+/// Asks what the cluster serves of a resource.
+pub(super) async fn served(api: &Api, resource: Resource) -> Result<Served, Failure> {
+    let Resource::Engine(_) = resource else { return Ok(Served::At(resource.path())) };
+    let (group, read) = (resource.group(), resource.versions());
+    let group_is = found::<Group>(api, &format!("/apis/{group}")).await?.unwrap_or_default();
+    // It becomes a part of a path, and of a sentence.
+    let is_version = |version: &&str| {
+        version.len() <= VERSION_LENGTH_MAX && version.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let versions = group_is.versions.iter().map(|served| &*served.version);
+    let mut versions: Vec<&str> = versions.filter(is_version).collect();
+    // The best first, and what cannot be read last.
+    let place = |version: &str| read.iter().position(|known| *known == version).unwrap_or(read.len());
+    versions.sort_by_key(|version| place(version));
+    let mut unread = Vec::new();
+    for version in versions.into_iter().take(VERSIONS_ASKED_MAX) {
         let base = format!("/apis/{group}/{version}");
         let kinds = found::<Kinds>(api, &base).await?.unwrap_or_default();
-        if kinds.resources.iter().any(|kind| kind.name == resource.plural()) {
-            return Ok(Some(format!("{base}/{}", resource.plural())));
+        if !kinds.resources.iter().any(|kind| kind.name == resource.plural()) {
+            continue;
         }
+        if read.contains(&version) {
+            return Ok(Served::At(format!("{base}/{}", resource.plural())));
+        }
+        unread.push(version);
     }
-    Ok(None)
+    Ok(match &unread[..] {
+        [] => Served::Nowhere,
+        _ => Served::Unread(format!(
+            "{group} is served as {} only, and {} can be read: take a newer version of this program",
+            unread.join(" and "),
+            read.join(", "),
+        )),
+    })
 }
 
 /// What is there, `None` on a 404.

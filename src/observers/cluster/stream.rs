@@ -3,6 +3,7 @@
 //! A look (a list in pages, or the first part of a streaming list) begins, sees objects and ends; then events
 //! follow. The same code reads a live cluster and a recorded stream.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde_json::Error;
@@ -267,6 +268,18 @@ impl Stream {
         self.dropped("too_large")
     }
 
+    /// There is no such kind, and so there is nothing of it. That is looked at again after so long.
+    pub fn nothing_there(&mut self, started: Time, at: Time, again_seconds: f64) -> Vec<Said> {
+        self.begin_look(started);
+        let mut said = self.listed(at, "");
+        for said in &mut said {
+            if let Said::Fact { fact: Fact::LookCompleted { interval_seconds, .. }, .. } = said {
+                *interval_seconds = again_seconds;
+            }
+        }
+        said
+    }
+
     /// The watch ended. The next message after it is told as a look at once.
     pub fn cut(&mut self, at: Time) {
         self.pulse.cut(at);
@@ -286,7 +299,7 @@ impl Stream {
         item: Value<'_, Object<'_>>,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let (object, uid) = self.head(item.read, said)?;
+        let (object, uid) = self.head(item.text, item.read, said)?;
         let version = object.metadata.resource_version.to_string();
         let was_full = self.memory.is_full();
         let novelty = self.memory.note(&uid, &object);
@@ -306,7 +319,7 @@ impl Stream {
         let decoded = match object::decode(self.resource, &object, item.text, &self.ownership) {
             Ok(decoded) => decoded,
             Err(why) => {
-                self.warn(&object, &why);
+                self.warn(&object, "was skipped", &why);
                 said.push(self.dropped("malformed"));
                 return Some(version);
             }
@@ -325,7 +338,13 @@ impl Stream {
             }
             Decoded::ConfigMap(map) => news(Fact::ConfigMapIs(map), &mut self.memory),
             Decoded::Namespace(namespace) => news(Fact::NamespaceIs(namespace), &mut self.memory),
-            Decoded::Engine(object) => news(Fact::EngineIs(object), &mut self.memory),
+            Decoded::Engine(read) => {
+                if let Some(odd) = &read.odd {
+                    self.warn(&object, "is read without a field", odd);
+                    said.push(self.dropped("odd_field"));
+                }
+                news(Fact::EngineIs(Box::new(read.object)), &mut self.memory)
+            }
             Decoded::Event(Told::Image(event)) => {
                 self.image_event(&uid, event, basis, said);
                 None
@@ -356,7 +375,7 @@ impl Stream {
         item: Value<'_, Object<'_>>,
         said: &mut Vec<Said>,
     ) -> Option<String> {
-        let (object, uid) = self.head(item.read, said)?;
+        let (object, uid) = self.head(item.text, item.read, said)?;
         self.memory.forget(&uid);
         let (namespace, name) = (object.metadata.namespace.to_arc(), object.metadata.name.to_arc());
         let key = self.resource.workload_kind().map(|kind| ObjectKey { kind, namespace, name });
@@ -369,6 +388,7 @@ impl Stream {
     /// An object that can be told from others, or a word about what is wrong with it.
     fn head<'a>(
         &mut self,
+        text: &str,
         read: Result<Object<'a>, Error>,
         said: &mut Vec<Said>,
     ) -> Option<(Object<'a>, Uid)> {
@@ -380,7 +400,9 @@ impl Stream {
             Ok(_) => "it has no uid".to_owned(),
             Err(why) => why.to_string(),
         };
-        tracing::warn!(cluster = %self.place.name, resource = %self.resource, "an object was skipped: {why}");
+        let (cluster, resource) = (&self.place.name, self.resource);
+        let object = object::seems_named(text);
+        tracing::warn!(%cluster, %resource, object, "an object was skipped: {why}");
         if let Some(look) = &mut self.look {
             look.blind = true;
         }
@@ -434,9 +456,9 @@ impl Stream {
         Said::Measure(Measure::Dropped { source, reason })
     }
 
-    fn warn(&self, object: &Object<'_>, why: &Error) {
+    fn warn(&self, object: &Object<'_>, what: &str, why: &dyn Display) {
         let (namespace, name) = (&*object.metadata.namespace, &*object.metadata.name);
         let (cluster, resource) = (&self.place.name, self.resource);
-        tracing::warn!(%cluster, %resource, %namespace, %name, "an object was skipped: {why}");
+        tracing::warn!(%cluster, %resource, %namespace, %name, "an object {what}: {why}");
     }
 }

@@ -16,7 +16,7 @@ use super::lines::{Line, Lines};
 use super::pace::{Backoff, Pace, chance};
 use super::refusal::{Step, Verdict};
 use super::resource::Resource;
-use super::served;
+use super::served::{Served, served};
 use super::stream::{DecodeError, Said, Stream};
 use crate::observation::{Basis, Fact, Interval, LookFailure, Time};
 use crate::observers::{Reporter, now};
@@ -32,6 +32,8 @@ const WATCH_SECONDS_SPREAD: f64 = 50.0;
 const WATCH_END_GRACE: Duration = Duration::from_secs(5);
 /// The longest wait that a server may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// That there is still no such kind is said so often: most clusters lack an engine for ever.
+const NOWHERE_SAID_EVERY: Duration = Duration::from_secs(600);
 /// A failure that lasts is said again so often.
 const FAILURE_SAID_EVERY: Duration = Duration::from_secs(60);
 
@@ -67,6 +69,9 @@ pub(super) struct Watcher {
     backoff: Backoff,
     looked: Option<Instant>,
     failure_said: Option<(LookFailure, Instant)>,
+    /// The last look found no such kind.
+    is_nowhere: bool,
+    nowhere_said: Option<Instant>,
     page_items: usize,
 }
 
@@ -90,6 +95,8 @@ impl Watcher {
             backoff: Backoff::new(pace),
             looked: None,
             failure_said: None,
+            is_nowhere: false,
+            nowhere_said: None,
             page_items: PAGE_ITEMS,
         }
     }
@@ -113,18 +120,42 @@ impl Watcher {
 
     /// Learns where the objects are. False where it must be asked again, after a wait.
     async fn find(&mut self) -> bool {
-        match served::path(&self.api, self.resource).await {
-            Ok(path) => self.path = path,
+        let asked_at = now();
+        match served(&self.api, self.resource).await {
+            Ok(Served::At(path)) => {
+                (self.path, self.is_nowhere, self.nowhere_said) = (Some(path), false, None);
+                return true;
+            }
+            Ok(Served::Unread(why)) => {
+                self.is_nowhere = false;
+                self.say_failure(LookFailure::Missing, &self.api.malformed(&why)).await;
+            }
+            Ok(Served::Nowhere) => self.nowhere(asked_at).await,
             Err(failure) => {
+                self.is_nowhere = false;
                 self.failed(Step::PagedList, failure).await;
                 return false;
             }
         }
-        if self.path.is_none() {
-            // Nothing is blind where there is nothing to see. It may be installed later.
-            sleep(self.pace.rest.mul_f64(1.0 + chance() / 4.0)).await;
+        // It may be installed later, or as another version.
+        sleep(self.pace.rest.mul_f64(1.0 + chance() / 4.0)).await;
+        false
+    }
+
+    /// Nothing is blind where there is nothing to see: of a kind that the cluster does not have there are no objects.
+    async fn nowhere(&mut self, asked_at: Time) {
+        // What was stored of it went with it.
+        self.stream.forget_version();
+        // An API server that has only just started does not know its custom kinds yet: twice in a row is no accident.
+        if !std::mem::replace(&mut self.is_nowhere, true)
+            || self.nowhere_said.is_some_and(|at| at.elapsed() < NOWHERE_SAID_EVERY)
+        {
+            return;
         }
-        self.path.is_some()
+        self.nowhere_said = Some(Instant::now());
+        self.failure_said = None;
+        let said = self.stream.nothing_there(asked_at, now(), NOWHERE_SAID_EVERY.as_secs_f64());
+        self.report(said).await;
     }
 
     fn path(&self) -> &str {
@@ -181,6 +212,8 @@ impl Watcher {
             }
             // What was allowed a moment ago is refused by an API server that has only just started.
             Verdict::Rest(class) if self.looked.is_some_and(|at| at.elapsed() < self.pace.rest * 10) => {
+                // A kind may be served as another version by now, or not at all.
+                self.path.take_if(|_| class == LookFailure::Missing);
                 self.say_failure(class, &failure).await;
                 sleep(self.backoff.next()).await;
             }

@@ -119,8 +119,8 @@ impl<'a> Chain<'a> {
     pub fn holds(&self, journey: &Journey, by_images: bool, now: Time) -> Vec<(Time, Time)> {
         let known = |stage| journey.stages.evidence(stage).map(|at| at.interval);
         let committed = known(Stage::Committed);
-        let commit = journey.commit.as_ref().map(|commit| &*commit.id).zip(committed);
-        let attempted = commit.and_then(|(id, landed)| self.attempted(id, landed));
+        let commit = journey.commit.as_ref().zip(committed);
+        let attempted = commit.and_then(|(commit, landed)| self.attempted(commit, landed));
         let hands = [
             (self.scan, known(Stage::Detected)),
             (self.policy, committed),

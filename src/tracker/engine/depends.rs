@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::verdict::{is_waiting, one_line, who};
+use super::verdict::{is_waiting, one_line, says_ready, who};
 use super::{EngineState, Engines};
 use crate::observation::{EngineKey, ObjectKey};
 use crate::tracker::journey::Who;
@@ -10,6 +10,11 @@ use crate::tracker::journey::Who;
 /// Dependencies of dependencies that are followed. Real ones are a few deep; a longer chain, or one in a circle, is
 /// named by where it was left.
 const DEPTH_MAX: usize = 16;
+
+/// What it says is of an older generation: whoever waits for it goes on waiting.
+fn is_behind(state: &EngineState) -> bool {
+    state.now.observed_generation < state.now.generation
+}
 
 impl Engines {
     /// What keeps a dependent waiting: the last one of its dependencies' dependencies that does not wait itself.
@@ -38,6 +43,7 @@ impl Engines {
         let says = match (failing, &state.now.ready) {
             (Some(words), _) => words,
             (None, _) if state.now.suspended => "it is suspended",
+            (None, _) if is_behind(state) => "its controller has not read its last change",
             (None, Some(ready)) => &*ready.message,
             (None, None) => "it does not say that it is ready",
         };
@@ -57,8 +63,7 @@ impl Engines {
             says.is_some_and(|says| says.message.contains(&quoted))
         };
         let unready = |key: &&EngineKey| {
-            let ready = |state: &EngineState| state.now.ready.as_ref().is_some_and(|ready| ready.is_true);
-            !self.get(key).is_some_and(ready)
+            !self.get(key).is_some_and(|state| says_ready(&state.now) && !is_behind(state))
         };
         needed.iter().find(named).or_else(|| needed.iter().find(unready)).or(needed.first()).cloned()
     }

@@ -2,7 +2,7 @@
 //!
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
-//! what a release took back, `scan.rs` which scan first had a tag, `turn.rs` and `awaited.rs` whose turn it is,
+//! what a release took back, `origin.rs` whether a source fetches from where a commit is, `scan.rs` which scan first had a tag, `turn.rs` and `awaited.rs` whose turn it is,
 //! `verdict.rs` says why it does not pass, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
 //! The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
@@ -10,6 +10,7 @@ mod awaited;
 mod chain;
 mod depends;
 mod links;
+mod origin;
 mod passed;
 mod release;
 mod scan;
@@ -19,7 +20,7 @@ mod verdict;
 
 pub use chain::Chain;
 pub use release::Releases;
-pub use scan::first_scan;
+pub use scan::{first_scan, is_ahead};
 pub use state::{Deed, EngineState, What};
 pub use verdict::{Traveller, one_line};
 
@@ -86,6 +87,9 @@ impl Engines {
             return Touched::default();
         }
         let mut touched = self.concerned(&key);
+        if let Some(before) = self.objects.get(&key).filter(|state| state.now.uid != object.uid) {
+            self.by_uid.remove(&before.now.uid);
+        }
         self.by_uid.insert(object.uid.clone(), key.clone());
         self.unlist(&key);
         let mut raced = false;

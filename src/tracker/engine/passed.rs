@@ -1,8 +1,10 @@
 //! When an image passed the hands of a chain.
 
+use super::origin::takes_the_tip;
 use super::{Chain, Deed, EngineState, What};
 use crate::image::ImageRef;
-use crate::observation::{Artifact, Basis, EngineKind, EngineRevision, Interval, Scan, Time};
+use crate::observation::{Artifact, Basis, EngineKind, EngineRevision, Interval, Role, Scan, Time};
+use crate::tracker::journey::CommitRef;
 use crate::tracker::stage::Evidence;
 
 /// What the objects of a chain tell of one image.
@@ -27,14 +29,14 @@ impl Chain<'_> {
         &self,
         image: &ImageRef,
         pushed: Option<Interval>,
-        commit: Option<(&str, Interval)>,
+        commit: Option<(&CommitRef, Interval)>,
         taken: Option<Interval>,
     ) -> Passed {
-        let committed = commit.and_then(|(id, _)| self.committed(id));
+        let committed = commit.and_then(|(commit, _)| self.committed(&commit.id));
         // Who pushed it may know better than our looks when it landed.
         let known =
             |landed: Interval| committed.and_then(|told| told.interval.intersect(landed)).unwrap_or(landed);
-        let fetched = commit.and_then(|(id, landed)| self.fetched(id, known(landed)));
+        let fetched = commit.and_then(|(commit, landed)| self.fetched(commit, known(landed)));
         Passed {
             detected: pushed.and_then(|pushed| self.detected(image, pushed)),
             committed,
@@ -45,23 +47,24 @@ impl Chain<'_> {
     /// When that commit, or a later one, was applied, wherever it left the workload as it was. What a release makes is
     /// as the commit has it when the release is as it is written after that.
     #[must_use]
-    pub fn applied(&self, id: &str, landed: Interval) -> Option<Evidence> {
+    pub fn applied(&self, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
         if self.above.is_some() {
-            return self.released(self.attempted(id, landed)?, id, landed);
+            return self.released(self.attempted(commit, landed)?, commit, landed);
         }
-        self.applied_by(self.applier?, id, landed)
+        self.applied_by(self.applier?, commit, landed)
     }
 
-    fn applied_by(&self, applier: &EngineState, id: &str, landed: Interval) -> Option<Evidence> {
-        let holds = self.holding(id, landed);
+    fn applied_by(&self, applier: &EngineState, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
+        let holds = self.holding(commit, landed);
         let is_it =
             |deed: &&Deed| matches!(&deed.what, What::Applied(revision) if holds.contains(&&**revision));
-        applier.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
+        let first = applier.deeds.iter().find(is_it).filter(|deed| !deed.backfill)?;
+        Some(applier.since_cause(first, landed))
     }
 
     /// When a release was as it is written after an attempt. Where that changed nothing of it, it is as it was when the
     /// one above had applied it.
-    fn released(&self, attempted: Evidence, id: &str, landed: Interval) -> Option<Evidence> {
+    fn released(&self, attempted: Evidence, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
         let release = self.applier?;
         let releases = || {
             release.deeds.iter().filter_map(|deed| match deed.what {
@@ -74,27 +77,28 @@ impl Chain<'_> {
             return Some(deed.at);
         }
         let unchanged = releases().next_back().is_some_and(|(known, _)| known == release.now.generation);
-        self.applied_by(self.above?, id, landed).filter(|_| unchanged && !release.now.suspended)
+        self.applied_by(self.above?, commit, landed).filter(|_| unchanged && !release.now.suspended)
     }
 
     /// When who applies from git, the Kustomization above a release, began with that commit, or a later one.
     #[must_use]
-    pub fn attempted(&self, id: &str, landed: Interval) -> Option<Evidence> {
-        let holds = self.holding(id, landed);
+    pub fn attempted(&self, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
+        let holds = self.holding(commit, landed);
         let is_it =
             |deed: &&Deed| matches!(&deed.what, What::Attempted(revision) if holds.contains(&&**revision));
-        let first = self.above.or(self.applier)?.deeds.iter().find(is_it);
-        first.filter(|deed| !deed.backfill).map(|deed| deed.at)
+        let applier = self.above.or(self.applier)?;
+        let first = applier.deeds.iter().find(is_it).filter(|deed| !deed.backfill)?;
+        Some(applier.since_cause(first, landed))
     }
 
     /// The revisions that hold a commit.
-    fn holding(&self, id: &str, landed: Interval) -> Vec<&str> {
+    fn holding(&self, commit: &CommitRef, landed: Interval) -> Vec<&str> {
         let Some(source) = self.source else { return Vec::new() };
-        let takes_the_tip = source.now.key.kind == EngineKind::GitRepository;
+        let takes_the_tip = takes_the_tip(source, commit);
         let mut named = false;
         let holds = |(artifact, deed): &(&Artifact, &Deed)| {
             // What is made of a commit is made of what came before it, too.
-            named |= names(artifact, id);
+            named |= names(artifact, &commit.id);
             named || (takes_the_tip && deed.at.interval.not_before >= landed.not_after)
         };
         stored(source).filter(holds).map(|(artifact, _)| &*artifact.revision).collect()
@@ -104,8 +108,12 @@ impl Chain<'_> {
     /// among those ten, or as the last one before it was selected.
     fn detected(&self, image: &ImageRef, pushed: Interval) -> Option<Evidence> {
         let tag = image.tag.as_ref()?;
-        let scans: Vec<(&Scan, &Deed)> = self
-            .scan?
+        let scanner = self.scan?;
+        // A marker may name a policy that chooses from somewhere else: there the same tag is another image.
+        if !matches!(&scanner.now.role, Role::Scan(role) if role.image.as_ref() == Some(&image.repository)) {
+            return None;
+        }
+        let scans: Vec<(&Scan, &Deed)> = scanner
             .deeds
             .iter()
             .filter_map(|deed| match &deed.what {
@@ -129,7 +137,7 @@ impl Chain<'_> {
                 });
             }
             match scan.holds(tag) {
-                Some(true) => return Some(deed.at),
+                Some(true) => return Some(scanner.since_cause(deed, pushed)),
                 Some(false) => without = Some(deed.at.interval.not_before),
                 None => {
                     // Any of those from here on may be the first, up to the one that the policy chose from.
@@ -155,14 +163,15 @@ impl Chain<'_> {
 
     /// The first artifact of that commit, or else the first that was stored after the commit had landed: a fetch takes
     /// the tip. A chart in git may be what names it.
-    fn fetched(&self, id: &str, landed: Interval) -> Option<Evidence> {
+    fn fetched(&self, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
+        let id = &*commit.id;
         let of_chart = || {
             let charts = self.chart.into_iter().flatten().flat_map(stored);
             let mut of_commit = charts.filter(|(artifact, deed)| names(artifact, id) && !deed.backfill);
             of_commit.next().map(|(_, deed)| deed.at)
         };
         let source = self.source?;
-        let takes_the_tip = source.now.key.kind == EngineKind::GitRepository;
+        let takes_the_tip = takes_the_tip(source, commit);
         let stored = stored(source).filter(|(_, deed)| deed.at.interval.not_after >= landed.not_before);
         let mut unsure: Option<Time> = None;
         for (artifact, deed) in stored {
@@ -174,11 +183,10 @@ impl Chain<'_> {
                 if deed.backfill {
                     return None;
                 }
-                let not_before = if is_it { seen } else { unsure.unwrap_or(earliest) };
-                return Some(Evidence {
-                    interval: Interval::new(not_before, deed.at.interval.not_after),
-                    ..deed.at
-                });
+                let at = source.since_cause(deed, landed);
+                let seen = at.interval.not_before;
+                let not_before = if is_it { seen } else { unsure.unwrap_or(seen.min(earliest)) };
+                return Some(Evidence { interval: Interval::new(not_before, at.interval.not_after), ..at });
             }
             // It may be of a descendant.
             unsure.get_or_insert(earliest);
@@ -217,6 +225,25 @@ impl Chain<'_> {
         }
         let interval = Interval::new(first.at.interval.not_before, it.at.interval.not_after);
         Some(Evidence { interval, ..it.at })
+    }
+}
+
+impl EngineState {
+    /// When this object did something, as an answer to when it was done first after its cause. What an object did first
+    /// that is younger than the cause, a namesake may have done before it.
+    fn since_cause(&self, deed: &Deed, cause: Interval) -> Evidence {
+        let kind = std::mem::discriminant(&deed.what);
+        let is_first = self
+            .deeds
+            .iter()
+            .find(|known| std::mem::discriminant(&known.what) == kind)
+            .is_some_and(|known| known == deed);
+        let is_younger = self.now.created.is_some_and(|created| created > cause.not_after);
+        if !(is_first && is_younger) {
+            return deed.at;
+        }
+        let not_before = deed.at.interval.not_before.min(cause.not_before);
+        Evidence { interval: Interval::new(not_before, deed.at.interval.not_after), ..deed.at }
     }
 }
 

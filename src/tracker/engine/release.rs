@@ -3,7 +3,7 @@
 use super::verdict::who;
 use super::{Chain, EngineState, Engines, What};
 use crate::observation::{Interval, TemplateHash};
-use crate::tracker::journey::Who;
+use crate::tracker::journey::{CommitRef, Who};
 use crate::tracker::workload::{Version, WorkloadState};
 
 /// What a cluster's watches may tell one after the other that happened the other way round.
@@ -83,7 +83,7 @@ impl Chain<'_> {
     pub fn gave_up(
         &self,
         versions: Option<(usize, usize)>,
-        commit: Option<(&str, Interval)>,
+        commit: Option<(&CommitRef, Interval)>,
         workload: &WorkloadState,
         releases: &Releases,
     ) -> Option<(Interval, Who)> {
@@ -94,8 +94,8 @@ impl Chain<'_> {
             }
             // What gave up before that was of what came before.
             None => {
-                let (id, landed) = commit?;
-                self.attempted(id, landed)?.interval.not_after
+                let (commit, landed) = commit?;
+                self.attempted(commit, landed)?.interval.not_after
             }
         };
         let release = self.applier?;

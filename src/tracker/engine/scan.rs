@@ -2,8 +2,11 @@
 
 use super::{EngineState, Engines, What};
 use crate::image::ImageRef;
-use crate::observation::Interval;
+use crate::observation::{Interval, Time};
 use crate::tracker::stage::Evidence;
+
+/// How far ahead of ours the clocks of well-kept hosts are, and what whole seconds and the way here add.
+const AHEAD_SECONDS_MAX: f64 = 5.0;
 
 /// The scan that first contains a tag which nobody had before. Unlike a journey's `detected` it may be older than the
 /// push was seen to be: whose clock is wrong is not decided here. `None` where no scan has it, where it was there before
@@ -46,6 +49,12 @@ pub fn first_scan(
             ..last.at
         },
     ))
+}
+
+/// Whether a time lies in the future: of a clock that is ahead, or of nobody's.
+#[must_use]
+pub fn is_ahead(at: Time, now: Time) -> bool {
+    at.seconds_since(now) > AHEAD_SECONDS_MAX
 }
 
 fn between(first: Option<Evidence>, last: Evidence) -> Evidence {

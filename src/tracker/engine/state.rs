@@ -82,7 +82,7 @@ impl EngineState {
         };
         // It was so before we looked.
         let since = state.now.ready.as_ref().and_then(|ready| ready.since);
-        state.note_failing(since.unwrap_or(learned));
+        state.note_failing(since.map_or(learned, |since| since.min(learned)));
         // When that was lost nobody knows.
         state.note_race();
         state.deeds = deeds(None, &state.now, at, backfill, state.words());
@@ -98,6 +98,10 @@ impl EngineState {
         self.epoch = epoch;
         let before = std::mem::replace(&mut self.now, object.clone());
         self.note_failing(learned);
+        if lists_another(&before, object) {
+            // What it found before it found elsewhere.
+            self.deeds.clear();
+        }
         let new = deeds(Some(&before), object, at, false, self.words());
         match (before.suspended, object.suspended) {
             (false, true) => self.suspended.push(hold(Hold::Suspended, &at)),
@@ -186,6 +190,11 @@ impl EngineState {
     fn words(&self) -> Option<&Arc<str>> {
         self.failing.as_ref().map(|(says, _)| &says.message)
     }
+}
+
+/// Whether it lists the tags of another repository now.
+fn lists_another(before: &EngineObject, now: &EngineObject) -> bool {
+    matches!((&before.role, &now.role), (Role::Scan(before), Role::Scan(now)) if before.image != now.image)
 }
 
 fn keep_last<T>(list: &mut Vec<T>) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::scan::is_ahead;
 use super::verdict::one_line;
 use super::{Chain, EngineState};
 use crate::observation::{EngineKey, EngineKind, Role, Time};
@@ -13,13 +14,13 @@ impl Chain<'_> {
     /// The turn that takes an image further in its phase. Nobody knows it where the hand did nothing yet, or says no
     /// interval.
     #[must_use]
-    pub fn turn(&self, phase: Phase, stages: &Stages) -> Option<Turn> {
+    pub fn turn(&self, phase: Phase, stages: &Stages, now: Time) -> Option<Turn> {
         let hand = self.next_hand(phase, stages)?;
         let reached = |stage| stages.evidence(stage).map(|at| at.interval.not_after);
         match &hand.now.role {
-            Role::Scan(role) => turn(Does::Scan, hand, role.last.as_ref()?.at),
-            Role::Updater(role) => turn(Does::Commit, hand, role.last_run?),
-            Role::Source(_) => turn(Does::Fetch, hand, reached(Stage::Committed)?),
+            Role::Scan(role) => turn(Does::Scan, hand, role.last.as_ref()?.at, now),
+            Role::Updater(role) => turn(Does::Commit, hand, role.last_run?, now),
+            Role::Source(_) => turn(Does::Fetch, hand, reached(Stage::Committed)?, now),
             // A new artifact calls it.
             Role::Applier(_) if reached(Stage::Fetched).is_some() => {
                 Some(Turn { does: Does::Apply, object: Chain::object(&hand.now.key), by: None })
@@ -45,7 +46,8 @@ impl Chain<'_> {
     }
 }
 
-fn turn(does: Does, hand: &EngineState, last: Time) -> Option<Turn> {
-    let every = hand.now.interval_seconds?;
+/// Nothing was done in the future: whose clock is so far ahead does not tell when the next turn is due.
+fn turn(does: Does, hand: &EngineState, last: Time, now: Time) -> Option<Turn> {
+    let every = hand.now.interval_seconds.filter(|_| !is_ahead(last, now))?;
     Some(Turn { does, object: Chain::object(&hand.now.key), by: Some(last + (every * 1000.0) as i64) })
 }

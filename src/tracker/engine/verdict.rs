@@ -123,9 +123,9 @@ impl<'a> Chain<'a> {
             Phase::Apply => {
                 hands.extend(self.source.filter(|_| !passed(Stage::Fetched)));
                 let landed = stages.evidence(Stage::Committed).map(|at| at.interval);
-                let commit = journey.commit.as_ref().map(|commit| &*commit.id).zip(landed);
-                let passed_above = commit.and_then(|(id, landed)| self.attempted(id, landed)).is_some();
-                hands.extend(self.above.filter(|_| !passed_above));
+                let commit = journey.commit.as_ref().zip(landed);
+                let passed_above = commit.and_then(|(commit, landed)| self.attempted(commit, landed));
+                hands.extend(self.above.filter(|_| passed_above.is_none()));
                 // An old chart is as good for it as a new one, until the release says that it has none.
                 let no_chart = |release: &&EngineState| {
                     let failing = release.failing.as_ref();
@@ -170,7 +170,8 @@ impl<'a> Chain<'a> {
     /// What one hand says of why nothing passes it.
     fn reason(&self, hand: &EngineState, journey: &Journey, now: Time) -> Option<(Reason, Who)> {
         let failing = hand.failing.as_ref().map(|(says, _)| says);
-        let stalled = hand.now.stalled.as_ref();
+        // Who is ready cannot be stalled: one of the two was not taken back, and nobody knows which.
+        let stalled = hand.now.stalled.as_ref().filter(|_| !says_ready(&hand.now));
         if let Some(says) = failing.or(stalled)
             && let Some(reason) = of_words(&hand.now, says)
         {
@@ -253,16 +254,21 @@ pub(super) fn began(release: &EngineObject) -> Option<bool> {
 
 /// The generation that a release is as written in, if it is.
 pub(super) fn released(release: &EngineObject) -> Option<i64> {
-    let is_ready = release.ready.as_ref().is_some_and(|ready| ready.is_true);
     let is_seen = release.observed_generation == release.generation;
+    let is_ready = says_ready(release) && release.stalled.is_none();
     let is_it = release.key.kind == EngineKind::HelmRelease && is_ready && is_seen && !release.suspended;
     is_it.then_some(release.generation)
 }
 
 /// What a release says that tries no more.
 pub(super) fn gave_up(release: &EngineObject) -> Option<&Condition> {
-    let says = release.stalled.as_ref()?;
+    let says = release.stalled.as_ref().filter(|_| !says_ready(release))?;
     (release.key.kind == EngineKind::HelmRelease && &*says.reason == "RetriesExceeded").then_some(says)
+}
+
+/// Its condition `Ready` is true, of whatever generation.
+pub(super) fn says_ready(object: &EngineObject) -> bool {
+    object.ready.as_ref().is_some_and(|ready| ready.is_true)
 }
 
 /// It says that somebody else pushed between its clone and its push.

@@ -6,7 +6,7 @@ use super::Updater;
 use crate::image::Repository;
 use crate::observation::{ClusterUid, EngineKind, Role, Scope, Time};
 use crate::tracker::Tracker;
-use crate::tracker::engine::EngineState;
+use crate::tracker::engine::{EngineState, is_ahead};
 use crate::tracker::source::ScopeKey;
 
 /// Every updater that has objects of its own.
@@ -29,7 +29,8 @@ pub struct ScannerStatus {
     pub repository: Repository,
     /// How often it scans of itself.
     pub interval_seconds: Option<f64>,
-    /// Since its last good scan. While its cluster is blind the clock stands still.
+    /// Since its last good scan; not known where that is said to be in the future. While its cluster is blind the clock
+    /// stands still.
     pub age_seconds: Option<f64>,
     /// Tags in that scan.
     pub tags: Option<i64>,
@@ -84,12 +85,13 @@ impl Tracker {
             });
             missing.map(|tag| now.seconds_since(tag.pushed.not_after).max(0.0)).fold(0.0, f64::max)
         };
+        let last = role.last.as_ref().filter(|last| !is_ahead(last.at, now));
         Some(ScannerStatus {
             engine: key.kind.engine(),
             cluster: cluster.clone(),
             object: (key.namespace.clone(), key.name.clone()),
             interval_seconds: state.now.interval_seconds,
-            age_seconds: role.last.as_ref().map(|last| now.seconds_since(last.at).max(0.0)),
+            age_seconds: last.map(|last| now.seconds_since(last.at).max(0.0)),
             tags: role.last.as_ref().map(|last| last.tags),
             lag: self.lags.last(uid, key),
             pending_seconds: (looked && !state.now.suspended).then(pending),

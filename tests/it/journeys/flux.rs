@@ -97,6 +97,9 @@ fn role(kind: EngineKind) -> Role {
         EngineKind::ImageUpdateAutomation => Role::Updater(UpdaterRole::default()),
         EngineKind::Kustomization | EngineKind::HelmRelease => Role::Applier(Box::default()),
         EngineKind::Receiver => Role::Other,
+        EngineKind::GitRepository => {
+            Role::Source(SourceRole { branch: Some("main".into()), ..SourceRole::default() })
+        }
         _ => Role::Source(SourceRole::default()),
     }
 }
@@ -154,6 +157,9 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
                 let artifact = role.artifact.as_mut().ok_or("an origin is of an artifact")?;
                 artifact.origin = Some(format!("main@sha1:{value}").as_str().into());
             }
+            "url" => role.url = Some(value.into()),
+            // `-` where something else than a branch is followed.
+            "follows" => role.branch = Some(value).filter(|branch| *branch != "-").map(Into::into),
             "of" => role.made_of = Some(named(value, EngineKind::HelmRepository)?),
             _ => return Err(wrong),
         },
