@@ -227,6 +227,7 @@ pub fn settled(destination: &Destination, number: u64) -> Event {
         intent: Some(at(2)),
         clock_start: Some(at(0)),
         commit: None,
+        commit_unseen: None,
         built_from: None::<Arc<str>>,
         outcome: Some(Outcome::Live),
         ended: Some(at(live)),

@@ -324,6 +324,7 @@ impl World {
             reverts: None,
             added: vec![self.reference(at, environment)],
             config_maps: Vec::new(),
+            values: Vec::new(),
         });
         Fact::TreeNames(Box::new(TreeNames {
             url: git(git_at).into(),
@@ -332,6 +333,7 @@ impl World {
             commit,
             references,
             config_maps: Vec::new(),
+            values: Vec::new(),
             commits: commits.into_iter().collect(),
             forced: false,
         }))

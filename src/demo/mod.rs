@@ -41,7 +41,7 @@ use gitops::applier::Applier;
 use gitops::developer::Developer;
 use gitops::meddler::Meddler;
 use gitops::updater::Updater;
-use gitops::{APPS, ENVIRONMENTS, Setup};
+use gitops::{APPS, ENVIRONMENTS, Setup, apps, release};
 use random::Random;
 use truth::Truth;
 
@@ -283,7 +283,7 @@ impl World {
     /// anything happens in it. To be called once.
     pub fn begin_pushing(&mut self) {
         let developer = self.developer.clone();
-        self.tasks.spawn(developer.run(self.push_every, self.first_app, FIRST_NUMBER + 1));
+        self.tasks.spawn(developer.run(apps(self.engine), self.push_every, self.first_app, FIRST_NUMBER + 1));
     }
 
     /// Ends everything and waits until it has ended.
@@ -294,13 +294,22 @@ impl World {
     /// First images, first commit.
     async fn lay_the_ground(&self, options: &Options) -> Result<(), Error> {
         let tag = gitops::version(FIRST_NUMBER);
-        let setup =
-            Setup { engine: self.engine, progress_deadline_seconds: options.progress_deadline_seconds };
+        let setup = Setup {
+            engine: self.engine,
+            intervals: options.intervals,
+            progress_deadline_seconds: options.progress_deadline_seconds,
+        };
         let hand = self.hand.lock().await;
         hand.run(&["init", "--quiet", "--initial-branch", git::BRANCH]).await?;
         hand.run(&["remote", "add", "origin", self.addresses.git.as_str()]).await?;
-        for app in APPS {
+        for app in apps(self.engine) {
             self.developer.push(&app.repository(), &tag).await?;
+            if app.is_released() {
+                let archive = flux::packed(release::chart(app, &self.addresses.registry))
+                    .map_err(|source| Error::Host { doing: "pack a chart", source })?;
+                let (repository, version) = (release::CHART_REPOSITORY, release::CHART_VERSION);
+                self.developer.push_chart(repository, version, archive).await?;
+            }
             for environment in ENVIRONMENTS {
                 let registry = &self.addresses.registry;
                 let text = app.manifest(environment, registry, &tag, setup);
@@ -397,7 +406,7 @@ impl World {
 
     async fn everything_live(&self) {
         for environment in ENVIRONMENTS {
-            for app in APPS {
+            for app in apps(self.engine) {
                 let is_it = |entry: &Entry| {
                     matches!(&entry.what, Happened::Live { namespace, name, .. }
                         if namespace == environment && name == app.name)

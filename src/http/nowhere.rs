@@ -247,9 +247,10 @@ fn commit(question: &Question, found: &CommitFound, now: Time) -> Answer {
         ("no_change", format!("{name}, and changes nothing for any destination"))
     } else {
         let each = changes.iter().take(NAMED_MAX).map(|change| {
-            let names = match &change.image {
-                Some(image) => format!("now names {}", words::image(image)),
-                None => "changed".to_owned(),
+            let names = match (&change.image, &change.tag) {
+                (Some(image), _) => format!("now names {}", words::image(image)),
+                (None, Some(tag)) => format!("now says {tag}"),
+                (None, None) => "changed".to_owned(),
             };
             let environment =
                 change.environment.as_ref().map_or_else(|| "no environment".to_owned(), ToString::to_string);

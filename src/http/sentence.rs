@@ -29,6 +29,10 @@ const PARTS_SHOWN_MAX: usize = 3;
 /// The sentence about one journey.
 #[must_use]
 pub fn sentence(around: &Around<'_>, journey: &Journey) -> String {
+    told(around, journey) + &words::unseen(journey)
+}
+
+fn told(around: &Around<'_>, journey: &Journey) -> String {
     let (what, place) = (words::subject(journey), words::place(&journey.destination));
     if journey.outcome.is_some() {
         return ended(around, journey, &what, &place);
@@ -102,8 +106,9 @@ fn ended(around: &Around<'_>, journey: &Journey, what: &str, place: &str) -> Str
             format!("{what} never became live in {place}: it was withdrawn at {when}, before anything ran it")
         }
         Some(Outcome::Failed) => {
+            let who = words::who(journey);
             format!(
-                "{what} failed in {place} at {when}{reached}: the rollout was given up; a retry starts anew"
+                "{what} failed in {place} at {when}{reached}: the rollout was given up{who}; a retry starts anew"
             )
         }
         Some(Outcome::Removed) => {

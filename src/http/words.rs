@@ -2,7 +2,7 @@
 
 use crate::image::ImageRef;
 use crate::observation::{ExpectRule, Interval, Order, Policy, Time};
-use crate::tracker::{Destination, Evidence, Hold, Journey, Sample, Stage, Subject};
+use crate::tracker::{Destination, Evidence, Hold, Journey, Sample, Stage, Subject, Who};
 
 /// Characters of a commit id that people read.
 const COMMIT_LENGTH: usize = 8;
@@ -183,12 +183,24 @@ pub fn hold(hold: Hold) -> &'static str {
     hold.sentence()
 }
 
-/// Who holds a journey or keeps it stuck, and in its own words why.
+/// Who holds a journey or keeps it stuck, or gave it up, and in its own words why.
 #[must_use]
 pub fn who(journey: &Journey) -> String {
-    let Some(who) = &journey.who else { return String::new() };
+    journey.who.as_ref().map_or_else(String::new, |who| format!(" ({})", says(who)))
+}
+
+/// Why no commit is known for a journey, where one may be out of sight.
+#[must_use]
+pub fn unseen(journey: &Journey) -> String {
+    let unseen = journey.commit_unseen.as_ref();
+    unseen.map_or_else(String::new, |unseen| format!("; no commit is known for it ({})", says(unseen)))
+}
+
+/// An object and what is to be said of it.
+#[must_use]
+pub fn says(who: &Who) -> String {
     let says = who.says.trim().trim_end_matches('.');
-    if says.is_empty() { format!(" ({})", who.object) } else { format!(" ({}: {says})", who.object) }
+    if says.is_empty() { who.object.to_string() } else { format!("{}: {says}", who.object) }
 }
 
 /// The command that looks closer at what an open journey waits for.

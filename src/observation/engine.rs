@@ -282,6 +282,22 @@ pub struct ApplierRole {
     pub releases: Vec<(Arc<str>, Arc<str>)>,
     /// Condition `Healthy`.
     pub healthy: Option<Condition>,
+    /// `spec.valuesFrom` of a HelmRelease, in its order.
+    #[serde(default)]
+    pub values_from: Vec<ValuesFrom>,
+}
+
+/// An entry of `spec.valuesFrom`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValuesFrom {
+    /// `ConfigMap` or `Secret`.
+    pub kind: Arc<str>,
+    /// In the release's namespace.
+    pub name: Arc<str>,
+    /// The key of its data.
+    pub key: Arc<str>,
+    /// `targetPath`: its data is one value for this path, and not all of them.
+    pub target: Option<Arc<str>>,
 }
 
 /// An entry of `spec.images`, in kustomize's words.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
-use crate::image::ImageRef;
+use crate::image::{Digest, ImageRef, Repository, Tag};
 
 /// All image references under one configured path at the tip of a branch: a level, said when it changed.
 ///
@@ -21,6 +21,8 @@ pub struct TreeNames {
     pub references: Vec<GitReference>,
     #[serde(default)]
     pub config_maps: Vec<GitConfigMap>,
+    #[serde(default)]
+    pub values: Vec<GitValue>,
     /// Commits reachable from this tip and not from the one before, newest first, at most a few hundred.
     /// Empty at the first look and after history was rewritten beyond recognition.
     pub commits: Vec<Commit>,
@@ -61,6 +63,54 @@ pub struct GitConfigMap {
     pub generated: bool,
 }
 
+/// A place among the values of a release that says less than where an image is from, or stands in a ConfigMap: what it
+/// sets is known only beside the release.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GitValue {
+    pub file: Arc<str>,
+    /// One-based line of the tag or image text.
+    pub line: u32,
+    pub place: ValuePlace,
+    pub says: ValueSays,
+    /// See [`GitReference::marker`].
+    pub marker: Option<Arc<str>>,
+    /// Of a release: a hash of its spec without images and tags.
+    pub template: Option<u64>,
+}
+
+/// Where a value stands, but for file and line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValuePlace {
+    /// `HelmRelease`, or `ConfigMap` for what one holds as text.
+    pub kind: Arc<str>,
+    pub name: Arc<str>,
+    /// If it is written.
+    pub namespace: Option<Arc<str>>,
+    /// The key of the ConfigMap's data.
+    pub data: Option<Arc<str>>,
+    /// Of a kustomize generator: other data gets another name.
+    pub generated: bool,
+    /// The path of a tag among the values, such as `web.tag`; empty for a whole image.
+    pub key: Arc<str>,
+}
+
+impl ValuePlace {
+    /// A tag alone stands there.
+    #[must_use]
+    pub fn is_tag(&self) -> bool {
+        !self.key.is_empty()
+    }
+}
+
+/// What stands at such a place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValueSays {
+    /// Absent where its chart, or another place, says where the image is from.
+    pub repository: Option<Repository>,
+    pub tag: Option<Tag>,
+    pub digest: Option<Digest>,
+}
+
 /// A commit, as far as a journey needs it. Times and names in it are claims of its author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
@@ -77,4 +127,7 @@ pub struct Commit {
     /// ConfigMaps that it brought in or gave other data.
     #[serde(default)]
     pub config_maps: Vec<GitConfigMap>,
+    /// Values of releases that it brought in.
+    #[serde(default)]
+    pub values: Vec<GitValue>,
 }

@@ -18,10 +18,10 @@ mod workload;
 
 pub use engine::{
     ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, EngineRevision, ImageOverride,
-    PolicyRole, Role, Scan, ScanRole, SourceRole, UpdaterRole,
+    PolicyRole, Role, Scan, ScanRole, SourceRole, UpdaterRole, ValuesFrom,
 };
 pub use fact::{Fact, LookFailure, Scope, Subject};
-pub use git::{Commit, GitConfigMap, GitReference, TreeNames};
+pub use git::{Commit, GitConfigMap, GitReference, GitValue, TreeNames, ValuePlace, ValueSays};
 pub use interests::{Interests, RepositoryInterest};
 pub use measure::{CacheResult, Measure, UpdateClass};
 pub use owner::{Namespace, Owner};

@@ -63,6 +63,8 @@ pub struct Draft {
     pub marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
     pub by_images: bool,
+    /// A ConfigMap that a release takes values from names it.
+    pub by_values: bool,
 }
 
 /// See [`ImageKey`].
@@ -114,6 +116,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 by_config_map: false,
                 marker: None,
                 by_images: false,
+                by_values: false,
                 causes,
             });
             continue;
@@ -127,12 +130,15 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
         let failed = || leg.failed(inputs)?.1;
         let who = if outcome == Some(Outcome::Failed) { failed() } else { None };
         let (id, aliases) = causes.ids();
+        let committed = stages.state(Stage::Committed);
+        let unseen = leg.commit.is_none() && leg.version.is_some() && committed == StageState::Unknown;
         drafts.push(Draft {
             previous,
             versions,
             by_config_map: false,
             marker: leg.marker().cloned(),
             by_images: leg.commit.is_some_and(|change| matches!(change.slot, Slot::Kustomize { .. })),
+            by_values: leg.commit.is_some_and(|change| change.slot.is_values()),
             journey: Some(Box::new(Journey {
                 id,
                 aliases,
@@ -153,6 +159,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 ),
                 intent,
                 commit: leg.commit.map(|change| change.commit.clone()),
+                commit_unseen: inputs.unseen.filter(|_| unseen).cloned(),
                 built_from: claims.and_then(|claims| claims.revision.clone()),
                 stages,
                 outcome,
@@ -224,6 +231,7 @@ pub fn add_revisions(
             by_config_map: leg.config_only,
             marker: None,
             by_images: false,
+            by_values: false,
             journey: (!causes.settled).then(|| {
                 Box::new(Journey {
                     id: causes.ids().0,
@@ -237,6 +245,7 @@ pub fn add_revisions(
                     clock_start: None,
                     intent: committed,
                     commit: Some(leg.change.commit.clone()),
+                    commit_unseen: None,
                     built_from: None,
                     stages,
                     outcome: end.map(|(outcome, _)| outcome),

@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::leg::Leg;
 use super::legs::{Desires, Inputs};
 use super::release::Made;
+use super::values::Valued;
 use super::workload::WorkloadState;
 use super::{Event, Place, Tracker, correlate, git, legs, revisions};
 use crate::image::{Digest, ImageRef, Repository};
@@ -85,7 +86,10 @@ impl Tracker {
             destination.engine = applier.now.key.kind.engine();
         }
         let ledger = self.ledgers.get(key);
-        let inputs = self.inputs(workload, key, &destination);
+        let made = self.made(workload, key);
+        let valued = made.map(|made| self.trees.valued(made, key, &destination.environment));
+        let valued = valued.unwrap_or_default();
+        let inputs = self.inputs(workload, key, &destination, made, &valued);
         let desires = legs::fold(&inputs);
         let around = Around {
             key,
@@ -174,11 +178,25 @@ impl Tracker {
         }
     }
 
+    /// The release that makes a workload.
+    fn made<'a>(&'a self, workload: &'a WorkloadState, key: &'a DestinationKey) -> Option<Made<'a>> {
+        let release = self.clusters.get(&key.cluster)?.engines.release_of(workload)?;
+        Some(Made {
+            by: &release.now.key,
+            workload,
+            values_from: release.applier().map_or(&[], |role| &role.values_from),
+            registries: &self.registries,
+            cluster: &key.cluster,
+        })
+    }
+
     fn inputs<'a>(
         &'a self,
         workload: &'a WorkloadState,
         key: &'a DestinationKey,
         destination: &Destination,
+        made: Option<Made<'a>>,
+        valued: &'a Valued,
     ) -> Inputs<'a> {
         let image = workload.versions.last().and_then(|version| version.read(&key.container));
         let mut repositories: Vec<&Repository> = Vec::new();
@@ -189,15 +207,22 @@ impl Tracker {
             }
         }
         let engines = self.clusters.get(&key.cluster).map(|cluster| &cluster.engines);
-        let release = engines.and_then(|engines| engines.release_of(workload));
-        let made = release.map(|release| Made { by: &release.now.key, workload });
-        let (changes, elsewhere) =
+        let (mut changes, mut elsewhere) =
             self.trees.of(workload, key, image, &repositories, &destination.environment, made);
+        for (list, values) in [(&mut changes, &valued.changes), (&mut elsewhere, &valued.elsewhere)] {
+            if !values.is_empty() {
+                list.splice(0..0, values);
+                list.sort_by_key(|change| change.at.interval.not_after);
+            }
+        }
         let mut selections = self.registries.selections(&repositories, &destination.environment);
         // A policy is meant for this container where it stands on the very field that sets it.
         if repositories.iter().any(|repository| self.registries.has_policy(repository)) {
-            let mut markers: Vec<&Arc<str>> =
-                self.trees.markers(key, image, &destination.environment, made).collect();
+            let mut markers: Vec<&Arc<str>> = self
+                .trees
+                .markers(key, image, &destination.environment, made)
+                .chain(&valued.markers)
+                .collect();
             markers.sort_unstable();
             markers.dedup();
             for (marker, repository) in
@@ -220,6 +245,7 @@ impl Tracker {
             alone,
             config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
             engines,
+            unseen: valued.unseen.as_ref(),
             releases: Releases::of(engines, workload),
         }
     }

@@ -11,7 +11,7 @@ use super::correlate::Draft;
 use super::engine::{Releases, Traveller};
 use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject};
 use super::judge::{self, Phase, Waits, phase};
-use super::next::Next;
+use super::next::{Does, Next};
 use super::pods;
 use super::source::ScopeId;
 use super::stage::Stage;
@@ -39,6 +39,8 @@ pub struct Entry {
     pub(super) marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
     pub(super) by_images: bool,
+    /// A ConfigMap that a release takes values from names it.
+    pub(super) by_values: bool,
     /// Since when it waits at its stage, predecessors included.
     pub(super) waits: Option<Waits>,
     /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
@@ -117,6 +119,7 @@ impl Entry {
             by_config_map: draft.by_config_map,
             marker: draft.marker,
             by_images: draft.by_images,
+            by_values: draft.by_values,
             waits: None,
             last_reason: None,
             over: None,
@@ -212,7 +215,8 @@ impl Entry {
         let hands = hands.unwrap_or_default();
         let releases = Releases::of(bench.engines, workload);
         let taken_back = self.versions.is_some() && releases.took_back(workload.versions.len() - 1);
-        let traveller = Traveller { journey, by_images: self.by_images, taken_back };
+        let traveller =
+            Traveller { journey, by_images: self.by_images, by_values: self.by_values, taken_back };
         let verdict = hands.verdict(phase(waits.stage), traveller, bench.now);
         let [committed, applied_in, live] = budgets(&workload.now);
         let (by_interval, annotated) = match phase(waits.stage) {
@@ -297,7 +301,9 @@ impl Entry {
         // By time alone a hand comes to be late, and then it is why.
         let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64);
         self.late = late.filter(|late| *late > bench.now).min();
+        // Nobody tells a release of it: it is due with the next turn, whose time no field says.
         let turn = hands.turn(phase(waits.stage), &journey.stages, bench.now);
+        let turn = turn.filter(|turn| !(self.by_values && turn.does == Does::Apply));
         journey.next = Next { turn, late_after: Some(over) };
         let gave_up = self
             .versions

@@ -291,6 +291,13 @@ impl Registries {
         Some(found)
     }
 
+    /// Whether any policy goes by the name that a marker says.
+    #[must_use]
+    pub fn is_policy(&self, marker: &str) -> bool {
+        let Some((namespace, name)) = marker.split_once(':') else { return false };
+        self.policy_of.keys().any(|(_, space, named)| (&**space, &**named) == (namespace, name))
+    }
+
     /// Whether a policy of a cluster selects this tag now.
     #[must_use]
     pub fn is_wanted(&self, repository: &Repository, cluster: &str, tag: &Tag) -> bool {

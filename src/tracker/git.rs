@@ -15,8 +15,9 @@ use super::release::Made;
 use super::stage::Evidence;
 use super::taken::{TakenBy, note_taken};
 use super::target::{Marked, Target, Targets, Touched, touched};
+use super::values::Values;
 use super::workload::WorkloadState;
-use crate::image::{Digest, ImageRef, Repository, Tag};
+use crate::image::{ImageRef, Repository};
 use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, PathRule, TreeNames};
 
 /// Changes of one path that are remembered.
@@ -103,7 +104,7 @@ impl Slot {
 }
 
 /// kustomize puts ten characters of a hash behind the name, of an alphabet without vowels.
-fn is_generated(used: &str, name: &str) -> bool {
+pub(super) fn is_generated(used: &str, name: &str) -> bool {
     let suffix = used.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     suffix
         .is_some_and(|hash| hash.len() == 10 && hash.bytes().all(|byte| b"2456789bcdfghkmt".contains(&byte)))
@@ -134,11 +135,13 @@ pub struct Tree {
     pub(super) markers: BTreeMap<(Slot, ImageRef), Arc<str>>,
     pub(super) templates: BTreeMap<Slot, u64>,
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
-    config_maps: BTreeMap<Slot, BTreeSet<u64>>,
+    pub(super) config_maps: BTreeMap<Slot, BTreeSet<u64>>,
     pub(super) known: bool,
     /// The commit that the last level was read from; empty before the first.
     pub commit: Arc<str>,
     pub changes: Vec<Change>,
+    /// What only a release makes an image of.
+    pub values: Values,
     /// How many changes fell out of memory: the number of the first one that is left.
     dropped: u64,
     /// The environment that it sets, by the rules. Follows from them.
@@ -197,7 +200,9 @@ impl Trees {
         }
         let former_config_maps = std::mem::replace(&mut tree.config_maps, config_maps);
         tree.commit = names.commit.clone();
-        if std::mem::replace(&mut tree.known, true) && !backfill {
+        let first = !std::mem::replace(&mut tree.known, true) || backfill;
+        let valued = tree.values.take(names, at, first);
+        if !first {
             let configured = tree.compare_config_maps(&former_config_maps, names, at);
             let before = tree.dropped + tree.changes.len() as u64;
             let dropped = tree.compare(&former, configured, names, at);
@@ -206,7 +211,8 @@ impl Trees {
                 self.targets.add(&key, number, &tree.changes[(number - tree.dropped) as usize]);
             }
             let fresh = (before.max(tree.dropped) - tree.dropped) as usize;
-            dropped.iter().map(|(_, change)| change).chain(&tree.changes[fresh..]).flat_map(touched).collect()
+            let changed = dropped.iter().map(|(_, change)| change).chain(&tree.changes[fresh..]);
+            changed.flat_map(touched).chain(valued).collect()
         } else {
             // A level alone sets nothing.
             BTreeSet::new()
@@ -307,24 +313,7 @@ impl Trees {
         (changes, elsewhere)
     }
 
-    /// Whether a remembered change names a tag of a repository, or one of its digests.
-    #[must_use]
-    pub fn name(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
-        self.aimed(&Target::Repository(repository.clone())).any(|(_, _, change)| {
-            change.after.as_ref().is_some_and(|after| {
-                after.digest.as_ref().map_or(after.tag.as_ref() == Some(tag), |named| named == digest)
-            })
-        })
-    }
-
-    /// Whether text without an object named a repository.
-    #[must_use]
-    pub fn has_text(&self, repository: &Repository) -> bool {
-        let target = Target::Loose(repository.clone());
-        self.aimed(&target).any(|(_, _, change)| matches!(change.slot, Slot::Text { .. }))
-    }
-
-    fn aimed(&self, target: &Target) -> impl Iterator<Item = (&TreeKey, u64, &Change)> {
+    pub(super) fn aimed(&self, target: &Target) -> impl Iterator<Item = (&TreeKey, u64, &Change)> {
         let of = self.targets.0.get(target).into_iter().flatten();
         of.filter_map(move |(key, numbers)| Some((key, self.trees.get(key)?, numbers))).flat_map(
             |(key, tree, numbers)| {
@@ -450,16 +439,7 @@ impl Tree {
             after.as_ref().and_then(|after| self.markers.get(&(slot.clone(), after.clone())).cloned());
         Change {
             at,
-            commit: commit.or(names.commits.first()).map_or_else(
-                || CommitRef {
-                    repository: names.url.clone(),
-                    branch: names.branch.clone(),
-                    id: names.commit.clone(),
-                    author: "".into(),
-                    subject: "".into(),
-                },
-                |commit| commit_ref(names, commit),
-            ),
+            commit: commit_or_tip(names, commit.or(names.commits.first())),
             reverts: commit.is_some_and(|commit| commit.reverts.is_some()),
             slot: slot.clone(),
             before,
@@ -485,6 +465,20 @@ fn environment((url, branch, path): &TreeKey, rules: &[PathRule]) -> Option<Arc<
 fn config_slot(named: &GitConfigMap) -> Slot {
     let GitConfigMap { name, namespace, generated, .. } = named;
     Slot::ConfigMap { name: name.clone(), namespace: namespace.clone(), generated: *generated }
+}
+
+/// Where no commit is told, what is known is the tip.
+pub(super) fn commit_or_tip(names: &TreeNames, commit: Option<&Commit>) -> CommitRef {
+    commit.map_or_else(
+        || CommitRef {
+            repository: names.url.clone(),
+            branch: names.branch.clone(),
+            id: names.commit.clone(),
+            author: "".into(),
+            subject: "".into(),
+        },
+        |commit| commit_ref(names, commit),
+    )
 }
 
 pub(super) fn commit_ref(names: &TreeNames, commit: &Commit) -> CommitRef {

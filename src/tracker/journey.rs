@@ -209,6 +209,8 @@ pub struct Journey {
     /// Where `image_to_live` starts, if this journey counts for it.
     pub clock_start: Option<Interval>,
     pub commit: Option<CommitRef>,
+    /// Why it came without a commit that is known, where one may be out of sight.
+    pub commit_unseen: Option<Who>,
     /// Claimed by the image: the source commit it was built from.
     pub built_from: Option<Arc<str>>,
     pub outcome: Option<Outcome>,

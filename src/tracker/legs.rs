@@ -33,6 +33,8 @@ pub struct Inputs<'a> {
     pub config_maps: Option<&'a ConfigMaps>,
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
+    /// Why the commit of an image stays unknown where none is known to have brought it, if that has a reason.
+    pub unseen: Option<&'a Who>,
     /// What the release that makes its workload took back.
     pub releases: Releases,
 }

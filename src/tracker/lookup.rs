@@ -117,6 +117,8 @@ pub struct ConcernedBy {
     pub environment: Option<Arc<str>>,
     /// The image that it names; none where it takes one away.
     pub image: Option<ImageRef>,
+    /// The tag that it names, where nothing beside it says of what.
+    pub tag: Option<Tag>,
     /// It was overtaken by another commit before anybody looked.
     pub overtaken: bool,
 }
@@ -221,7 +223,11 @@ impl Tracker {
         let key =
             EngineKey { kind: EngineKind::ImagePolicy, namespace: namespace.clone(), name: name.clone() };
         let marker = format!("{namespace}:{name}");
-        let marked = self.trees.trees.values().filter(|tree| tree.markers.values().any(|it| **it == *marker));
+        let marked = self
+            .trees
+            .trees
+            .values()
+            .filter(|tree| tree.markers.values().chain(tree.values.markers()).any(|it| **it == *marker));
         let engines = self.clusters.get(uid).map(|cluster| &cluster.engines);
         let object = engines.and_then(|engines| engines.get(&key));
         let scan = object.and_then(|object| engines?.scan_of(object));
@@ -280,9 +286,27 @@ impl Tracker {
                     path: path.clone(),
                     environment: tree.environment.clone(),
                     image: change.after.clone(),
+                    tag: None,
                     overtaken: !change.at_tip,
                 };
                 note(&change.commit, change.at, Some(concerned));
+            }
+            for value in tree.values.changes.iter().filter(|value| begins(&value.change.commit)) {
+                let after = value.after.as_ref();
+                let image = after.and_then(|says| {
+                    let (tag, digest) = (says.tag.clone(), says.digest.clone());
+                    Some(ImageRef { repository: says.repository.clone()?, tag, digest })
+                });
+                let of = place(&value.change);
+                let concerned = ConcernedBy {
+                    place: if value.place.is_tag() { format!("{} of {of}", value.place.key) } else { of },
+                    path: path.clone(),
+                    environment: tree.environment.clone(),
+                    tag: after.and_then(|says| says.tag.clone()).filter(|_| image.is_none()),
+                    image,
+                    overtaken: !value.change.at_tip,
+                };
+                note(&value.change.commit, value.change.at, Some(concerned));
             }
         }
         found.sort_by(|left, right| left.commit.id.cmp(&right.commit.id));

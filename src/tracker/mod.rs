@@ -61,6 +61,7 @@ mod target;
 mod told;
 mod touch;
 mod updater;
+mod values;
 mod view;
 mod workload;
 

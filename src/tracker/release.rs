@@ -5,10 +5,12 @@
 //! some time. Anything else is not said.
 
 use super::git::{Slot, Tree};
+use super::registry::Registries;
 use super::target::Target;
 use super::workload::WorkloadState;
 use crate::image::ImageRef;
-use crate::observation::EngineKey;
+use crate::image::Repository;
+use crate::observation::{EngineKey, ValuesFrom};
 
 /// As manifests write it.
 const KIND: &str = "HelmRelease";
@@ -18,9 +20,26 @@ const KIND: &str = "HelmRelease";
 pub struct Made<'a> {
     pub by: &'a EngineKey,
     pub workload: &'a WorkloadState,
+    /// Where the release takes values from besides its manifest.
+    pub values_from: &'a [ValuesFrom],
+    pub registries: &'a Registries,
+    /// Where it runs.
+    pub cluster: &'a str,
 }
 
 impl Made<'_> {
+    /// Whether the policy that a marker names chooses from a repository.
+    #[must_use]
+    pub fn chooses(&self, marker: &str, repository: &Repository) -> bool {
+        self.registries.policy(repository, self.cluster, marker).is_some()
+    }
+
+    /// Whether it is known to choose from another one.
+    #[must_use]
+    pub fn chooses_elsewhere(&self, marker: &str, repository: &Repository) -> bool {
+        self.registries.is_policy(marker) && !self.chooses(marker, repository)
+    }
+
     /// What its changes aim at.
     #[must_use]
     pub fn target(&self) -> Target {
@@ -67,11 +86,37 @@ fn is_alike(left: &ImageRef, right: &ImageRef) -> bool {
             || (left.digest.is_some() && left.digest == right.digest))
 }
 
+impl Tree {
+    /// Images of a repository that the manifest of a release names.
+    pub fn named_by_release<'a>(
+        &'a self,
+        release: &'a EngineKey,
+        repository: &'a Repository,
+    ) -> impl Iterator<Item = &'a ImageRef> {
+        let first = Slot::Container {
+            kind: KIND.into(),
+            name: release.name.clone(),
+            namespace: None,
+            container: None,
+        };
+        let named = |slot: &Slot| matches!(slot, Slot::Container { kind, name, .. } if &**kind == KIND && *name == release.name);
+        let of = self.references.range(first..).take_while(move |(slot, _)| named(slot));
+        let of = of.filter(|(slot, _)| slot.is_of_release(release)).flat_map(|(_, images)| images);
+        of.filter(|image| image.repository == *repository)
+    }
+}
+
 impl Slot {
     /// The manifest of a HelmRelease.
     #[must_use]
     pub fn is_release(&self) -> bool {
         matches!(self, Self::Container { kind, .. } if &**kind == KIND)
+    }
+
+    /// What a ConfigMap holds as text.
+    #[must_use]
+    pub fn is_values(&self) -> bool {
+        matches!(self, Self::Container { kind, .. } if &**kind == "ConfigMap")
     }
 
     fn is_of_release(&self, release: &EngineKey) -> bool {

@@ -7,7 +7,7 @@ use super::destination::DestinationKey;
 use super::git::{Change, Slot, Tree, TreeKey, Trees};
 use super::maps::Map;
 use super::release::Made;
-use crate::image::{ImageRef, Repository};
+use crate::image::{Digest, ImageRef, Repository, Tag};
 
 /// See the file's front line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +115,27 @@ fn names(slot: &Slot, image: &ImageRef) -> Vec<Arc<str>> {
 }
 
 impl Trees {
+    /// Whether a remembered change names a tag of a repository, or one of its digests.
+    #[must_use]
+    pub fn name(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
+        let means = |named: &Option<Digest>, said: &Option<Tag>| {
+            named.as_ref().map_or(said.as_ref() == Some(tag), |named| named == digest)
+        };
+        let named = self.aimed(&Target::Repository(repository.clone())).any(|(_, _, change)| {
+            change.after.as_ref().is_some_and(|after| means(&after.digest, &after.tag))
+        });
+        // Of which repository a value is, only a container tells.
+        let values = || self.trees.values().flat_map(|tree| &tree.values.changes);
+        named || values().any(|it| it.after.as_ref().is_some_and(|after| means(&after.digest, &after.tag)))
+    }
+
+    /// Whether text without an object named a repository.
+    #[must_use]
+    pub fn has_text(&self, repository: &Repository) -> bool {
+        let target = Target::Loose(repository.clone());
+        self.aimed(&target).any(|(_, _, change)| matches!(change.slot, Slot::Text { .. }))
+    }
+
     /// Rules that stand on the very places that set a container of an environment.
     pub fn markers<'a>(
         &'a self,

@@ -5,7 +5,7 @@
 use super::cluster::Concerns;
 use super::correlate::ImageKey;
 use super::destination::DestinationKey;
-use super::git::Slot;
+use super::git::{Slot, is_generated};
 use super::source::ScopeId;
 use super::target::Touched;
 use super::{Place, Tracker};
@@ -97,6 +97,17 @@ impl Tracker {
                     let made = cluster.workloads.iter().filter(|(_, state)| {
                         let release = cluster.engines.release_of(state);
                         release.is_some_and(|release| release.now.key.name == *name)
+                    });
+                    self.dirty.extend(made.map(|(key, _)| (uid.clone(), key.clone())));
+                }
+            }
+            // What a ConfigMap holds as text is of the releases that name it.
+            Touched::Slot(slot @ Slot::Container { name, .. }) if slot.is_values() => {
+                for (uid, cluster) in &self.clusters {
+                    let made = cluster.workloads.iter().filter(|(_, state)| {
+                        let release = cluster.engines.release_of(state).and_then(|it| it.applier());
+                        let mut from = release.into_iter().flat_map(|role| &role.values_from);
+                        from.any(|from| from.name == *name || is_generated(&from.name, name))
                     });
                     self.dirty.extend(made.map(|(key, _)| (uid.clone(), key.clone())));
                 }

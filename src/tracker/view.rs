@@ -47,6 +47,8 @@ pub struct JourneyView {
     /// The source that must be fresh before anything can be said.
     pub blind: Option<String>,
     pub commit: Option<CommitRef>,
+    /// Why no commit is known for it, where one may be out of sight.
+    pub commit_unseen: Option<Who>,
     pub built_from: Option<String>,
     pub opened: Time,
     pub ended: Option<Time>,
@@ -122,6 +124,7 @@ impl From<&Journey> for JourneyView {
             who: journey.who.clone(),
             blind: journey.blind.as_ref().map(ToString::to_string),
             commit: journey.commit.clone(),
+            commit_unseen: journey.commit_unseen.clone(),
             built_from: journey.built_from.as_ref().map(ToString::to_string),
             opened: journey.opened.not_after,
             ended: journey.ended.map(|ended| ended.not_after),

@@ -4,6 +4,7 @@
 mod faults;
 pub mod flux;
 mod flux_faults;
+mod helm;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -52,6 +52,7 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         intent: None,
         clock_start: None,
         commit: None,
+        commit_unseen: None,
         built_from: None,
         outcome: None,
         ended: None,

@@ -211,6 +211,7 @@ impl Shop {
             reverts: None,
             added: vec![self.reference(service)],
             config_maps: Vec::new(),
+            values: Vec::new(),
         });
         let names = TreeNames {
             url: GIT.into(),
@@ -219,6 +220,7 @@ impl Shop {
             commit,
             references,
             config_maps: Vec::new(),
+            values: Vec::new(),
             commits: commits.into_iter().collect(),
             forced: false,
         };

@@ -16,6 +16,7 @@ mod revision;
 mod running;
 mod ssh;
 mod throttled;
+mod values;
 
 use knotmeter::observation::{Basis, Fact, LookFailure, Measure, Observation};
 use knotmeter::observers::git::{Error, check, public_url};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use knotmeter::exporters::Snapshot;
 use knotmeter::exporters::metrics::Metrics;
-use knotmeter::http::{EventRecord, HttpState, OPENAPI, Pasts, ROUTES, Ready, serve, serve_with, why};
+use knotmeter::http::{
+    Around, EventRecord, HttpState, OPENAPI, Pasts, ROUTES, Ready, sentence, serve, serve_with, why,
+};
 use knotmeter::tracker::{Event, Outcome, Stage, Updaters, Who};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -108,6 +110,34 @@ fn why_tells_what_was_live_from_what_is() {
         updaters: Updaters::default(),
     };
     insta::assert_snapshot!(told_of(&snapshot, "web:v1").join("\n"), @"team/web:v1 was live in prod (deployment/web -n prod) from 12:00:06 (±0.5 s), 6.0 s after the push; now team/web:v2 is");
+}
+
+#[test]
+fn why_says_who_gave_up_and_what_hides_a_commit() {
+    let object = || "helmrelease/cart -n prod".into();
+    let failed = knotmeter::tracker::Journey {
+        outcome: Some(Outcome::Failed),
+        who: Some(Who { object: object(), says: "Helm upgrade failed: context deadline exceeded.".into() }),
+        stages: knotmeter::tracker::Stages::default(),
+        ..arrived("cart", "v2", "prod")
+    };
+    let unseen = knotmeter::tracker::Journey {
+        commit_unseen: Some(Who {
+            object: object(),
+            says: "values come from secret/cart, which is never read".into(),
+        }),
+        ..arrived("cart", "v1", "prod")
+    };
+    let given_up = knotmeter::tracker::Journey { who: None, ..failed.clone() };
+    let sentence = |journey: &knotmeter::tracker::Journey| {
+        let around = Around { at: fleet::now(), sources: &[], journeys: &[] };
+        sentence(&around, journey)
+    };
+    insta::assert_snapshot!([&failed, &given_up, &unseen].map(sentence).join("\n"), @r"
+    team/cart:v2 failed in prod (deployment/cart -n prod) at 12:00:06: the rollout was given up (helmrelease/cart -n prod: Helm upgrade failed: context deadline exceeded); a retry starts anew
+    team/cart:v2 failed in prod (deployment/cart -n prod) at 12:00:06: the rollout was given up; a retry starts anew
+    team/cart:v1 is live in prod (deployment/cart -n prod) since 12:00:06 (±0.5 s), 6.0 s after the push; no commit is known for it (helmrelease/cart -n prod: values come from secret/cart, which is never read)
+    ");
 }
 
 #[test]

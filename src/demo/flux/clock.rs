@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Prints a duration: `54.2ms`, `1.5s`, `1m0s`.
-pub(super) fn print(duration: Duration) -> String {
+pub(in crate::demo) fn print(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match nanos {
         0 => "0s".to_owned(),

@@ -91,6 +91,11 @@ fn judge(object: &Value) -> Health {
                 && count("updatedNumberScheduled") == wanted
                 && count("numberAvailable") == wanted
         }
+        Some("HelmRelease") if spec["suspend"] == true => true,
+        Some("HelmRelease") if holds("Stalled") => return Health::Failed,
+        Some("HelmRelease") => {
+            observed.is_some() && observed == generation && !holds("Reconciling") && holds("Ready")
+        }
         Some("Job") if holds("Failed") => return Health::Failed,
         Some("Job") => holds("Complete"),
         _ => true,

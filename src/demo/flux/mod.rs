@@ -4,18 +4,22 @@
 //!
 //! `objects` is what a person sets up; `reflector` (with `registry`) scans, `policy` (with `choice`) selects,
 //! `automation` (with `setters`) commits, `source` (with `remote` and `storage`) fetches, `kustomize` (with
-//! `build`, `apply`, `health` and `history`) applies; `metrics` is what the reflector counts of itself. `queue`, `watch`, `subject`, `api`, `events`, `conditions`
+//! `build`, `apply`, `health` and `history`) applies, `helm` (with `charts` that fetches and `chart` that renders)
+//! releases; `metrics` is what the reflector counts of itself. `queue`, `watch`, `subject`, `api`, `events`, `conditions`
 //! and `clock` are what all controllers are made of. A new controller is a file with a [`queue::Controller`].
 
 mod api;
 mod apply;
 mod automation;
 mod build;
+mod chart;
+mod charts;
 mod choice;
 mod clock;
 mod conditions;
 mod events;
 mod health;
+mod helm;
 mod history;
 mod kustomize;
 mod metrics;
@@ -41,8 +45,11 @@ use super::fault::Faults;
 use super::git::{BRANCH, Git};
 use super::truth::Truth;
 use api::{Api, Refused, Type};
+pub(super) use clock::print;
 pub(super) use metrics::Durations;
-pub(super) use objects::{automation_path, filter, marker, pinned, policy_path, suspended_by};
+pub(super) use objects::{
+    CHARTS, automation_path, filter, marker, pinned, policy_path, suspended_by, tag_marker,
+};
 use queue::Next;
 use storage::Storage;
 use watch::Place;
@@ -68,6 +75,12 @@ const AUTOMATION: Type =
     Type { kind: "ImageUpdateAutomation", version: IMAGE, plural: "imageupdateautomations" };
 const GIT_REPOSITORY: Type =
     Type { kind: "GitRepository", version: "source.toolkit.fluxcd.io/v1", plural: "gitrepositories" };
+const HELM_REPOSITORY: Type =
+    Type { kind: "HelmRepository", version: "source.toolkit.fluxcd.io/v1", plural: "helmrepositories" };
+const HELM_CHART: Type =
+    Type { kind: "HelmChart", version: "source.toolkit.fluxcd.io/v1", plural: "helmcharts" };
+const HELM_RELEASE: Type =
+    Type { kind: "HelmRelease", version: "helm.toolkit.fluxcd.io/v2", plural: "helmreleases" };
 const KUSTOMIZATION: Type =
     Type { kind: "Kustomization", version: "kustomize.toolkit.fluxcd.io/v1", plural: "kustomizations" };
 
@@ -118,6 +131,11 @@ pub(super) struct Flux {
     pub(super) intervals: Intervals,
 }
 
+/// Files as the archive that a chart is.
+pub(super) fn packed(files: Vec<(String, String)>) -> std::io::Result<Vec<u8>> {
+    storage::packed(files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
+}
+
 /// The artifacts to be served at `host` (`127.0.0.1:port`), what the reflector counts, and the server of both.
 pub(super) fn storage(host: &str) -> (Arc<Storage>, Durations, Router) {
     let storage = Arc::new(Storage::new(host));
@@ -165,6 +183,8 @@ impl Flux {
             storage: self.storage.clone(),
             truth: self.truth.clone(),
         };
+        let charts = charts::Charts { api: self.api(SOURCE_AGENT), storage: self.storage.clone() };
+        let releases = helm::Releases { api: self.api("helm-controller"), faults: self.faults.clone() };
         let automations = automation::Automations {
             api: self.api(AUTOMATION_AGENT),
             git: self.automation.clone().into(),
@@ -176,6 +196,8 @@ impl Flux {
             queue::run(Arc::new(automations), pause),
             queue::run(Arc::new(sources), pause),
             queue::run(Arc::new(kustomizations), pause),
+            queue::run(Arc::new(charts), pause),
+            queue::run(Arc::new(releases), pause),
         );
     }
 

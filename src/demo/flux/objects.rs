@@ -5,12 +5,15 @@ use serde_json::{Value, json};
 
 use super::api::{Api, Refused, Type};
 use super::{
-    AUTOMATION, GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY, INFRASTRUCTURE, Intervals, KUSTOMIZATION,
-    NAMESPACE, clock,
+    AUTOMATION, GIT_REPOSITORY, HELM_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY, INFRASTRUCTURE, Intervals,
+    KUSTOMIZATION, NAMESPACE, clock,
 };
+use crate::demo::engine::Engine;
 use crate::demo::fault::Fault;
-use crate::demo::gitops::{APPS, ENVIRONMENTS};
+use crate::demo::gitops::{ENVIRONMENTS, apps};
 
+/// The repository of the charts.
+pub(in crate::demo) const CHARTS: &str = "charts";
 /// The name of the source, and of the automation that writes to it.
 const SOURCE: &str = "fleet";
 const AUTOMATION_NAME: &str = "fleet";
@@ -23,6 +26,11 @@ const SCAN_TIMEOUT: &str = "20s";
 /// The marker by which the automation finds an app's image.
 pub(in crate::demo) fn marker(app: &str) -> String {
     format!("# {{\"$imagepolicy\": \"{NAMESPACE}:{app}\"}}")
+}
+
+/// The same where a value is a tag alone.
+pub(in crate::demo) fn tag_marker(app: &str) -> String {
+    format!("# {{\"$imagepolicy\": \"{NAMESPACE}:{app}:tag\"}}")
 }
 
 /// Where an app's policy is found in the API.
@@ -58,7 +66,7 @@ pub(in crate::demo) fn pinned(app: &str, tag: &str) -> Value {
 pub(in crate::demo) fn suspended_by(fault: Fault) -> Vec<String> {
     match fault {
         Fault::SuspendedImageRepository => {
-            APPS.iter().map(|app| IMAGE_REPOSITORY.path(NAMESPACE, app.name)).collect()
+            apps(Engine::Flux).iter().map(|app| IMAGE_REPOSITORY.path(NAMESPACE, app.name)).collect()
         }
         Fault::SuspendedAutomation => vec![AUTOMATION.path(NAMESPACE, AUTOMATION_NAME)],
         Fault::SuspendedSource => vec![GIT_REPOSITORY.path(NAMESPACE, SOURCE)],
@@ -90,7 +98,11 @@ fn all(registry: &str, repository: &str, branch: &str, every: &Intervals) -> Vec
     let source =
         json!({"interval": clock::print(every.source), "url": repository, "ref": {"branch": branch}});
     let mut all = vec![(GIT_REPOSITORY, SOURCE.to_owned(), source)];
-    for app in APPS {
+    // Such a one says nothing of itself: nobody lists what is in it.
+    let charts = json!({"interval": clock::print(every.kustomization), "type": "oci", "insecure": true,
+        "provider": "generic", "url": format!("oci://{registry}/{CHARTS}")});
+    all.push((HELM_REPOSITORY, CHARTS.to_owned(), charts));
+    for app in apps(Engine::Flux) {
         let scanned = json!({"image": format!("{registry}/{}", app.repository()), "insecure": true,
             "interval": clock::print(every.scan), "timeout": SCAN_TIMEOUT});
         all.push((IMAGE_REPOSITORY, app.name.to_owned(), scanned));

@@ -20,6 +20,8 @@ const ARTIFACTS_MAX: usize = 32;
 /// An unpacked artifact; the demo's are some kilobytes.
 const UNPACKED_BYTES_MAX: u64 = 64 << 20;
 const BLOCK: usize = 512;
+/// Below this are the artifacts of charts.
+const CHARTS: &str = "helmchart/";
 
 /// The files of an artifact, by path.
 pub(super) type Files = BTreeMap<String, String>;
@@ -40,8 +42,13 @@ impl Storage {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(other, _)| other != path);
         kept.push_back((path.to_owned(), archive.into()));
-        while kept.len() > ARTIFACTS_MAX {
-            kept.pop_front();
+        // A chart is fetched again and again; each has one artifact.
+        let goes = |(path, _): &(String, Bytes)| !path.starts_with(CHARTS);
+        let surplus = kept.iter().filter(|one| goes(one)).count().saturating_sub(ARTIFACTS_MAX);
+        for _ in 0..surplus {
+            if let Some(at) = kept.iter().position(goes) {
+                kept.remove(at);
+            }
         }
         format!("{}/{path}", self.front)
     }
@@ -77,6 +84,11 @@ pub(super) fn pack(folder: &Path) -> std::io::Result<Vec<u8>> {
             }
         }
     }
+    packed(files)
+}
+
+/// Packs files, in the order of their names.
+pub(super) fn packed(files: BTreeMap<String, Vec<u8>>) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     for (name, bytes) in files {
         encoder.write_all(&header(&name, bytes.len()))?;

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use http::{StatusCode, header};
 use serde_json::json;
 
-use super::{APPS, App, expect, version};
+use super::{App, expect, version};
 use crate::demo::Error;
 use crate::demo::cluster::pull::{BEHAVIOUR_LABEL, Behaviour};
 use crate::demo::fault::{Fault, Faults};
@@ -21,6 +21,8 @@ const FIRST_PUSH_AFTER: Duration = Duration::from_millis(500);
 const EMPTY_TAR: [u8; 1024] = [0; 1024];
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const CHART_CONFIG_TYPE: &str = "application/vnd.cncf.helm.config.v1+json";
+const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[derive(Debug, Clone)]
@@ -33,13 +35,19 @@ pub(in crate::demo) struct Developer {
 
 impl Developer {
     /// Pushes the next version of one app after the other, for ever.
-    pub(in crate::demo) async fn run(self, every: Duration, first_app: usize, first_number: u64) {
-        let mut numbers = [first_number; APPS.len()];
+    pub(in crate::demo) async fn run(
+        self,
+        apps: &'static [App],
+        every: Duration,
+        first_app: usize,
+        first_number: u64,
+    ) {
+        let mut numbers = vec![first_number; apps.len()];
         let mut turn = first_app;
         tokio::time::sleep(FIRST_PUSH_AFTER).await;
         loop {
-            let at = turn % APPS.len();
-            let app: App = APPS[at];
+            let at = turn % apps.len();
+            let app = &apps[at];
             match self.push(&app.repository(), &version(numbers[at])).await {
                 Ok(_) => {
                     numbers[at] += 1;
@@ -90,6 +98,29 @@ impl Developer {
         let put = self.client.put(&url).header(header::CONTENT_TYPE, MANIFEST_TYPE).body(manifest);
         expect(|| format!("pushing {repository}:{tag}"), put.send().await, &[StatusCode::CREATED]).await?;
         Ok(digest)
+    }
+
+    /// Pushes a chart, as `helm push` does.
+    pub(in crate::demo) async fn push_chart(
+        &self,
+        repository: &str,
+        version: &str,
+        archive: Vec<u8>,
+    ) -> Result<(), Error> {
+        let name = repository.rsplit('/').next();
+        let config = json!({"name": name, "version": version, "apiVersion": "v2"}).to_string().into_bytes();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": CHART_CONFIG_TYPE, "digest": Digest::of(&config), "size": config.len()},
+            "layers": [{"mediaType": CHART_TYPE, "digest": Digest::of(&archive), "size": archive.len()}],
+        })
+        .to_string();
+        self.upload(repository, archive).await?;
+        self.upload(repository, config).await?;
+        let url = format!("http://{}/v2/{repository}/manifests/{version}", self.registry);
+        let put = self.client.put(&url).header(header::CONTENT_TYPE, MANIFEST_TYPE).body(manifest);
+        let what = || format!("pushing {repository}:{version}");
+        expect(what, put.send().await, &[StatusCode::CREATED]).await.map(drop)
     }
 
     async fn upload(&self, repository: &str, blob: Vec<u8>) -> Result<(), Error> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{APPS, App, expect};
+use super::{APPS, App, apps, expect};
+use crate::demo::engine::Engine;
 use crate::demo::fault::{Fault, Faults};
 use crate::demo::git::{BRANCH, Git};
 use crate::demo::{Error, flux};
@@ -107,8 +108,8 @@ impl Meddler {
                 Ok(())
             }
             Fault::PolicyExcludes => {
-                for app in APPS {
-                    self.pin(&app, does).await?;
+                for app in apps(Engine::Flux) {
+                    self.pin(app, does).await?;
                 }
                 Ok(())
             }

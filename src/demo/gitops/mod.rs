@@ -7,13 +7,14 @@
 pub(super) mod applier;
 pub(super) mod developer;
 pub(super) mod meddler;
+pub(super) mod release;
 pub(super) mod updater;
 
 use http::StatusCode;
 
 use super::Error;
 use super::engine::Engine;
-use super::flux;
+use super::flux::{self, Intervals};
 
 /// An application of the demo: its name, and in each environment how many of it run.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +23,25 @@ pub(super) struct App {
     pub(super) replicas: u32,
 }
 
-/// What runs in the demo world.
+/// What runs in every demo world.
 pub(super) const APPS: [App; 3] =
     [App { name: "web", replicas: 3 }, App { name: "api", replicas: 2 }, App { name: "worker", replicas: 2 }];
+
+/// What a chart makes; a plain world has nobody who reads charts.
+const RELEASED: App = App { name: "cart", replicas: 2 };
+
+static ALL_APPS: [App; APPS.len() + 1] = {
+    let [web, api, worker] = APPS;
+    [web, api, worker, RELEASED]
+};
+
+/// What runs in a world with this engine.
+pub(super) fn apps(engine: Engine) -> &'static [App] {
+    match engine {
+        Engine::Plain => &ALL_APPS[..APPS.len()],
+        Engine::Flux => &ALL_APPS,
+    }
+}
 
 /// What all environments depend on where Flux is the engine.
 pub(super) const INFRASTRUCTURE: &str = "apiVersion: v1
@@ -43,6 +60,7 @@ pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "prod"];
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
     pub(super) engine: Engine,
+    pub(super) intervals: Intervals,
     pub(super) progress_deadline_seconds: u32,
 }
 
@@ -50,6 +68,11 @@ impl App {
     /// The path of its images in the registry.
     pub(super) fn repository(&self) -> String {
         format!("team/{}", self.name)
+    }
+
+    /// Whether a chart makes it.
+    pub(super) fn is_released(&self) -> bool {
+        self.name == RELEASED.name
     }
 
     /// The comment by which the updater finds its lines.
@@ -77,8 +100,11 @@ data:
 
     /// The manifest of one environment, as it stands in git.
     pub(super) fn manifest(&self, environment: &str, registry: &str, tag: &str, setup: Setup) -> String {
+        if self.is_released() {
+            return release::manifest(self, environment, tag, setup);
+        }
         let App { name, replicas } = self;
-        let Setup { engine, progress_deadline_seconds: deadline } = setup;
+        let Setup { engine, progress_deadline_seconds: deadline, .. } = setup;
         let (repository, keyword) = (self.repository(), self.keyword(engine));
         format!(
             "apiVersion: apps/v1

@@ -72,6 +72,9 @@ fn facts(snapshot: &Snapshot, journey: &Journey) -> Markup {
                 dt { "commit" } dd { code { (words::short(&commit.id)) } " " (commit.subject) ", " (words::author(&commit.author)) }
                 dt { "from" } dd { (commit.repository) " " code { (commit.branch) } }
             }
+            @if let Some(unseen) = &journey.commit_unseen {
+                dt { "commit" } dd { "none is known: " (words::says(unseen)) }
+            }
             @if let Some(revision) = &journey.built_from { dt { "built from" } dd { code { (revision) } } }
             @if let Some(sample) = journey.image_to_live() { dt { "push to live" } dd { (words::sample(sample)) } }
             @if let Some(sample) = journey.change_to_live() { dt { "change to live" } dd { (words::sample(sample)) } }

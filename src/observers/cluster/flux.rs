@@ -18,14 +18,15 @@ use crate::config::public_url;
 use crate::image::{Digest, ImageRef, Repository, Tag};
 use crate::observation::{
     ApplierRole, Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, ImageOverride,
-    Interval, Order, Policy, PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole, WorkloadKind,
+    Interval, Order, Policy, PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole, ValuesFrom,
+    WorkloadKind,
 };
 
 /// A message is shown and logged: a hostile one must not flood either. Real ones quote a few lines.
 const MESSAGE_LENGTH_MAX: usize = 500;
 /// Workloads of one applier that are read. Real ones have some tens.
 const INVENTORY_MAX: usize = 2_000;
-/// Dependencies and overridden images of one applier.
+/// Dependencies, overridden images and sources of values of one applier.
 const NAMES_MAX: usize = 100;
 
 /// Spec, status and managed fields of one object. etcd refuses objects above 1.5 MiB; as values they take sixteen times
@@ -224,7 +225,17 @@ fn applier(key: &EngineKey, spec: &Value, status: &Value) -> ApplierRole {
         inventory: entries().filter_map(workload).take(INVENTORY_MAX).collect(),
         releases: entries().filter_map(release).take(INVENTORY_MAX).collect(),
         healthy: condition(status, "Healthy"),
+        values_from: list(&spec["valuesFrom"]).take(NAMES_MAX).filter_map(values_from).collect(),
     }
+}
+
+fn values_from(written: &Value) -> Option<ValuesFrom> {
+    Some(ValuesFrom {
+        kind: text(&written["kind"])?,
+        name: text(&written["name"])?,
+        key: text(&written["valuesKey"]).unwrap_or_else(|| "values.yaml".into()),
+        target: text(&written["targetPath"]),
+    })
 }
 
 /// `namespace_name_group_Kind`, of which none can hold a `_`.

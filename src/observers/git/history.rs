@@ -113,6 +113,7 @@ pub fn describe(
         reverts: reverts.map(|hex| String::from_utf8_lossy(hex.as_bytes()).into()),
         added: added.references,
         config_maps: added.config_maps,
+        values: added.values,
     })
 }
 

@@ -1,19 +1,21 @@
 //! What a tree names: image references and ConfigMaps, and when two of them are the same.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::extract::Written;
+use super::extract::{Values, Written};
 use super::tree::Root;
 use crate::image::{ImageRef, Repository};
-use crate::observation::{GitConfigMap, GitReference};
+use crate::observation::{GitConfigMap, GitReference, GitValue, ValuePlace, ValueSays};
 
 /// What stands under one path of a commit.
 #[derive(Debug, Default)]
 pub struct Names {
     pub references: Vec<GitReference>,
     pub config_maps: Vec<GitConfigMap>,
+    pub values: Vec<GitValue>,
 }
 
 /// What is filled by an image: the container of an object, or a repository's name in a values file.
@@ -29,6 +31,55 @@ pub fn slot(reference: &GitReference) -> Slot<'_> {
 
 pub fn content(reference: &GitReference) -> Content<'_> {
     (slot(reference), &reference.image, reference.marker.as_deref(), reference.template)
+}
+
+/// The same of a value.
+pub type ValueContent<'a> = (&'a ValuePlace, &'a ValueSays, Option<&'a str>, Option<u64>);
+
+pub fn value_content(value: &GitValue) -> ValueContent<'_> {
+    (&value.place, &value.says, value.marker.as_deref(), value.template)
+}
+
+/// The ConfigMaps that generators make of files, by the files' places from the top of the repository.
+pub type Attached = HashMap<Arc<str>, Vec<ValuePlace>>;
+
+/// ConfigMaps that are made of one file, as far as they are told apart. Overlays of a few environments share one.
+const ATTACHED_PER_FILE_MAX: usize = 64;
+
+/// Notes what the generator of a ConfigMap makes of files.
+pub fn attach(attached: &mut Attached, written: &Written) {
+    let GitConfigMap { file, name, namespace, generated, .. } = &written.config_map;
+    for (key, source) in &written.files {
+        let Some(at) = place(file, source) else { continue };
+        let places = attached.entry(at.into()).or_default();
+        if places.len() >= ATTACHED_PER_FILE_MAX {
+            continue;
+        }
+        places.push(ValuePlace {
+            kind: "ConfigMap".into(),
+            name: name.clone(),
+            namespace: namespace.clone(),
+            data: Some(key.clone()),
+            generated: *generated,
+            key: "".into(),
+        });
+    }
+}
+
+/// The values of a file, with those that generators make of it.
+pub fn placed<'a>(
+    values: &'a Values,
+    file: &Arc<str>,
+    attached: &'a Attached,
+) -> impl Iterator<Item = GitValue> + 'a {
+    let places = attached.get(file).into_iter().flatten();
+    let made = places.flat_map(|place| {
+        values.plain.iter().map(|value| {
+            let place = ValuePlace { key: value.place.key.clone(), ..place.clone() };
+            GitValue { place, ..value.clone() }
+        })
+    });
+    values.placed.iter().cloned().chain(made)
 }
 
 /// A ConfigMap with the files that its generator reads, as the tree under the path has them. A file outside of the

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
 
-use super::extract::{Dropped, Extracted, FILE_BYTES_MAX, extract, is_candidate};
-use super::names::{Content, Names, Slot, content, resolve, slot};
+use super::extract::{Dropped, Extracted, FILE_BYTES_MAX, Values, extract, is_candidate};
+use super::names::{Attached, Content, Names, Slot, attach, content, placed, resolve, slot, value_content};
 use crate::config::Marker;
-use crate::observation::GitConfigMap;
+use crate::observation::{GitConfigMap, GitValue};
 
 /// Files read under one path. A monorepo of a few thousand services has about this many manifests.
 const FILES_PER_TREE_MAX: usize = 50_000;
@@ -56,6 +56,8 @@ pub struct Reader {
     markers: Vec<Marker>,
     cache: Cache,
     dropped: Vec<&'static str>,
+    /// Of the last level.
+    attached: Attached,
     /// How many entries may still be visited.
     entries_left: usize,
 }
@@ -71,7 +73,13 @@ struct Comparison<'a> {
 
 impl Reader {
     pub fn new(markers: Vec<Marker>) -> Self {
-        Self { markers, cache: Cache::new(), dropped: Vec::new(), entries_left: ENTRIES_MAX }
+        Self {
+            markers,
+            cache: Cache::new(),
+            dropped: Vec::new(),
+            attached: Attached::new(),
+            entries_left: ENTRIES_MAX,
+        }
     }
 
     /// What follows may visit as many entries as one path's level.
@@ -98,6 +106,8 @@ impl Reader {
         stop: &AtomicBool,
     ) -> gix::Result<Names> {
         let mut names = Names::default();
+        let mut read = Vec::new();
+        self.attached.clear();
         for change in self.changes(repository, path, None, root, stop)? {
             let Some(blob) = change.after else { continue };
             if stop.load(Ordering::Relaxed) {
@@ -107,6 +117,10 @@ impl Reader {
             names.references.extend_from_slice(&file.references);
             for written in &file.config_maps {
                 names.config_maps.push(resolve(repository, trimmed(path), root, written)?);
+                attach(&mut self.attached, written);
+            }
+            if file.values != Values::default() {
+                read.push((change.file, file));
             }
             if names.references.len().max(names.config_maps.len()) > REFERENCES_PER_TREE_MAX {
                 names.references.truncate(REFERENCES_PER_TREE_MAX);
@@ -115,6 +129,8 @@ impl Reader {
                 break;
             }
         }
+        let values = read.iter().flat_map(|(name, file)| placed(&file.values, name, &self.attached));
+        names.values = values.take(REFERENCES_PER_TREE_MAX).collect();
         Ok(names)
     }
 
@@ -130,6 +146,7 @@ impl Reader {
         let mut config_maps = Vec::new();
         let mut added = Vec::new();
         let mut gone = Vec::new();
+        let (mut values_before, mut values_after): (Vec<GitValue>, Vec<GitValue>) = Default::default();
         let roots = (before, after);
         for change in self.changes(repository, path, before, after, stop)? {
             if stop.load(Ordering::Relaxed) {
@@ -146,6 +163,10 @@ impl Reader {
             };
             let known = resolved(roots.0, &before)?;
             config_maps.extend(resolved(roots.1, &after)?.into_iter().filter(|it| !known.contains(it)));
+            for (values, file) in [(&mut values_before, &before), (&mut values_after, &after)] {
+                let room = REFERENCES_PER_TREE_MAX - values.len();
+                values.extend(placed(&file.values, &change.file, &self.attached).take(room));
+            }
             let (before, after) = (&before.references, &after.references);
             let named_before: HashSet<Content<'_>> = before.iter().map(content).collect();
             let slots_after: HashSet<Slot<'_>> = after.iter().map(slot).collect();
@@ -169,7 +190,10 @@ impl Reader {
             config_maps.truncate(ADDED_PER_COMMIT_MAX);
             self.dropped.push("git_too_many_references");
         }
-        Ok(Names { references: kept, config_maps })
+        let known: HashSet<_> = values_before.iter().map(value_content).collect();
+        let values = values_after.iter().filter(|value| !known.contains(&value_content(value)));
+        let values = values.take(ADDED_PER_COMMIT_MAX).cloned().collect();
+        Ok(Names { references: kept, config_maps, values })
     }
 
     fn changes(

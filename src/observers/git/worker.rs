@@ -235,10 +235,11 @@ fn read(
                 break;
             }
             let mut commit = history::describe(repository, reader, &boundary, *id, path, stop)?;
-            added += commit.added.len() + commit.config_maps.len();
+            added += commit.added.len() + commit.config_maps.len() + commit.values.len();
             if added > ADDED_PER_LEVEL_MAX {
                 commit.added.clear();
                 commit.config_maps.clear();
+                commit.values.clear();
                 reader.drop_some("git_too_many_references");
             }
             commits.push(commit);
@@ -250,6 +251,7 @@ fn read(
             commit: tip.to_string().into(),
             references: names.references,
             config_maps: names.config_maps,
+            values: names.values,
             commits,
             forced: history.forced,
         });

@@ -120,8 +120,8 @@ impl EngineState {
         // A path, a source or a policy that became another one leads elsewhere.
         let led = |object: &EngineObject| match &object.role {
             Role::Applier(role) => {
-                let ApplierRole { source, path, inventory, releases, .. } = (**role).clone();
-                (source, path, inventory, releases)
+                let ApplierRole { source, path, inventory, releases, values_from, .. } = (**role).clone();
+                (source, path, inventory, releases, values_from)
             }
             _ => Default::default(),
         };

@@ -49,6 +49,8 @@ pub struct Traveller<'a> {
     pub journey: &'a Journey,
     /// An entry of `images:` names it, which may be the applier's own: what that says otherwise is then no hold.
     pub by_images: bool,
+    /// A ConfigMap that a release takes values from names it: the release reads that again only in its own turn.
+    pub by_values: bool,
     /// A release took it back, and may try it again.
     pub taken_back: bool,
 }
@@ -57,7 +59,7 @@ impl<'a> Chain<'a> {
     /// Judges the hands of a phase for an image on its way.
     #[must_use]
     pub fn verdict(&self, phase: Phase, traveller: Traveller<'_>, now: Time) -> Verdict {
-        let Traveller { journey, by_images, taken_back } = traveller;
+        let Traveller { journey, by_images, by_values, taken_back } = traveller;
         let hands = self.judged(phase, journey);
         let budget_seconds = match phase {
             Phase::Commit => {
@@ -70,7 +72,10 @@ impl<'a> Chain<'a> {
             Phase::Apply => self.source.and_then(|source| source.now.interval_seconds).map(|every| {
                 let appliers = [self.above, self.applier].into_iter().flatten();
                 let depend = appliers.filter(|state| state.applier().is_some_and(depends)).count();
-                TURNS * (every + depend as f64 * DEPENDENCY_SECONDS) + self.acting_seconds()
+                let turn =
+                    self.applier.filter(|_| by_values).and_then(|release| release.now.interval_seconds);
+                TURNS * (every + depend as f64 * DEPENDENCY_SECONDS + turn.unwrap_or_default())
+                    + self.acting_seconds()
             }),
             Phase::Roll => None,
         };

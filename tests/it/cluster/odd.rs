@@ -1,6 +1,8 @@
 //! Objects that are not written as one expects: other orders, escapes, nulls, sizes, letters that are none.
 
-use knotmeter::observation::{Basis, EngineKind, Fact, Measure, Pod, Subject, TemplateHash, Time};
+use knotmeter::observation::{
+    Basis, EngineKind, Fact, Measure, Pod, Role, Subject, TemplateHash, Time, ValuesFrom,
+};
 use knotmeter::observers::cluster::{DecodeError, LINE_BYTES_MAX, Resource, Said, Stream};
 
 use super::place;
@@ -157,6 +159,25 @@ fn times_are_read_however_they_are_written() {
         let said = looking(Resource::Pods).event(Time(2), line.as_bytes()).unwrap().said;
         assert_eq!(pods(&said)[0].created, Time::from_rfc3339(text), "{text}");
     }
+}
+
+#[test]
+fn where_a_release_takes_values_from_is_read_with_what_the_api_server_would_have_written() {
+    let object = r#"{"type":"ADDED","object":{"metadata":{"uid":"u","name":"cart","namespace":"shop","resourceVersion":"5"},
+        "spec":{"valuesFrom":[{"kind":"ConfigMap","name":"cart-values"},{"kind":"Secret","name":"login","valuesKey":"password",
+        "targetPath":"db.password","optional":true},{"name":"odd"},7]}}}"#;
+    let said =
+        looking(Resource::Engine(EngineKind::HelmRelease)).event(Time(1), object.as_bytes()).unwrap().said;
+    let [Said::Fact { fact: Fact::EngineIs(release), .. }] = &said[..] else { panic!("{said:?}") };
+    let Role::Applier(role) = &release.role else { panic!("{release:?}") };
+    let from = |kind: &str, name: &str, key: &str, target: Option<&str>| ValuesFrom {
+        kind: kind.into(),
+        name: name.into(),
+        key: key.into(),
+        target: target.map(Into::into),
+    };
+    let login = from("Secret", "login", "password", Some("db.password"));
+    assert_eq!(role.values_from, [from("ConfigMap", "cart-values", "values.yaml", None), login]);
 }
 
 #[test]

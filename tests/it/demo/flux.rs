@@ -227,9 +227,9 @@ async fn the_objects_have_their_shape(world: &World) {
     let url = format!("{}/apis/image.toolkit.fluxcd.io/v1/imagerepositories", world.addresses().kubernetes);
     let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     let table: Value = client().get(url).header("accept", accept).send().await.unwrap().json().await.unwrap();
-    assert_eq!(table["rows"][1]["cells"][0], "web");
-    assert_eq!(table["rows"][1]["cells"][2], "2");
-    assert_eq!(table["rows"][1]["cells"][3], "True");
+    assert_eq!(table["rows"][2]["cells"][0], "web");
+    assert_eq!(table["rows"][2]["cells"][2], "2");
+    assert_eq!(table["rows"][2]["cells"][3], "True");
 }
 
 async fn the_words_are_those_of_flux(world: &World, revision: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use knotmeter::image::Tag;
 use knotmeter::observation::{
     Artifact, Condition, EngineKey, EngineKind, EngineObject, FilterTags, ImageOverride, Interval, Policy,
-    PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole,
+    PolicyRole, Role, Scan, ScanRole, SourceRole, Time, UpdaterRole, ValuesFrom,
 };
 
 use super::cluster::Cluster;
@@ -182,6 +182,18 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
                 role.inventory = keys.into_iter().map(|key| (key.kind, key.namespace, key.name)).collect();
             }
             "retry" => role.retry_seconds = Some(millis(value)? as f64 / 1000.0),
+            // `KIND/NAME[:KEY]`; `KIND/NAME:KEY>PATH` sets one value by itself.
+            "values-from" => {
+                let all = value.split(',').map(|from| {
+                    let (from, target) = from.split_once('>').map_or((from, None), |(at, to)| (at, Some(to)));
+                    let (object, key) = from.split_once(':').unwrap_or((from, "values.yaml"));
+                    let (kind, name) = object.split_once('/').ok_or(format!("{from:?}: write KIND/NAME"))?;
+                    let kind = if kind == "configmap" { "ConfigMap" } else { "Secret" };
+                    let target = target.map(Into::into);
+                    Ok(ValuesFrom { kind: kind.into(), name: name.into(), key: key.into(), target })
+                });
+                role.values_from = all.collect::<Read<_>>()?;
+            }
             "needs" => {
                 role.depends_on = value.split(',').map(|name| (NAMESPACE.into(), name.into())).collect();
             }

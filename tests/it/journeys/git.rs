@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use knotmeter::image::ImageRef;
 use knotmeter::observation::{
-    Basis, Commit, Fact, GitConfigMap, GitReference, Interval, LookFailure, Scope, SourceKind, TreeNames,
+    Basis, Commit, Fact, GitConfigMap, GitReference, GitValue, Interval, LookFailure, Scope, SourceKind,
+    TreeNames, ValuePlace, ValueSays,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -21,6 +22,7 @@ const BEFORE: i64 = -3_600_000;
 struct File {
     lines: Vec<GitReference>,
     config_maps: Vec<GitConfigMap>,
+    values: Vec<GitValue>,
 }
 
 type Tree = BTreeMap<String, File>;
@@ -204,7 +206,7 @@ fn change_file(
     let mut set: Vec<(String, String)> = Vec::new();
     let mut marker = None;
     let mut manifest = None;
-    let (mut config_map, mut data, mut generated) = (None, None, false);
+    let (mut config_map, mut data, mut data_key, mut generated) = (None, None, None::<Arc<str>>, false);
     let sum = |text: &str| text.bytes().fold(7, |sum: u64, b| sum * 31 + u64::from(b));
     for word in words {
         match pair(word) {
@@ -212,6 +214,7 @@ fn change_file(
             Some(("marker", name)) => marker = Some(Arc::from(name)),
             Some(("manifest", text)) => manifest = Some(sum(text)),
             Some(("data", text)) => data = Some(sum(text)),
+            Some(("key", text)) => data_key = Some(Arc::from(text)),
             Some(("ns", namespace)) => object.2 = Some(namespace.into()),
             Some((container, image)) => set.push((container.to_owned(), image.to_owned())),
             None if word == "generated" => generated = true,
@@ -225,7 +228,42 @@ fn change_file(
         }
     }
     let file = file.as_deref().ok_or("a commit names its file")?;
-    let File { lines, config_maps } = tree.entry(file.to_owned()).or_default();
+    let File { lines, config_maps, values } = tree.entry(file.to_owned()).or_default();
+    // What a ConfigMap holds as text, and tags alone, are values of a release.
+    let held: Option<Arc<str>> = config_map.clone();
+    let (of_values, whole): (Vec<_>, Vec<_>) = set
+        .into_iter()
+        .partition(|(place, _)| place.starts_with("tag:") || (place == "values" && held.is_some()));
+    for (key, text) in of_values {
+        let key = key.strip_prefix("tag:").unwrap_or_default();
+        let place = ValuePlace {
+            kind: if held.is_some() { "ConfigMap".into() } else { "HelmRelease".into() },
+            name: held.clone().or(object.1.clone()).ok_or("values are of an object")?,
+            namespace: object.2.clone(),
+            data: held.as_ref().map(|_| data_key.clone().unwrap_or_else(|| "values.yaml".into())),
+            generated,
+            key: key.into(),
+        };
+        values.retain(|known| known.place != place);
+        if text == "-" {
+            continue;
+        }
+        let says = match key {
+            "" => {
+                let named = image(&text)?;
+                images.push(named.clone());
+                ValueSays { repository: Some(named.repository), tag: named.tag, digest: named.digest }
+            }
+            _ => {
+                let tag = text.parse().map_err(|error| format!("{error}"))?;
+                ValueSays { repository: None, tag: Some(tag), digest: None }
+            }
+        };
+        let template = manifest.filter(|_| held.is_none());
+        let (file, marker) = (file.into(), marker.clone());
+        values.push(GitValue { file, line: values.len() as u32 + 1, place, says, marker, template });
+    }
+    let set = whole;
     if let (Some(name), Some(data)) = (config_map, data) {
         config_maps.retain(|known| known.name != name);
         let namespace = object.2.clone();
@@ -290,6 +328,7 @@ fn tree_names(branch: &str, path: &str, history: &[Made], seen: &Seen) -> TreeNa
         commit: tip.id.clone(),
         references: under(&tip.tree, path),
         config_maps: config_maps_under(&tip.tree, path),
+        values: values_under(&tip.tree, path),
         commits: new.map(|made| describe(made, path)).collect(),
         forced: seen.tip.as_ref().is_some_and(|tip| !history.iter().any(|made| made.id == *tip)),
     }
@@ -320,6 +359,13 @@ fn describe(made: &Made, path: &str) -> Commit {
             let after = config_maps_under(&made.tree, path).into_iter();
             after.filter(|known| !before.contains(known)).collect()
         },
+        values: {
+            let before = values_under(&made.before, path);
+            let bare = |value: &GitValue| GitValue { file: "".into(), line: 0, ..value.clone() };
+            let before: Vec<GitValue> = before.iter().map(bare).collect();
+            let after = values_under(&made.tree, path).into_iter();
+            after.filter(|value| !before.contains(&bare(value))).collect()
+        },
     }
 }
 
@@ -329,6 +375,10 @@ fn under(tree: &Tree, path: &str) -> Vec<GitReference> {
 
 fn config_maps_under(tree: &Tree, path: &str) -> Vec<GitConfigMap> {
     files(tree, path).flat_map(|file| file.config_maps.clone()).collect()
+}
+
+fn values_under(tree: &Tree, path: &str) -> Vec<GitValue> {
+    files(tree, path).flat_map(|file| file.values.clone()).collect()
 }
 
 fn files<'a>(tree: &'a Tree, path: &'a str) -> impl Iterator<Item = &'a File> {

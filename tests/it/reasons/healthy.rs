@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use knotmeter::demo::{Engine, Entry, Happened, Intervals, Options};
-use knotmeter::tracker::Outcome;
+use knotmeter::tracker::{Outcome, Stage};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::lanes::Lane;
@@ -14,7 +14,7 @@ use crate::e2e::Timed;
 
 /// Deliveries where nobody says how many.
 const DELIVERIES: usize = 40;
-const APPS: [&str; 3] = ["web", "api", "worker"];
+const APPS: [&str; 4] = ["web", "api", "worker", "cart"];
 const ENVIRONMENTS: [&str; 2] = ["staging", "prod"];
 const PER_ROUND: usize = APPS.len() * ENVIRONMENTS.len();
 /// Rounds of one world: it must come up, and the last journey must settle.
@@ -103,6 +103,12 @@ async fn deliver(seed: u64, rounds: usize) -> usize {
         }
     };
     lane.patiently("all of them have settled", settled).await;
+    for journey in lane.running.snapshots.borrow().journeys().filter(|one| one.settled) {
+        // A tag alone among a release's values is as good as a whole image in a manifest.
+        let stages = [Stage::Detected, Stage::Committed, Stage::Fetched, Stage::Applied];
+        let known = stages.iter().all(|stage| journey.stages.evidence(*stage).is_some());
+        assert!(journey.commit.is_some() && known, "{journey:?}");
+    }
     let metrics = format!("{}/metrics", lane.page());
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     let counted = counted(&metrics);

@@ -12,6 +12,8 @@ pub struct Written {
     pub config_map: GitConfigMap,
     /// Relative to the folder of the kustomization.
     pub sources: Vec<Arc<str>>,
+    /// Those of its `files`, each with the key that its content gets.
+    pub files: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// All ConfigMaps in the documents of a file.
@@ -45,7 +47,7 @@ fn object(file: &Arc<str>, node: &Node) -> Option<Written> {
         data: content([node.get("data"), node.get("binaryData")]),
         generated: false,
     };
-    Some(Written { config_map, sources: Vec::new() })
+    Some(Written { config_map, sources: Vec::new(), files: Vec::new() })
 }
 
 fn generated(file: &Arc<str>, entry: &Node, generated: bool) -> Option<Written> {
@@ -56,6 +58,11 @@ fn generated(file: &Arc<str>, entry: &Node, generated: bool) -> Option<Written> 
     };
     // `key=path`, or the path alone.
     let path = |text: Arc<str>| text.rsplit_once('=').map_or_else(|| text.clone(), |(_, path)| path.into());
+    let named = |text: Arc<str>| match text.rsplit_once('=') {
+        Some((key, path)) => (key.into(), path.into()),
+        None => (text.rsplit('/').next().unwrap_or_default().into(), text.clone()),
+    };
+    let files = texts("files").into_iter().map(named).collect();
     let sources = ["files", "envs", "env"].into_iter().flat_map(texts).map(path).collect();
     let config_map = GitConfigMap {
         file: file.clone(),
@@ -64,7 +71,7 @@ fn generated(file: &Arc<str>, entry: &Node, generated: bool) -> Option<Written> 
         data: content(["literals", "files", "envs", "env"].map(|key| entry.get(key))),
         generated,
     };
-    Some(Written { config_map, sources })
+    Some(Written { config_map, sources, files })
 }
 
 fn is_true(node: Option<&Node>) -> bool {

@@ -11,7 +11,7 @@ use crate::observation::GitReference;
 
 /// Flux' image policy marker: a comment with JSON in it (image-automation-controller, setters).
 static FLUX: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r##"#\s*\{\s*"\$imagepolicy"\s*:\s*"([^":]+:[^":]+)(?::(?:tag|name|digest))?"\s*\}"##)
+    Regex::new(r##"#\s*\{\s*"\$imagepolicy"\s*:\s*"([^":]+:[^":]+)(?::(tag|name|digest))?"\s*\}"##)
         .expect("the pattern is a constant")
 });
 
@@ -29,6 +29,20 @@ impl<'a> Source<'a> {
 
     pub fn lines(&self) -> &[&'a str] {
         &self.lines
+    }
+
+    pub fn file(&self) -> &'a Arc<str> {
+        self.file
+    }
+
+    /// Whether Flux writes a tag, and nothing else, to this one-based line.
+    pub fn marks_tag(&self, line: u32) -> bool {
+        let Some(text) = (line as usize).checked_sub(1).and_then(|at| self.lines.get(at)) else {
+            return false;
+        };
+        let mark =
+            Some(text).filter(|text| text.len() <= LINE_BYTES_MAX).and_then(|text| FLUX.captures(text));
+        mark.and_then(|mark| mark.get(2)).is_some_and(|part| part.as_str() == "tag")
     }
 
     /// The rule named on the first of these one-based lines that names one.

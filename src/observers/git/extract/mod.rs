@@ -2,12 +2,13 @@
 //!
 //! YAML and JSON are read as structure (`yaml` makes nodes, `walk` finds the references in them); jsonnet and
 //! what does not parse, such as Helm templates, is read line by line (`lines`). A new way to write an image
-//! is a new rule in `walk`. Nothing here does I/O, and no input may make it panic or run long.
+//! is a new rule in `walk`; `values` reads what only a release makes an image of. Nothing here does I/O, and no input may make it panic or run long.
 
 mod config_map;
 mod lines;
 mod markers;
 mod template;
+mod values;
 mod walk;
 mod words;
 mod yaml;
@@ -20,6 +21,7 @@ use crate::observation::GitReference;
 pub use config_map::Written;
 use lines::Dialect;
 use markers::Source;
+pub use values::Values;
 
 /// A manifest or values file is a few hundred kilobytes at most; larger ones are data.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +38,7 @@ pub struct Extracted {
     /// In the order of their lines.
     pub references: Vec<GitReference>,
     pub config_maps: Vec<Written>,
+    pub values: Values,
     /// Set where something was left out.
     pub dropped: Option<Dropped>,
 }
@@ -92,12 +95,15 @@ pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
     let name: Arc<str> = file.into();
     let source = Source::new(&name, text, markers);
     let mut config_maps = Vec::new();
+    let mut values = Values::default();
     let mut references = match Language::of(file).unwrap_or(Language::Yaml) {
         Language::Jsonnet => lines::scan(&source, Dialect::Jsonnet),
         Language::Yaml => match yaml::parse(text) {
             Some(documents) => {
                 config_maps = config_map::all(&name, &documents);
-                walk::references(&source, &documents)
+                let references = walk::references(&source, &documents);
+                values = values::all(&source, &documents, &references, markers);
+                references
             }
             None => lines::scan(&source, Dialect::Yaml),
         },
@@ -109,7 +115,7 @@ pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
     let dropped = (most > REFERENCES_PER_FILE_MAX).then_some(Dropped::TooManyReferences);
     references.truncate(REFERENCES_PER_FILE_MAX);
     config_maps.truncate(REFERENCES_PER_FILE_MAX);
-    Extracted { references, config_maps, dropped }
+    Extracted { references, config_maps, values, dropped }
 }
 
 /// How a file is written. JSON is read as the YAML that it is.

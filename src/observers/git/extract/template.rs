@@ -2,8 +2,11 @@
 //! images. It tells a revision (an environment variable, a limit) from a change that rolls nothing. Of a HelmRelease it
 //! is all of its spec: what its chart makes of a value the text cannot tell.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
+use super::values::is_tag_key;
 use super::yaml::{Node, Value};
 
 /// Where kinds keep the template of their pods.
@@ -81,7 +84,13 @@ fn node(value: &Node, key: &str, images: Images, hasher: &mut Sha256) {
             for (name, child) in sorted {
                 hasher.update(name.len().to_be_bytes());
                 hasher.update(name.as_bytes());
-                if names_image && PARTS.contains(&&**name) && child.text().is_some() {
+                let part = names_image && PARTS.contains(&&**name);
+                // A version alone is of an image that its chart knows.
+                let version = |text: &&Arc<str>| text.bytes().any(|byte| byte.is_ascii_digit());
+                let alone = images == Images::PartsLeftOut
+                    && is_tag_key(name)
+                    && child.text().filter(version).is_some();
+                if alone || (part && child.text().is_some()) {
                     hasher.update(b"i");
                 } else {
                     node(child, name, images, hasher);

@@ -28,7 +28,8 @@ const ENGINE: &str = r#"{"type":"MODIFIED","object":{"metadata":{"name":"web","n
     "numerical":{"order":"desc"},"alphabetical":{"order":"asc"}},"digestReflectionPolicy":"Always","sourceRef":{"kind":
     "GitRepository","name":"fleet"},"chartRef":{"kind":"OCIRepository","name":"chart","namespace":"charts"},"git":{"checkout":{"ref":
     {"branch":"main"}},"push":{"branch":"flux"}},"update":{"path":"./prod"},"url":"https://git.example/fleet.git","ref":{"branch":
-    "main"},"path":"./prod","wait":true,"healthChecks":[{}],"dependsOn":[{"name":"infra","namespace":"x"}],"images":[{"name":"web"}]},
+    "main"},"path":"./prod","wait":true,"healthChecks":[{}],"dependsOn":[{"name":"infra","namespace":"x"}],"images":[{"name":"web"}],
+    "valuesFrom":[{"kind":"ConfigMap","name":"web-values","valuesKey":"prod.yaml","targetPath":"image.tag"}]},
     "status":{"observedGeneration":3,"lastScanResult":{"scanTime":"2026-11-20T23:50:42Z","revision":"123","tagCount":12,"latestTags":
     ["1.1.0","1.0.0"]},"latestRef":{"name":"r.io/team/web","tag":"1.1.0","digest":
     "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},"latestImage":"r.io/team/web:1.1.0",

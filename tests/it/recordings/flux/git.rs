@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    Basis, Commit, Fact, GitConfigMap, GitReference, Interval, LookFailure, Observation, Scope, SourceKind,
-    TreeNames,
+    Basis, Commit, Fact, GitConfigMap, GitReference, GitValue, Interval, LookFailure, Observation, Scope,
+    SourceKind, TreeNames,
 };
 use knotmeter::observers::git::extract;
 use serde_json::Value;
@@ -104,14 +104,15 @@ fn differs(path: &str, before: &Tree, after: &Tree) -> bool {
 
 /// What the tip names under a path, and what each new commit brought in there.
 fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
-    let (references, config_maps) = names(path, tree);
+    let (references, config_maps, values) = names(path, tree);
     let commits = new.iter().rev().map(|step| {
-        let (before, maps_before) = names(path, &step.before);
-        let (mut added, mut config_maps) = names(path, &step.after);
+        let (before, maps_before, values_before) = names(path, &step.before);
+        let (mut added, mut config_maps, mut values) = names(path, &step.after);
         // Another line is no other content.
         let content = |it: &GitReference| GitReference { line: 0, ..it.clone() };
         added.retain(|it| !before.iter().any(|known| content(known) == content(it)));
         config_maps.retain(|it| !maps_before.contains(it));
+        values.retain(|it| !values_before.contains(it));
         let line = &step.line;
         Commit {
             id: words(&line["sha"]).into(),
@@ -121,6 +122,7 @@ fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
             reverts: None,
             added,
             config_maps,
+            values,
         }
     });
     TreeNames {
@@ -130,16 +132,18 @@ fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
         commit: Arc::from(sha.as_str()),
         references,
         config_maps,
+        values,
         commits: commits.collect(),
         forced: false,
     }
 }
 
-fn names(path: &str, tree: &Tree) -> (Vec<GitReference>, Vec<GitConfigMap>) {
-    let mut names = (Vec::new(), Vec::new());
+fn names(path: &str, tree: &Tree) -> (Vec<GitReference>, Vec<GitConfigMap>, Vec<GitValue>) {
+    let mut names = (Vec::new(), Vec::new(), Vec::new());
     for (file, text) in tree.iter().filter(|(file, _)| file.starts_with(path) && file.ends_with(".yaml")) {
         let found = extract(file, text.as_bytes(), &[]);
         names.0.extend(found.references);
+        names.2.extend(found.values.placed);
         let maps = found.config_maps.into_iter().map(|written| {
             assert!(written.sources.is_empty(), "{file}: files of a generator are not read here");
             written.config_map
