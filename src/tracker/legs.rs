@@ -351,13 +351,9 @@ impl<'a> Desires<'a> {
     pub(super) fn push(&mut self, mut leg: Leg<'a>, said: Said, inputs: &Inputs<'a>) {
         self.end_current(leg, said, leg.opened, inputs);
         leg.previous = self.current;
-        leg.rank = self.rank(&leg);
+        leg.rank = self.legs.iter().position(|known| same_image(known, &leg)).unwrap_or(self.legs.len());
         self.legs.push(leg);
         self.current = Some(self.legs.len() - 1);
-    }
-
-    pub(super) fn rank(&self, leg: &Leg<'a>) -> usize {
-        self.legs.iter().position(|known| same_image(known, leg)).unwrap_or(self.legs.len())
     }
 
     /// A desire for another image ends an unfinished one.

@@ -3,7 +3,7 @@
 //! older one still arrives is no word against the newer one.
 
 use super::git::Change;
-use super::leg::Leg;
+use super::leg::{Leg, same_image};
 use super::legs::{Desires, Inputs, Said};
 use crate::image::{Digest, ImageRef};
 use crate::observation::Interval;
@@ -82,11 +82,22 @@ impl<'a> Desires<'a> {
         true
     }
 
-    /// A desire that was superseded before anybody heard of it.
+    /// A desire that was superseded before anybody heard of it: its place is before the present one, which it leaves its
+    /// budget to.
     pub(super) fn overtake(&mut self, leg: Leg<'a>) {
-        let previous = self.current.and_then(|now| self.legs[now].previous);
-        let rank = self.rank(&leg);
-        self.legs.push(Leg { ended: Some((Outcome::Superseded, leg.opened)), previous, rank, ..leg });
+        let Some(at) = self.current else { return };
+        let rank = self.legs[..at].iter().position(|known| same_image(known, &leg)).unwrap_or(at);
+        let previous = self.legs[at].previous;
+        let moves = |index: &mut usize| *index += usize::from(*index >= at);
+        for known in &mut self.legs {
+            known.previous.iter_mut().for_each(moves);
+            moves(&mut known.rank);
+        }
+        self.back_to.iter_mut().for_each(moves);
+        let ended = Some((Outcome::Superseded, leg.opened));
+        self.legs.insert(at, Leg { ended, previous, rank, ..leg });
+        self.legs[at + 1].previous = Some(at);
+        self.current = Some(at + 1);
     }
 
     /// A template took what was wanted before. That is a new desire where the present one was applied already, and is
@@ -100,7 +111,8 @@ impl<'a> Desires<'a> {
     ) -> bool {
         let Some(now) = self.current.filter(|now| *now != at) else { return false };
         let (present, taken) = (&self.legs[now], &self.legs[at]);
-        if present.baseline || !present.version.is_some_and(|before| before < version) {
+        let is_replaced = !present.baseline && present.version.is_some_and(|before| before < version);
+        if !is_replaced {
             return false;
         }
         let leg = Leg::new(taken.image, digest.or(taken.digest), inputs.workload.versions[version].ours);
