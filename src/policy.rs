@@ -181,6 +181,28 @@ impl Selector {
         Some(self.compare(&self.compared(left.as_str()).ok()?, &self.compared(right.as_str()).ok()?))
     }
 
+    /// The tags that take part and come after one and before another, the last one first, at most so many. None where the
+    /// two cannot be compared.
+    pub fn between<'a>(
+        &self,
+        after: &Tag,
+        before: &Tag,
+        tags: impl IntoIterator<Item = &'a Tag>,
+        at_most: usize,
+    ) -> Vec<&'a Tag> {
+        let (Ok(after), Ok(before)) = (self.compared(after.as_str()), self.compared(before.as_str())) else {
+            return Vec::new();
+        };
+        let keys = tags.into_iter().filter_map(|tag| Some((self.key(tag.as_str()).ok()?, tag)));
+        let mut between: Vec<(Key, &Tag)> = keys
+            .filter(|(key, _)| self.compare(key, &after).is_gt() && self.compare(key, &before).is_lt())
+            .collect();
+        between.sort_by(|(left, left_tag), (right, right_tag)| {
+            self.compare(right, left).then_with(|| right_tag.cmp(left_tag))
+        });
+        between.into_iter().take(at_most).map(|(_, tag)| tag).collect()
+    }
+
     /// What of a tag is compared, or why it takes no part.
     fn key(&self, tag: &str) -> Result<Key, Cause> {
         let key = self.compared(tag)?;

@@ -14,14 +14,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest answer taken.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// No running instance answers. Its own exit code.
+/// No running instance answers, or it has no answer. Its own exit code.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot ask {server}: {why}\nis `knotmeter run` or `knotmeter demo` running there? name another with --server"
-)]
-pub struct CannotAsk {
-    server: String,
-    why: String,
+pub enum CannotAsk {
+    #[error(
+        "cannot ask {server}: {why}\nis `knotmeter run` or `knotmeter demo` running there? name another with --server"
+    )]
+    Nobody { server: String, why: String },
+    /// It runs, and says why not.
+    #[error("{server} has no answer: {why}")]
+    Refused { server: String, why: String },
 }
 
 /// The way to one instance.
@@ -52,7 +54,8 @@ impl Instance {
             context: Some(context.clone()),
             ownership: None,
         };
-        let cannot = |error: &cluster::Error| CannotAsk { server: context.clone(), why: error.to_string() };
+        let cannot =
+            |error: &cluster::Error| CannotAsk::Nobody { server: context.clone(), why: error.to_string() };
         let client = cluster::connect(&named).await.map_err(|error| cannot(&error))?;
         let server = format!("/api/v1/namespaces/{namespace}/services/{name}:http/proxy");
         Ok(Self { server, way: Way::Cluster(Box::new(client)) })
@@ -71,7 +74,7 @@ impl Instance {
     }
 
     fn cannot(&self, why: String) -> CannotAsk {
-        CannotAsk { server: self.server.clone(), why }
+        CannotAsk::Nobody { server: self.server.clone(), why }
     }
 
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<(http::StatusCode, Vec<u8>)> {
@@ -90,11 +93,15 @@ impl Instance {
             }
             Way::Cluster(client) => {
                 let request = http::Request::get(&address).body(Vec::new())?;
-                let body = tokio::time::timeout(ANSWER_TIMEOUT, client.request_text(request))
+                let asked = async {
+                    let answer = client.send(request.map(Into::into)).await?;
+                    let status = answer.status();
+                    Ok::<_, kube::Error>((status, answer.into_body().collect_bytes().await?.to_vec()))
+                };
+                tokio::time::timeout(ANSWER_TIMEOUT, asked)
                     .await
                     .map_err(|_| cannot("no answer in time".into()))?
-                    .map_err(|error| cannot(error.to_string()))?;
-                (http::StatusCode::OK, body.into_bytes())
+                    .map_err(|error| cannot(root_cause(&error)))?
             }
         };
         if body.len() > ANSWER_BYTES_MAX {
@@ -103,11 +110,15 @@ impl Instance {
         if !status.is_success() {
             let value: Value = serde_json::from_slice(&body)
                 .map_err(|error| cannot(format!("it answers {status} and no JSON: {error}")))?;
-            let said = value["error"].as_str().unwrap_or("no reason given").to_owned();
+            // An API server on the way has words of its own, and nobody answered behind it.
+            let Some(said) = value["error"].as_str() else {
+                let said = value["message"].as_str().unwrap_or("no reason given");
+                return Err(cannot(format!("{status}: {said}")).into());
+            };
             if status == http::StatusCode::BAD_REQUEST {
-                return Err(Usage(said).into());
+                return Err(Usage(said.to_owned()).into());
             }
-            return Err(cannot(format!("{status}: {said}")).into());
+            return Err(CannotAsk::Refused { server: self.server.clone(), why: said.to_owned() }.into());
         }
         Ok((status, body))
     }

@@ -30,7 +30,8 @@ impl Says {
     pub fn sentence(self) -> String {
         match self {
             Self::Stuck(reason) => reason.sentence().to_owned(),
-            Self::Held(hold) => hold.sentence().to_owned(),
+            // Every fault of the demo that suspends something suspends an object of the engine.
+            Self::Held(hold) => hold.row().of_engine.unwrap_or(hold.sentence()).to_owned(),
             Self::Blind(source) => {
                 format!("nothing can be said of what waits for it: our own look at the {source} fails")
             }

@@ -52,7 +52,7 @@ pub(super) async fn bundle(
     let Query(asked) = asked.map_err(|error| ApiError::bad(error.body_text()))?;
     let journey = Box::new(find(&state.snapshot(), &id)?.clone());
     let Some(way) = &state.http.bundles.0 else {
-        return Err(ApiError::missing("nothing is remembered here: no journal is configured (--journal)"));
+        return Err(ApiError::missing(super::past::NO_JOURNAL));
     };
     let (reply, answer) = oneshot::channel();
     let request = BundleRequest { journey, redact: asked.redact, reply };

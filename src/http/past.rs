@@ -12,6 +12,8 @@ use crate::observation::Time;
 
 /// Replays at the same time: each holds a second state of everything in memory.
 const REPLAYS_MAX: usize = 1;
+/// What whoever asks for the past is told where nobody keeps it.
+pub(super) const NO_JOURNAL: &str = "this instance keeps no journal, so it knows nothing of the past: name a file under `journal:` in its configuration, or with --journal";
 const UNITS: [(&str, i64); 4] = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// The answers, and how many observations before them are lost.
@@ -55,9 +57,7 @@ impl Pasts {
 
     pub(super) async fn ask(&self, question: Question, at: Time) -> Result<(Vec<Answer>, u64), ApiError> {
         let Some((way, replays)) = &self.0 else {
-            return Err(ApiError::missing(
-                "nothing is remembered here: no journal is configured (--journal)",
-            ));
+            return Err(ApiError::missing(NO_JOURNAL));
         };
         let busy = || {
             let why = "somebody else asks for the past just now; try again in a few seconds";

@@ -53,7 +53,7 @@ fn told(around: &Around<'_>, journey: &Journey) -> String {
     if let Some(held) = journey.held {
         let until = held.until.map_or_else(String::new, |at| format!(", until {}", words::clock(at, now)));
         let since = words::clock(held.since, now);
-        let why = words::hold(held.hold);
+        let why = journey.hold_sentence(held.hold);
         let who = words::who(journey);
         return format!("{what} is held in {place} since {since}{until}: {why}{who}");
     }
@@ -145,6 +145,7 @@ fn successor(around: &Around<'_>, journey: &Journey) -> Option<String> {
     let was_live = journey.outcome == Some(Outcome::Live);
     let later = around.journeys.iter().filter(|other| {
         other.destination == journey.destination
+            && other.subject == journey.subject
             && other.id != journey.id
             && other.opened.not_after >= journey.opened.not_after
             && (!was_live || other.outcome == Some(Outcome::Live))

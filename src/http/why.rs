@@ -1,6 +1,6 @@
 //! The answer to "where is it, and why not live?": a pure function of a snapshot and of what the tracker knows besides.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -97,10 +97,13 @@ pub fn why(snapshot: &Snapshot, question: &Question, findings: Option<&Findings>
     }
     answers.sort_by_key(|answer| urgency(answer.state));
     answers.truncate(ANSWERS_MAX);
+    // One walk over all destinations: there may be far more of them than answers.
+    let told: HashSet<String> = answers.iter().filter_map(|answer| answer.destination.clone()).collect();
+    let owned = snapshot.destinations.iter().map(|status| (status.destination.to_string(), &status.owner));
+    let owners: HashMap<String, _> = owned.filter(|(destination, _)| told.contains(destination)).collect();
     for answer in &mut answers {
-        let of_it = |status: &&DestinationStatus| Some(status.destination.to_string()) == answer.destination;
-        if let Some(status) = snapshot.destinations.iter().find(of_it) {
-            (answer.team, answer.tier) = (status.owner.team.clone(), status.owner.tier.clone());
+        if let Some(owner) = answer.destination.as_ref().and_then(|destination| owners.get(destination)) {
+            (answer.team, answer.tier) = (owner.team.clone(), owner.tier.clone());
         }
     }
     answers

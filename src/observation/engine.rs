@@ -89,6 +89,25 @@ impl EngineKind {
         }
     }
 
+    /// What `flux resume` calls it. `None` where that does not know it.
+    #[must_use]
+    pub fn resumed_as(self) -> Option<&'static str> {
+        Some(match self {
+            Self::ImageRepository => "image repository",
+            Self::ImagePolicy => "image policy",
+            Self::ImageUpdateAutomation => "image update",
+            Self::GitRepository => "source git",
+            Self::OCIRepository => "source oci",
+            Self::Bucket => "source bucket",
+            Self::HelmRepository => "source helm",
+            Self::HelmChart => "source chart",
+            Self::ExternalArtifact => return None,
+            Self::Kustomization => "kustomization",
+            Self::HelmRelease => "helmrelease",
+            Self::Receiver => "receiver",
+        })
+    }
+
     /// Which engine it belongs to, as the label `engine` says it.
     #[must_use]
     pub fn engine(self) -> &'static str {

@@ -297,6 +297,9 @@ impl Entry {
             from + ((seconds + judge::covered(&spans, from, bench.now)) * 1000.0) as i64
         });
         let over = missed.fold(judge::over(&waits, waits.since, paused), Time::min);
+        // Who was at it then may still bring it; who begins anew later had his turn.
+        let at_work = verdict.at_work.iter().filter(|(since, _)| by_interval && *since < over);
+        let over = at_work.map(|(since, seconds)| *since + (seconds * 1000.0) as i64).fold(over, Time::max);
         self.over = Some(over);
         // By time alone a hand comes to be late, and then it is why.
         let late = verdict.missed.iter().map(|(since, seconds)| *since + (seconds * 1000.0) as i64);
@@ -315,6 +318,8 @@ impl Entry {
             (false, gave_up) => gave_up,
         };
         let known = journey.stuck.filter(|known| phase(known.stage) == phase(waits.stage));
+        // Between two looks a commit may have landed that nobody saw yet.
+        let since = since.filter(|_| known.is_some() || is_heard(&waits, over, bench));
         // What was stuck before a gap stays stuck until something moves; the gap only gives no new verdict.
         let since = since.or(known.filter(|_| after_gap).map(|known| known.since));
         journey.stuck = None;
@@ -345,6 +350,15 @@ impl Entry {
             (stuck.reason, journey.who) = (reason, None);
         }
         self.last_reason = journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
+    }
+
+    /// Its time is over, and the next look decides.
+    #[must_use]
+    pub fn is_unheard(&self, bench: &Bench<'_>) -> bool {
+        let Journey { stuck, held, blind, .. } = &*self.journey;
+        let over = self.over.filter(|over| *over <= bench.now);
+        let waits = self.journey.is_open() && stuck.is_none() && held.is_none() && blind.is_none();
+        self.waits.filter(|_| waits).zip(over).is_some_and(|(waits, over)| !is_heard(&waits, over, bench))
     }
 
     /// Blind for longer than anybody remembers: nothing can be decided any more.
@@ -395,4 +409,10 @@ impl Entry {
         let version = self.versions.and_then(|(first, _)| bench.workload?.versions.get(first));
         Some(version.map_or(told.interval, |version| version.ours).not_after)
     }
+}
+
+/// Whether all that is polled and would show that it moved was looked at since its time was over.
+fn is_heard(waits: &Waits, over: Time, bench: &Bench<'_>) -> bool {
+    phase(waits.stage) != Phase::Commit
+        || judge::heard_since(bench.sources, &bench.needs.git, Interval::at(over))
 }

@@ -18,6 +18,8 @@ use crate::policy::{Cause, Selector};
 
 /// Selections of one rule that are remembered, and hints about one repository and environment.
 const SELECTIONS_MAX: usize = 64;
+/// Tags that one selection passed over. Between two looks of an updater few are pushed.
+const PASSED_MAX: usize = 16;
 /// Repositories and environments with hints. A CI job may invent names; beyond it the one goes that was named longest
 /// ago.
 const HINTED_MAX: usize = 256;
@@ -32,6 +34,11 @@ pub struct Selection {
     pub backfill: bool,
     /// What the same policy selected before comes later in its own order: it was set back, or that tag is gone.
     pub lowered: bool,
+    /// It selected just this before, and something else since.
+    pub again: bool,
+    /// Tags between this one and what it selected before, the last in its order first: whoever looked in between may have
+    /// chosen one of them.
+    pub passed: Vec<Tag>,
     /// Said once, by a hint: no policy that goes on wanting it.
     pub hinted: bool,
     /// The policy of an engine, as markers name it: `namespace:name`.
@@ -69,6 +76,15 @@ pub struct Hinted {
 struct Hint {
     said: Interval,
     tag: Tag,
+}
+
+impl Selection {
+    /// Whether an image comes before this one in the policy's order, and after what it selected last.
+    #[must_use]
+    pub fn passes(&self, image: &ImageRef) -> bool {
+        image.repository == self.image.repository
+            && image.tag.as_ref().is_some_and(|tag| self.passed.contains(tag))
+    }
 }
 
 /// A policy of an engine: its repository, cluster, namespace and name.
@@ -370,6 +386,8 @@ impl Registries {
                 at,
                 backfill: false,
                 lowered: false,
+                again,
+                passed: Vec::new(),
                 hinted: true,
                 marker: None,
             });
@@ -417,6 +435,8 @@ impl RuleState {
         let digest = point.digest.clone();
         let before = self.selections.last().and_then(|last| last.image.tag.as_ref());
         let lowered = before.is_some_and(|before| selector.order(tag, before) == Some(Ordering::Less));
+        let present = state.tags.keys().filter(|tag| !state.gone.contains(*tag));
+        let passed = before.map(|before| selector.between(before, tag, present, PASSED_MAX));
         let first = std::mem::take(&mut self.first);
         let backfill = first_look || first;
         self.selections.push(Selection {
@@ -425,6 +445,8 @@ impl RuleState {
             at,
             backfill,
             lowered,
+            again: seen_before,
+            passed: passed.unwrap_or_default().into_iter().cloned().collect(),
             hinted: false,
             marker: self.marker.clone(),
         });

@@ -26,7 +26,7 @@ pub struct Index {
     pub held: BTreeSet<DestinationKey>,
     /// With a journey that is stuck.
     pub stuck: BTreeSet<DestinationKey>,
-    /// With one that has ended and waits for a look.
+    /// With one that has ended, or is late, and waits for a look.
     pub unheard: BTreeSet<DestinationKey>,
     /// Workloads by their name alone.
     pub names: Map<Arc<str>, BTreeSet<Place>>,

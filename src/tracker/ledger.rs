@@ -224,10 +224,11 @@ impl Ledger {
         self.entries.iter().any(|entry| entry.journey.is_open() && entry.journey.stuck.is_some())
     }
 
-    /// Whether one that has ended waits for watches to be heard: the next look may settle it.
+    /// Whether one waits for looks: the next may settle what has ended, or decide that what is late is stuck.
     #[must_use]
     pub fn is_unheard(&self, bench: &Bench<'_>) -> bool {
-        let waits = |entry: &Entry| entry.learned.is_some() && entry.settle_at(bench).is_none();
+        let ended = |entry: &Entry| entry.learned.is_some() && entry.settle_at(bench).is_none();
+        let waits = |entry: &Entry| ended(entry) || entry.is_unheard(bench);
         self.entries.iter().any(|entry| !entry.journey.settled && waits(entry))
     }
 

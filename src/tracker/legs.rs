@@ -144,6 +144,9 @@ impl<'a> Desires<'a> {
             }
             return;
         }
+        if self.lags(index, image, digest, inputs) {
+            return;
+        }
         let previous = index.checked_sub(1).map(|before| &inputs.workload.versions[before]);
         let same_text = previous.is_some_and(|before| before.read(inputs.container) == Some(image));
         if !same_text
@@ -205,33 +208,6 @@ impl<'a> Desires<'a> {
         }
     }
 
-    /// A template took what an earlier commit had asked for. That is a new desire where the present one was applied
-    /// already, and is now replaced, or where the commit is the later word. The overtaken journey stays as it ended.
-    fn desire_again(
-        &mut self,
-        at: usize,
-        version: usize,
-        digest: Option<&'a Digest>,
-        inputs: &Inputs<'a>,
-    ) -> bool {
-        let Some(now) = self.current.filter(|now| *now != at) else { return false };
-        let (present, taken) = (&self.legs[now], &self.legs[at]);
-        let replaced = !present.baseline && present.version.is_some_and(|before| before < version);
-        let commit = taken.commit;
-        let later = commit.is_some_and(|change| change.at.interval.not_before > present.opened.not_after);
-        if !replaced && !later {
-            return false;
-        }
-        let changed = inputs.workload.versions[version].ours;
-        let opened = commit.filter(|_| later).map_or(changed, |change| change.at.interval);
-        let leg = Leg::new(taken.image, digest.or(taken.digest), opened);
-        if later {
-            self.legs[at].commit = None;
-        }
-        self.push(Leg { version: Some(version), until: version, commit, ..leg }, Said::ByTemplate, inputs);
-        true
-    }
-
     /// A commit took the reference away before anything carried it.
     fn take_back(&mut self, change: &Change, inputs: &Inputs<'a>) {
         let Some(current) = self.current else { return };
@@ -245,19 +221,13 @@ impl<'a> Desires<'a> {
     fn commit(&mut self, change: &'a Change, inputs: &Inputs<'a>) {
         let Some(image) = &change.after else { return self.take_back(change, inputs) };
         let at = change.at.interval;
-        let compatible = |leg: &Leg<'_>| {
-            leg.version
-                .is_none_or(|version| at.not_before <= inputs.workload.versions[version].ours.not_after)
-        };
         let text = !change.slot.sets(&inputs.workload.now.key, inputs.container)
             && matches!(change.slot, super::git::Slot::Text { .. });
         if text && !self.text_joins(change, inputs) {
             return;
         }
-        // What the template took before we saw the commit: the commit is its cause.
-        let explains =
-            |leg: &&mut Leg<'_>| leg.commit.is_none() && !leg.baseline && leg.reads(image) && compatible(leg);
-        if let Some(leg) = self.legs.iter_mut().rev().find(explains) {
+        if let Some(explained) = self.explained(change, image, inputs) {
+            let leg = &mut self.legs[explained];
             leg.commit = Some(change);
             leg.text_match |= text;
             leg.opened = earlier(leg.opened, at);
@@ -266,7 +236,15 @@ impl<'a> Desires<'a> {
         if self.current.is_some_and(|current| self.legs[current].reads(image)) {
             return;
         }
-        if let Some(runs) = self.template_leg(inputs).filter(|leg| self.legs[*leg].reads(image)) {
+        let runs = self.template_leg(inputs).filter(|leg| self.legs[*leg].reads(image));
+        if self.is_overtaken(change, image) {
+            if runs.is_none() {
+                let digest = inputs.registries.resolve(image, at).last();
+                self.overtake(Leg { commit: Some(change), text_match: text, ..Leg::new(image, digest, at) });
+            }
+            return;
+        }
+        if let Some(runs) = runs {
             self.end_current(self.legs[runs], Said::ByCommit, at, inputs);
             self.current = Some(runs);
             return;
@@ -304,7 +282,7 @@ impl<'a> Desires<'a> {
             }
             return;
         }
-        if self.legs.iter().any(|leg| leg.selection.is_some() && same(leg)) {
+        if !selection.again && self.legs.iter().any(|leg| leg.selection.is_some() && same(leg)) {
             return;
         }
         let leg = Leg { selection: Some(selection), ..Leg::new(image, chosen, at) };
@@ -365,14 +343,14 @@ impl<'a> Desires<'a> {
         (!agrees && later && leg.image.repository == last.image.repository).then_some(leg.opened.not_after)
     }
 
-    fn take(&mut self, at: usize, version: usize, digest: Option<&'a Digest>) {
+    pub(super) fn take(&mut self, at: usize, version: usize, digest: Option<&'a Digest>) {
         let leg = &mut self.legs[at];
         leg.version = Some(version);
         leg.until = version;
         leg.digest = digest.or(leg.digest);
     }
 
-    fn push(&mut self, mut leg: Leg<'a>, said: Said, inputs: &Inputs<'a>) {
+    pub(super) fn push(&mut self, mut leg: Leg<'a>, said: Said, inputs: &Inputs<'a>) {
         self.end_current(leg, said, leg.opened, inputs);
         leg.previous = self.current;
         leg.rank = self.legs.iter().position(|known| same_image(known, &leg)).unwrap_or(self.legs.len());
@@ -398,7 +376,8 @@ impl<'a> Desires<'a> {
         // Complete at some time of a gap in which a commit came too: which of the two was first, nobody knows.
         let undecided =
             said == Said::ByCommit && live.is_some_and(|live| live.ours.not_before < at.not_before);
-        let returns = self.legs[..current].iter().any(|leg| same_image(leg, &next));
+        let lowered = next.selection.is_some_and(|selection| selection.lowered);
+        let returns = lowered || self.legs[..current].iter().any(|leg| same_image(leg, &next));
         let ran = self.legs[current].ran_before(at, inputs);
         let outcome = match (returns, said) {
             _ if self.legs[current].ran_unseen(inputs) => Outcome::Unknown,
@@ -449,7 +428,7 @@ impl<'a> Desires<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+pub(super) enum Said {
     ByCommit,
     ByTemplate,
 }

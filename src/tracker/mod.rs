@@ -38,6 +38,7 @@ mod maps;
 mod namespaces;
 mod next;
 mod observe;
+mod overtaken;
 mod pod_state;
 mod pods;
 mod probes;

@@ -127,8 +127,7 @@ impl Tracker {
             // It is fresh again; who waited for it is judged at once.
             self.touch_waiting(number);
         }
-        if matches!(scope, Scope::Resource { .. }) {
-            // What has ended waits for its cluster alone.
+        if matches!(scope, Scope::Resource { .. } | Scope::Branch { .. }) {
             self.touch_unheard(number);
         }
         let look =

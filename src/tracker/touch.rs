@@ -169,7 +169,7 @@ impl Tracker {
         self.index.waiting.extend(waiting);
     }
 
-    /// What has ended and waits for this scope to be heard.
+    /// What has ended, or is late, and waits for this scope to be heard.
     pub(super) fn touch_unheard(&mut self, scope: ScopeId) {
         let needs =
             |key: &&DestinationKey| self.ledgers.get(*key).is_some_and(|ledger| ledger.needs.contain(scope));

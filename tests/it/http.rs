@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::e2e::process::{knotmeter, run};
 use crate::fleet::{self, Told, arrived, journey, running};
 
 struct Server {
@@ -292,6 +293,22 @@ async fn the_past_is_told_to_one_person_at_a_time_and_nobody_else_waits() {
     let (status, body) = second.await.unwrap();
     assert!(status == 400 && body["error"].as_str().unwrap().contains("before the oldest"), "{body}");
     server.abort();
+}
+
+#[tokio::test]
+async fn an_instance_without_a_journal_says_so_and_is_not_taken_for_absent() {
+    let mut server = start(fleet::shop()).await;
+    let (page, folder) = (server.url.clone(), tempfile::tempdir().unwrap());
+    let asked = knotmeter(&["why", "web", "--at", "10m", "--server", &page], folder.path());
+    let asked = run(asked, "knotmeter").await;
+    assert_eq!(asked.code, Some(3), "{asked:?}");
+    assert!(asked.err.contains("keeps no journal") && asked.err.contains("`journal:`"), "{asked:?}");
+    assert!(asked.err.contains(&page) && !asked.err.contains("running there"), "{asked:?}");
+    server.stop.take().expect("it runs").send(()).unwrap();
+    (&mut server.task).await.unwrap();
+    let nobody = knotmeter(&["why", "web", "--server", &page], folder.path());
+    let nobody = run(nobody, "knotmeter").await;
+    assert!(nobody.code == Some(3) && nobody.err.contains("running there"), "{nobody:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use knotmeter::cli::faults::{Says, says};
 use knotmeter::demo::{Engine, Fault};
-use knotmeter::tracker::{HOLDS, Outcome, REASONS, Stage, Trigger};
+use knotmeter::tracker::{HOLDS, HoldRow, Outcome, REASONS, Stage, Trigger};
 
 use crate::exports::files::check_page;
 
@@ -73,7 +73,7 @@ fn page() -> String {
         page.push_str(&format!(
             "| `{}` | {} | {} | {} | {} | {} |\n",
             row.word,
-            row.sentence,
+            meaning(row),
             row.evidence,
             row.mover,
             command(row.command),
@@ -101,6 +101,14 @@ fn page() -> String {
     page.push_str(&words(Trigger::ALL.iter().map(|trigger| trigger.as_str()).collect()));
     page.push_str(".\n");
     page
+}
+
+/// Its sentence, and what it is where an object of the engine holds it.
+fn meaning(row: &HoldRow) -> String {
+    let of_engine = row
+        .of_engine
+        .map(|text| format!("; of an object of Flux: {text}, or `flux resume KIND NAME -n NAMESPACE`"));
+    row.sentence.to_owned() + &of_engine.unwrap_or_default()
 }
 
 #[test]

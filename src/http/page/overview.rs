@@ -126,7 +126,7 @@ fn explanation(snapshot: &Snapshot, journey: &Journey) -> Markup {
         } @else if let Some(source) = &journey.blind {
             b { (source) } " is not fresh: nothing can be said until it is"
         } @else if let Some(held) = journey.held {
-            (words::hold(held.hold)) (words::who(journey)) ", since " (words::clock(held.since, snapshot.at))
+            (journey.hold_sentence(held.hold)) (words::who(journey)) ", since " (words::clock(held.since, snapshot.at))
             @if let Some(until) = held.until { " until " (words::clock(until, snapshot.at)) }
         } @else {
             "waits for " b { (stage) } " for " (waits)

@@ -2,7 +2,7 @@
 
 use super::{EngineState, Engines};
 use crate::image::{ImageRef, Repository};
-use crate::observation::{EngineKey, EngineKind, Time};
+use crate::observation::{EngineKey, EngineKind, Role, Time};
 use crate::tracker::journey::Journey;
 use crate::tracker::stage::Stage;
 use crate::tracker::workload::{HoldSpan, WorkloadState};
@@ -47,7 +47,6 @@ impl Engines {
         let made_of = release.and_then(|release| self.source_of(release));
         let chart = release.and_then(|release| self.named_source(release));
         let chart = [made_of, chart.filter(|chart| made_of.is_some_and(|of| of.now.key != chart.now.key))];
-        let updater = [source, made_of].into_iter().flatten().find_map(|source| self.updater_of(source));
         let policy = match marker.and_then(|marker| marker.split_once(':')) {
             Some((namespace, name)) => self.get(&EngineKey {
                 kind: EngineKind::ImagePolicy,
@@ -56,6 +55,9 @@ impl Engines {
             }),
             None => repository.and_then(|repository| self.only_policy(repository)),
         };
+        let path = above.or(applier).and_then(|applier| applier.applier()?.path.as_deref());
+        let sources = [source, made_of].into_iter().flatten();
+        let updater = { sources }.find_map(|source| self.updater_of(source, policy, path));
         let scan = policy.and_then(|policy| self.scan_of(policy));
         Chain { engines: Some(self), scan, policy, updater, source, above, chart, applier }
     }
@@ -87,9 +89,25 @@ impl Engines {
         named.find_map(|key| self.get(&key))
     }
 
-    /// Who pushes to a git repository.
-    fn updater_of(&self, source: &EngineState) -> Option<&EngineState> {
-        self.get(self.links.updater(&source.now.key)?)
+    /// Who pushes what a policy chose to a git repository, for what is applied from a path of it. It writes for the
+    /// policies of its own namespace, under its own path.
+    fn updater_of(
+        &self,
+        source: &EngineState,
+        policy: Option<&EngineState>,
+        applied: Option<&str>,
+    ) -> Option<&EngineState> {
+        let all = self.links.updaters(&source.now.key).filter_map(|key| self.get(key));
+        let of_policy = |state: &&EngineState| {
+            policy.is_none_or(|policy| policy.now.key.namespace == state.now.key.namespace)
+        };
+        let its: Vec<&EngineState> = all.filter(of_policy).collect();
+        let meets = |state: &&&EngineState| match &state.now.role {
+            Role::Updater(role) => meet(role.path.as_deref(), applied),
+            _ => false,
+        };
+        // A base may lie beside what is applied: where no path tells, one is as good as the other.
+        its.iter().find(meets).or(its.first()).copied()
     }
 
     /// Where no marker tells: the policy, if there is but one for this repository.
@@ -150,5 +168,26 @@ impl<'a> Chain<'a> {
             let instead = put.instead_of(&image)?;
             Some((format!("spec.images sets {instead} in the place of {}", put.name), *span))
         })
+    }
+}
+
+/// Whether one of two paths of a repository lies in the other, as they are written: `./clusters/prod`.
+fn meet(left: Option<&str>, right: Option<&str>) -> bool {
+    fn parts(path: Option<&str>) -> impl Iterator<Item = &str> {
+        path.unwrap_or_default().split('/').filter(|part| !matches!(*part, "" | "."))
+    }
+    parts(left).zip(parts(right)).all(|(left, right)| left == right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meet;
+
+    #[test]
+    fn paths_meet_where_one_lies_in_the_other() {
+        assert!(meet(Some("./clusters/prod"), Some("clusters/prod/apps/")));
+        assert!(meet(None, Some("prod")) && meet(Some("./"), Some("prod")));
+        assert!(!meet(Some("./clusters/prod"), Some("./clusters/production")));
+        assert!(!meet(Some("staging"), Some("prod")));
     }
 }

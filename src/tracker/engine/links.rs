@@ -73,8 +73,8 @@ impl Links {
     }
 
     /// Who pushes to a source.
-    pub fn updater(&self, source: &EngineKey) -> Option<&EngineKey> {
-        self.updaters.get(source)?.first()
+    pub fn updaters(&self, source: &EngineKey) -> impl Iterator<Item = &EngineKey> + use<'_> {
+        self.updaters.get(source).into_iter().flatten()
     }
 
     /// Policies that choose from what an object lists.

@@ -101,8 +101,11 @@ impl Engines {
                 done
             }
             _ => {
-                self.objects
-                    .insert(key.clone(), EngineState::new(object.clone(), at, backfill, epoch, learned));
+                let state = EngineState::new(object.clone(), at, backfill, epoch, learned);
+                if let Some(namesake) = self.objects.insert(key.clone(), state) {
+                    // Nobody may ever say that it is gone.
+                    self.by_uid.remove(&namesake.now.uid);
+                }
                 true
             }
         };

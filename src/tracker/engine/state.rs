@@ -19,6 +19,8 @@ use crate::tracker::workload::HoldSpan;
 const DEEDS_MAX: usize = 64;
 /// `lastPushTime` is written when the push has ended: 34 ms were seen, of a controller that had nothing else to do.
 const PUSHED_BEFORE_MILLIS: i64 = 1_000;
+/// A turn that came later by more than this, and by more than a whole interval, was missed: that is not how long they take.
+const TOOK_SECONDS_MAX: f64 = 15.0;
 
 /// One object, and what it did.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +38,20 @@ pub struct EngineState {
     pub failing: Option<(Condition, Time)>,
     /// It lost a race to push, and was not well since.
     racing: bool,
+    /// What of its turns is known on our clock.
+    pub(super) turns: Turns,
+}
+
+/// The turns of a hand: scans, runs, whatever it says that it is at. Its own times are of another clock, so they only say
+/// that there was one; when is when we heard of it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Turns {
+    /// When we heard of the last one that ended.
+    pub last: Option<Time>,
+    /// By how much the last two came later than its interval says: each takes its time, and on a busy machine more.
+    pub took_seconds: [f64; 2],
+    /// Since when it says that it is at one.
+    pub under_way: Option<Time>,
 }
 
 /// Something that an object did.
@@ -77,9 +93,11 @@ impl EngineState {
             overrides: Vec::new(),
             failing: None,
             racing: false,
+            turns: Turns::default(),
             now: object,
             epoch,
         };
+        state.turns.last = turn(&state.now).map(|_| learned);
         // It was so before we looked.
         let since = state.now.ready.as_ref().and_then(|ready| ready.since);
         state.note_failing(since.map_or(learned, |since| since.min(learned)));
@@ -90,6 +108,7 @@ impl EngineState {
             state.suspended.push(hold(Hold::Suspended, &at));
         }
         state.note_overrides(&at);
+        state.note_work(learned);
         state
     }
 
@@ -97,11 +116,14 @@ impl EngineState {
     pub(super) fn update(&mut self, object: &EngineObject, at: Evidence, epoch: u64, learned: Time) -> bool {
         self.epoch = epoch;
         let before = std::mem::replace(&mut self.now, object.clone());
+        let was_well = self.failing.is_none() && !before.suspended;
         self.note_failing(learned);
         if lists_another(&before, object) {
             // What it found before it found elsewhere.
             self.deeds.clear();
         }
+        self.note_turn(&before, learned, was_well && at.basis == Basis::Watch);
+        self.note_work(learned);
         let new = deeds(Some(&before), object, at, false, self.words());
         match (before.suspended, object.suspended) {
             (false, true) => self.suspended.push(hold(Hold::Suspended, &at)),
@@ -162,6 +184,24 @@ impl EngineState {
         }
     }
 
+    /// `usual`: the time since the last one tells how long they take.
+    fn note_turn(&mut self, before: &EngineObject, learned: Time, usual: bool) {
+        if turn(&self.now).is_none() || turn(&self.now) == turn(before) {
+            return;
+        }
+        let last = self.turns.last.replace(learned);
+        if let (Some(last), Some(every), true) = (last, self.now.interval_seconds, usual) {
+            let took = learned.seconds_since(last) - every;
+            let took = if took > TOOK_SECONDS_MAX.max(every) { 0.0 } else { took };
+            self.turns.took_seconds = [self.turns.took_seconds[1], took.max(0.0)];
+        }
+    }
+
+    fn note_work(&mut self, now: Time) {
+        let works = self.failing.is_none() && self.now.reconciling.as_ref().is_some_and(verdict::is_at_work);
+        self.turns.under_way = if works { self.turns.under_way.or(Some(now)) } else { None };
+    }
+
     fn note_overrides(&mut self, at: &Evidence) {
         let Role::Applier(role) = &self.now.role else { return };
         for (known, span) in self.overrides.iter_mut().filter(|(_, span)| span.until.is_none()) {
@@ -195,6 +235,23 @@ impl EngineState {
 /// Whether it lists the tags of another repository now.
 fn lists_another(before: &EngineObject, now: &EngineObject) -> bool {
     matches!((&before.role, &now.role), (Role::Scan(before), Role::Scan(now)) if before.image != now.image)
+}
+
+/// What an object says of its last turn, where it says when that was.
+fn turn(object: &EngineObject) -> Option<Time> {
+    match &object.role {
+        Role::Scan(role) => role.last.as_ref().map(|last| last.at),
+        Role::Updater(role) => role.last_run,
+        _ => None,
+    }
+}
+
+impl Turns {
+    /// How long they usually take: one that came late is no rule yet.
+    #[must_use]
+    pub fn usually_seconds(&self) -> f64 {
+        self.took_seconds[0].min(self.took_seconds[1])
+    }
 }
 
 fn keep_last<T>(list: &mut Vec<T>) {

@@ -16,6 +16,10 @@ const BUDGET_MIN_SECONDS: f64 = 10.0;
 const DEPENDENCY_SECONDS: f64 = 30.0;
 /// `spec.timeout` of a HelmRelease where it is not written.
 const RELEASE_TIMEOUT_SECONDS: f64 = 300.0;
+/// The same of a source.
+const SOURCE_TIMEOUT_SECONDS: f64 = 60.0;
+/// A Kustomization ends what it does so long before its next turn, and may take at least as long.
+const APPLIER_MARGIN_SECONDS: f64 = 30.0;
 
 /// What Helm says of a chart that it cannot render with the values that it got.
 const CHART_WORDS: [&str; 5] = [
@@ -41,6 +45,8 @@ pub struct Verdict {
     pub budget_seconds: Option<f64>,
     /// Since when hands fail, or did not take their turn, and how long each may.
     pub missed: Vec<(Time, f64)>,
+    /// Since when hands are at it, and how long each may be.
+    pub at_work: Vec<(Time, f64)>,
 }
 
 /// What is on its way, as far as its hands are judged by it.
@@ -63,8 +69,7 @@ impl<'a> Chain<'a> {
         let hands = self.judged(phase, journey);
         let budget_seconds = match phase {
             Phase::Commit => {
-                let scan = self.scan.and_then(|scan| scan.now.interval_seconds);
-                let updater = self.updater.and_then(|updater| updater.now.interval_seconds);
+                let (scan, updater) = (self.scan.and_then(turn_seconds), self.updater.and_then(turn_seconds));
                 scan.zip(updater).map(|(scan, updater)| TURNS * (scan + updater))
             }
             // Who makes the artifact, and when, no interval tells.
@@ -110,6 +115,7 @@ impl<'a> Chain<'a> {
             reason,
             who: fails.map(|(release, (says, _))| who(release, &says.message)),
             missed: hands.iter().flat_map(|hand| self.missed(hand)).collect(),
+            at_work: hands.iter().flat_map(|hand| at_work(hand)).collect(),
             budget_seconds: budget_seconds.map(|seconds| seconds.max(BUDGET_MIN_SECONDS)),
         }
     }
@@ -188,6 +194,24 @@ impl<'a> Chain<'a> {
     }
 }
 
+/// How often a hand takes its turn: its interval runs from the end of one to the beginning of the next.
+fn turn_seconds(hand: &EngineState) -> Option<f64> {
+    Some(hand.now.interval_seconds? + hand.turns.usually_seconds())
+}
+
+/// Since when a hand is at it, and how long it may be by its own word.
+fn at_work(hand: &EngineState) -> Option<(Time, f64)> {
+    let written = hand.applier().and_then(|role| role.timeout_seconds);
+    let every = hand.now.interval_seconds.unwrap_or_default();
+    let may = written.unwrap_or(match hand.now.key.kind {
+        EngineKind::Kustomization => (every - APPLIER_MARGIN_SECONDS).max(APPLIER_MARGIN_SECONDS),
+        EngineKind::HelmRelease => RELEASE_TIMEOUT_SECONDS,
+        EngineKind::ImageRepository => every,
+        _ => SOURCE_TIMEOUT_SECONDS,
+    });
+    hand.turns.under_way.map(|since| (since, may))
+}
+
 fn depends(role: &ApplierRole) -> bool {
     !role.depends_on.is_empty()
 }
@@ -195,40 +219,39 @@ fn depends(role: &ApplierRole) -> bool {
 /// See [`Chain::missed`].
 fn missed(hand: &EngineState) -> Option<(Time, f64)> {
     let mut every = hand.now.interval_seconds?;
-    let last = match &hand.now.role {
-        Role::Scan(role) => role.last.as_ref().map(|last| last.at),
-        Role::Updater(role) => role.last_run,
-        Role::Applier(role) => {
-            every = role.retry_seconds.unwrap_or(every);
-            None
-        }
-        _ => None,
-    };
+    if let Role::Applier(role) = &hand.now.role {
+        every = role.retry_seconds.unwrap_or(every);
+    }
+    let may = |every: f64| (TURNS * every).max(BUDGET_MIN_SECONDS);
     let fails = hand.failing.as_ref().filter(|(says, _)| of_words(&hand.now, says).is_some());
-    let since = fails.map(|(_, since)| *since).into_iter().chain(last).min()?;
-    Some((since, (TURNS * every).max(BUDGET_MIN_SECONDS)))
+    let fails = fails.map(|(_, since)| (*since, may(every)));
+    let idle = hand.turns.last.zip(turn_seconds(hand)).map(|(last, every)| (last, may(every)));
+    let end = |(since, seconds): &(Time, f64)| *since + (seconds * 1000.0) as i64;
+    fails.into_iter().chain(idle).min_by_key(end)
 }
 
 /// What a hand that does not fail left undone.
 fn late(hand: &EngineState, image: &ImageRef, stages: &Stages, now: Time) -> Option<(Reason, Who)> {
-    let every = hand.now.interval_seconds?;
-    let late = |last: Time| now.seconds_since(last) >= (TURNS * every).max(BUDGET_MIN_SECONDS);
+    let every = turn_seconds(hand)?;
+    let heard = hand.turns.last?;
+    let late = now.seconds_since(heard) >= (TURNS * every).max(BUDGET_MIN_SECONDS);
     match &hand.now.role {
         Role::Scan(role) => {
             let last = role.last.as_ref()?;
-            if late(last.at) {
+            if late {
                 let says = format!("its last scan ended at {}", last.at);
                 return Some((Reason::ScanLate, who(hand, &says)));
             }
             let pushed = stages.evidence(Stage::Pushed)?.interval.not_after;
-            let scanned_since = last.at > pushed + 1000;
+            // By its clock and by ours.
+            let scanned_since = last.at > pushed + 1000 && heard > pushed;
             let misses = image.tag.as_ref().is_some_and(|tag| last.holds(tag) == Some(false));
             (scanned_since && misses && stages.evidence(Stage::Detected).is_none()).then(|| {
                 let says = format!("its last scan found {} tags without this one", last.tags);
                 (Reason::ListTruncated, who(hand, &says))
             })
         }
-        Role::Updater(role) => role.last_run.filter(|last| late(*last)).map(|last| {
+        Role::Updater(role) => role.last_run.filter(|_| late).map(|last| {
             let says = format!("its last run began at {last}");
             (Reason::AutomationFailing, who(hand, &says))
         }),
@@ -242,6 +265,11 @@ pub(super) fn is_trying(says: &Condition) -> bool {
         &*says.reason,
         "Progressing" | "ProgressingWithRetry" | "RollbackSucceeded" | "UninstallSucceeded"
     )
+}
+
+/// It is at a turn of its own, and does not only wait to try again what failed.
+pub(super) fn is_at_work(says: &Condition) -> bool {
+    &*says.reason == "Progressing"
 }
 
 /// Every dependent says so for a moment with each revision, whatever came of the last one.
@@ -287,9 +315,15 @@ pub(super) fn of_words(object: &EngineObject, says: &Condition) -> Option<Reason
     let of_chart = object.key.kind == EngineKind::HelmRelease;
     let message = &*says.message;
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    let denied =
-        has(&["authentication required", "authorization failed", "Unauthorized", "UNAUTHORIZED", "403"])
-            || &*says.reason == "AuthenticationFailed";
+    // Not where it is a part of a port, an address or a digest.
+    let forbidden = || {
+        message
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != ':')
+            .any(|word| word.trim_end_matches(':') == "403")
+    };
+    let denied = has(&["authentication required", "authorization failed", "Unauthorized", "UNAUTHORIZED"])
+        || &*says.reason == "AuthenticationFailed"
+        || forbidden();
     Some(match role {
         _ if is_trying(says) => return None,
         Role::Scan(_) | Role::Policy(_) => Reason::ScanFailing,

@@ -13,6 +13,7 @@ pub use table::{Row, TABLE};
 use serde::{Deserialize, Serialize};
 
 use super::journey::Journey;
+use crate::observation::EngineKind;
 
 /// Why a journey is stuck, as a coarse closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -165,6 +166,17 @@ impl Hold {
 }
 
 impl Journey {
+    /// Who chose to wait and how it goes on, where it is held so: of an object of the engine with the command that does it.
+    #[must_use]
+    pub fn hold_sentence(&self, hold: Hold) -> String {
+        let row = hold.row();
+        let (Some(sentence), Some(who)) = (row.of_engine, &self.who) else { return row.sentence.to_owned() };
+        match resume(&who.object) {
+            Some(command) => format!("{sentence}, or {command}"),
+            None => sentence.to_owned(),
+        }
+    }
+
     /// The command that looks closer at what keeps it: of its reason, or of its hold. `None` where it is neither stuck
     /// nor held, or where no command of the cluster would show anything.
     #[must_use]
@@ -185,9 +197,27 @@ impl Journey {
     }
 }
 
+/// `kustomization/web -n flux-system` as `flux resume` takes it.
+fn resume(object: &str) -> Option<String> {
+    let (kind, name) = object.split_once('/')?;
+    let kind = EngineKind::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(kind))?;
+    Some(format!("flux resume {} {name}", kind.resumed_as()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_resumed_by_what_flux_calls_it() {
+        let resumed = |object: &str| resume(object).unwrap_or_default();
+        assert_eq!(
+            resumed("gitrepository/fleet -n flux-system"),
+            "flux resume source git fleet -n flux-system"
+        );
+        assert_eq!(resumed("helmrelease/web -n apps"), "flux resume helmrelease web -n apps");
+        assert_eq!(resumed("externalartifact/web -n apps") + &resumed("cronjob/web -n apps"), "");
+    }
 
     #[test]
     fn every_row_stands_at_its_place_and_is_one_plain_line() {

@@ -146,6 +146,7 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
             "pushed" => role.pushed = Some((value.into(), clock)),
             "branch" => role.branch = Some(value.into()),
             "pushes-to" => role.push_branch = Some(value.into()),
+            "path" => role.path = Some(value.into()),
             _ => return Err(wrong),
         },
         Role::Source(role) => match key {
@@ -166,6 +167,7 @@ fn set(object: &mut EngineObject, key: &str, value: &str, clock: Time) -> Read<(
         Role::Applier(role) => match key {
             "source" => role.source = Some(named(value, EngineKind::GitRepository)?),
             "releases" => role.releases = value.split(',').map(place).collect::<Read<_>>()?,
+            "path" => role.path = Some(value.into()),
             "timeout" => role.timeout_seconds = Some(millis(value)? as f64 / 1000.0),
             "sets" => {
                 let put = (!value.is_empty()).then(|| image(value)).transpose()?;
