@@ -88,6 +88,12 @@ impl Question {
         self.tag().is_some() || self.digest().is_some()
     }
 
+    /// Whether it names this image by its tag or its digest.
+    #[must_use]
+    pub fn names_the_tag_of(&self, image: &ImageRef) -> bool {
+        self.names_a_tag() || image.tag.as_ref().is_some_and(|tag| tag.as_str() == self.text)
+    }
+
     /// The digest that the text names as a whole.
     fn digest(&self) -> Option<Digest> {
         let text = self.text.rsplit_once('@').map_or(self.text.as_str(), |(_, digest)| digest);

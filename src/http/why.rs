@@ -115,7 +115,7 @@ fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Ve
     let mut seen: HashSet<(&Destination, bool)> = HashSet::new();
     let matching = || snapshot.journeys().rev().filter(|journey| question.matches(journey));
     let own: HashSet<&Destination> = matching()
-        .filter(|journey| question.names_a_tag() && journey.subject == Subject::Image)
+        .filter(|journey| journey.subject == Subject::Image && question.names_the_tag_of(&journey.image))
         .map(|journey| &journey.destination)
         .collect();
     let is_own = |journey: &Journey| own.contains(&journey.destination) && journey.subject == Subject::Image;

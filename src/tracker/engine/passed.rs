@@ -99,7 +99,7 @@ impl Chain<'_> {
         let holds = |(artifact, deed): &(&Artifact, &Deed)| {
             // What is made of a commit is made of what came before it, too.
             named |= names(artifact, &commit.id);
-            named || (takes_the_tip && deed.at.interval.not_before >= landed.not_after)
+            named || (takes_the_tip && deed.at.interval.not_before > landed.not_after)
         };
         stored(source).filter(holds).map(|(artifact, _)| &*artifact.revision).collect()
     }
@@ -179,7 +179,7 @@ impl Chain<'_> {
             let seen = deed.at.interval.not_before;
             // One that nobody saw may have been the first.
             let earliest = deed.unwatched_since.map_or(seen, |since| seen.min(since.max(landed.not_before)));
-            if is_it || (takes_the_tip && deed.at.interval.not_before >= landed.not_after) {
+            if is_it || (takes_the_tip && deed.at.interval.not_before > landed.not_after) {
                 if deed.backfill {
                     return None;
                 }

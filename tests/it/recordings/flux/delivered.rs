@@ -81,13 +81,12 @@ pub fn check(fleet: &Fleet) -> Bases {
                     && next.pushed.not_before < live.at
             });
             let outcome = if overtaken { Outcome::Superseded } else { Outcome::Live };
-            // Where nobody commits, nothing that is seen sends the image there: its artifact names it.
+            // Where nobody commits, its artifact names it.
             let by_artifact = delivery.committed.is_empty();
-            let trigger = if by_artifact { Trigger::OutOfBand } else { Trigger::Push };
             if by_artifact != (journey.stages.state(Stage::Committed) == StageState::Skipped) {
                 say(format!("committed is {:?}", journey.stages.state(Stage::Committed)));
             }
-            if journey.outcome != Some(outcome) || journey.trigger != trigger {
+            if journey.outcome != Some(outcome) || journey.trigger != Trigger::Push {
                 say(format!("{:?} by {}", journey.outcome, journey.trigger.as_str()));
             }
             if journey.destination.engine != "flux" {
