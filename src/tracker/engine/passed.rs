@@ -129,14 +129,15 @@ impl Chain<'_> {
         let mut without: Option<Time> = None;
         let mut candidates = scans.iter().filter(|(_, deed)| deed.at.interval.not_after >= pushed.not_before);
         for (scan, deed) in candidates.by_ref() {
-            if deed.backfill {
-                // It was there before anybody watched.
-                return (scan.holds(tag) == Some(true)).then_some(Evidence {
-                    interval: Interval::until(deed.at.interval.not_after),
-                    basis: Basis::Backfill,
-                });
-            }
             match scan.holds(tag) {
+                // It was there before anybody watched.
+                Some(true) if deed.backfill => {
+                    return Some(Evidence {
+                        interval: Interval::until(deed.at.interval.not_after),
+                        basis: Basis::Backfill,
+                    });
+                }
+                None if deed.backfill => return None,
                 Some(true) => return Some(scanner.since_cause(deed, pushed)),
                 Some(false) => without = Some(deed.at.interval.not_before),
                 None => {

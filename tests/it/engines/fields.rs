@@ -14,6 +14,7 @@ use crate::cluster::watching::Observer;
 
 const CHARTS: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/prod/helmcharts";
 const RELEASES: &str = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/prod/helmreleases";
+const REPOSITORIES: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/prod/helmrepositories";
 
 /// What was logged, by everybody.
 #[derive(Clone, Default)]
@@ -41,7 +42,7 @@ impl Log {
 async fn put(world: &World, path: &str, name: &str, kind: &str, spec: Value, status: Value) {
     let version =
         if kind == "HelmRelease" { "helm.toolkit.fluxcd.io/v2" } else { "source.toolkit.fluxcd.io/v1" };
-    let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "prod"},
+    let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "prod", "finalizers": ["finalizers.fluxcd.io"]},
         "spec": spec, "madeUp": {"at": ["the", "top"]}});
     world.create(path, &object).await.unwrap();
     if !status.is_null() {
@@ -73,7 +74,7 @@ fn objects_of_real_controllers_have_every_field_as_it_should_be() {
 
 #[tokio::test]
 async fn a_field_of_another_shape_is_named_and_counted_and_hurts_no_other_object() {
-    // Its own controllers have nothing to do here.
+    // Its own controllers leave alone what is suspended and has their finalizer, and no HelmRepository is theirs.
     let world = world(Intervals::default()).await;
     let front = Front::of(&world, Rules::default()).await;
     let log = Log::default();
@@ -82,7 +83,7 @@ async fn a_field_of_another_shape_is_named_and_counted_and_hurts_no_other_object
     let _guard = tracing::subscriber::set_default(subscriber);
 
     // In the list: a bad one between two good ones, of which one has more than anybody knows.
-    let spec = json!({"chart": "web", "interval": "1m", "unheardOf": {"interval": 7}});
+    let spec = json!({"chart": "web", "interval": "1m", "suspend": true, "unheardOf": {"interval": 7}});
     let conditions = json!([{"type": "Ready", "status": "True", "reason": "ChartPullSucceeded", "message": "pulled",
         "lastTransitionTime": "2026-11-21T12:00:00Z", "unheardOf": true}]);
     let status = json!({"observedGeneration": 1, "artifact": artifact("1.0.0"), "conditions": conditions, "unheardOf": []});
@@ -114,27 +115,36 @@ async fn a_field_of_another_shape_is_named_and_counted_and_hurts_no_other_object
 
     // Under the watch: one bad field after the other, and a good one after each.
     observer.wait("the releases", looked(EngineKind::HelmRelease)).await;
-    for (at, (spec, status, says)) in [
-        (json!({"interval": "abc"}), Value::Null, "spec.interval is not a duration"),
-        (json!({"interval": 60}), Value::Null, "spec.interval is not a duration"),
-        (json!({"suspend": "yes"}), Value::Null, "spec.suspend is not true or false"),
-        (json!({}), json!({"lastAppliedRevision": 7}), "status.lastAppliedRevision is not a text"),
-        (json!({}), json!({"observedGeneration": "1"}), "status.observedGeneration is not a whole number"),
-        (json!({}), json!({"inventory": {"entries": "none"}}), "status.inventory.entries is not a list"),
-        (json!({}), json!({"conditions": [{"type": 1}]}), "status.conditions is not a list of conditions"),
+    observer.wait("the repositories", looked(EngineKind::HelmRepository)).await;
+    let release = (RELEASES, "HelmRelease", EngineKind::HelmRelease);
+    let repository = (REPOSITORIES, "HelmRepository", EngineKind::HelmRepository);
+    let set = |status: Value| (json!({"suspend": true}), status);
+    for (at, ((path, name, kind), (spec, status), says)) in [
+        (
+            release,
+            (json!({"suspend": true, "interval": "abc"}), Value::Null),
+            "spec.interval is not a duration",
+        ),
+        (release, (json!({"suspend": true, "interval": 60}), Value::Null), "spec.interval is not a duration"),
+        (repository, (json!({"suspend": "yes"}), Value::Null), "spec.suspend is not true or false"),
+        (release, set(json!({"lastAppliedRevision": 7})), "status.lastAppliedRevision is not a text"),
+        (release, set(json!({"observedGeneration": "1"})), "status.observedGeneration is not a whole number"),
+        (release, set(json!({"inventory": {"entries": "none"}})), "status.inventory.entries is not a list"),
+        (release, set(json!({"conditions": [{"type": 1}]})), "status.conditions is not a list of conditions"),
     ]
     .into_iter()
     .enumerate()
     {
         let (bad, good) = (format!("bad-{at}"), format!("good-{at}"));
-        put(&world, RELEASES, &bad, "HelmRelease", spec, status).await;
-        put(&world, RELEASES, &good, "HelmRelease", json!({"interval": "5m"}), Value::Null).await;
-        observer.wait(&good, told(EngineKind::HelmRelease, &good)).await;
-        assert_eq!(log.lines_with(&["cluster=lab", "helmreleases", &bad, says]), 1, "{bad}");
+        put(&world, path, &bad, name, spec, status).await;
+        put(&world, path, &good, name, json!({"suspend": true, "interval": "5m"}), Value::Null).await;
+        observer.wait(&good, told(kind, &good)).await;
+        assert_eq!(log.lines_with(&["cluster=lab", kind.plural(), &bad, says]), 1, "{bad}");
         assert_eq!(dropped(&observer, "odd_field"), at + 2, "{bad}");
-        let release =
+        let object =
             observer.heard.iter().filter_map(engine).rfind(|it| *it.key.name == *bad).expect("it is told");
-        assert!(!release.suspended && release.interval_seconds.is_none(), "{release:?}");
+        assert!(object.suspended != (path == REPOSITORIES), "{object:?}");
+        assert!(object.interval_seconds.is_none(), "{object:?}");
     }
     assert_eq!(dropped(&observer, "malformed"), 0);
     drop(observer);
