@@ -321,6 +321,7 @@ impl World {
             author: "updater".into(),
             committed_at: Time(self.now / 1000 * 1000),
             subject: "Update an image".into(),
+            parent: None,
             reverts: None,
             added: vec![self.reference(at, environment)],
             config_maps: Vec::new(),

@@ -120,6 +120,9 @@ pub struct Commit {
     pub committed_at: Time,
     /// First line of the message, cut to 200 characters.
     pub subject: Arc<str>,
+    /// The first parent: of a merge, what it was merged into. Absent in journals of versions that did not read it.
+    #[serde(default)]
+    pub parent: Option<Arc<str>>,
     /// The commit that the message says it reverts (`This reverts commit <id>`).
     pub reverts: Option<Arc<str>>,
     /// References that this commit's own diff brought in under the path (against its first parent).

@@ -7,6 +7,7 @@ use super::destination::DestinationKey;
 use super::engine::Engines;
 use super::probes::Probes;
 use super::source::{ScopeId, Sources};
+use super::taken::TakenBy;
 use super::workload::WorkloadState;
 use crate::observation::{EngineKind, Rules, Time};
 
@@ -16,6 +17,7 @@ pub struct Bench<'a> {
     pub now: Time,
     pub rules: &'a Rules,
     pub sources: &'a Sources,
+    pub taken: &'a TakenBy,
     pub workload: Option<&'a WorkloadState>,
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
@@ -30,7 +32,7 @@ impl<'a> Bench<'a> {
     pub fn new(
         now: Time,
         rules: &'a Rules,
-        sources: &'a Sources,
+        (sources, taken): (&'a Sources, &'a TakenBy),
         cluster: Option<&'a ClusterState>,
         key: &DestinationKey,
         needs: &'a Needs,
@@ -39,6 +41,7 @@ impl<'a> Bench<'a> {
             now,
             rules,
             sources,
+            taken,
             workload: cluster.and_then(|cluster| cluster.workloads.get(&key.workload)),
             engines: cluster.map(|cluster| &cluster.engines),
             probes: cluster.map(|cluster| &cluster.probes),

@@ -162,7 +162,8 @@ impl Tracker {
         }
         let needs = ledger.needs.clone();
         let cluster = self.clusters.get(&key.cluster);
-        let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, &key, &needs);
+        let bench =
+            Bench::new(self.now, &self.rules, (&self.sources, &self.trees.taken), cluster, &key, &needs);
         ledger.take(drafts, &bench);
         self.judge(&key, events);
     }
@@ -245,6 +246,7 @@ impl Tracker {
             alone,
             config_maps: self.clusters.get(&key.cluster).map(|cluster| &cluster.config_maps),
             engines,
+            taken: &self.trees.taken,
             unseen: valued.unseen.as_ref(),
             releases: Releases::of(engines, workload),
         }

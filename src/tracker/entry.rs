@@ -211,7 +211,9 @@ impl Entry {
         let journey = Arc::make_mut(&mut self.journey);
         let mut waits = judge::waits(journey, applied, &bench.rules.budgets);
         let repository = Some(&journey.image.repository);
-        let hands = bench.engines.map(|engines| engines.chain(workload, repository, self.marker.as_deref()));
+        let hands = bench
+            .engines
+            .map(|engines| engines.chain(workload, repository, self.marker.as_deref()).with(bench.taken));
         let hands = hands.unwrap_or_default();
         let releases = Releases::of(bench.engines, workload);
         let taken_back = self.versions.is_some() && releases.took_back(workload.versions.len() - 1);

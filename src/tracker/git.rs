@@ -13,7 +13,7 @@ use super::level::{Former, Line};
 use super::maps::{self, Map};
 use super::release::Made;
 use super::stage::Evidence;
-use super::taken::{TakenBy, note_taken};
+use super::taken::TakenBy;
 use super::target::{Marked, Target, Targets, Touched, touched};
 use super::values::Values;
 use super::workload::WorkloadState;
@@ -186,7 +186,6 @@ impl Trees {
         rules: &[PathRule],
     ) -> BTreeSet<Touched> {
         let key = (names.url.clone(), names.branch.clone(), names.path.clone());
-        note_taken(&mut self.taken, names, at);
         if !self.trees.contains_key(&key) {
             let environment = environment(&key, rules);
             self.trees.insert(key.clone(), Tree { environment, ..Tree::default() });
@@ -229,6 +228,7 @@ impl Trees {
     /// Makes anew what follows from the rest.
     pub fn index(&mut self, rules: &[PathRule]) {
         self.configure(rules);
+        self.taken.index();
         self.targets = Targets::default();
         self.marked = Marked::of(&mut self.trees);
         for (key, tree) in &self.trees {

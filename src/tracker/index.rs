@@ -166,7 +166,8 @@ impl Tracker {
             ledger.needs = needs.clone();
             ledger.marks = Marks::default();
             let cluster = self.clusters.get(&key.cluster);
-            let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, &key, &needs);
+            let bench =
+                Bench::new(self.now, &self.rules, (&self.sources, &self.trees.taken), cluster, &key, &needs);
             if self.active.contains(&key) {
                 self.index.plan(&key, ledger, &bench);
             }

@@ -12,6 +12,7 @@ use super::history::History;
 use super::journey::{CommitRef, Outcome, Who};
 use super::leg::{Leg, same_image};
 use super::registry::Registries;
+use super::taken::TakenBy;
 use super::workload::{Version, WorkloadState};
 use crate::image::{Digest, ImageRef, Repository};
 use crate::observation::{Interval, Time};
@@ -33,6 +34,7 @@ pub struct Inputs<'a> {
     pub config_maps: Option<&'a ConfigMaps>,
     /// Of its cluster.
     pub engines: Option<&'a Engines>,
+    pub taken: &'a TakenBy,
     /// Why the commit of an image stays unknown where none is known to have brought it, if that has a reason.
     pub unseen: Option<&'a Who>,
     /// What the release that makes its workload took back.
@@ -43,7 +45,13 @@ impl<'a> Inputs<'a> {
     /// The hands through which an image of a repository comes here.
     #[must_use]
     pub fn chain(&self, repository: &Repository, marker: Option<&str>) -> Chain<'a> {
-        let chain = |engines: &'a Engines| engines.chain(self.workload, Some(repository), marker);
+        self.hands(Some(repository), marker)
+    }
+
+    /// The hands through which anything comes here.
+    #[must_use]
+    pub fn hands(&self, repository: Option<&Repository>, marker: Option<&str>) -> Chain<'a> {
+        let chain = |engines: &'a Engines| engines.chain(self.workload, repository, marker).with(self.taken);
         self.engines.map(chain).unwrap_or_default()
     }
 
@@ -54,8 +62,8 @@ impl<'a> Inputs<'a> {
         versions: Option<(usize, usize)>,
         commit: Option<(&CommitRef, Interval)>,
     ) -> Option<(Interval, Who)> {
-        let engines = self.engines.filter(|_| self.releases.ever_gave_up())?;
-        engines.chain(self.workload, None, None).gave_up(versions, commit, self.workload, &self.releases)
+        self.engines.filter(|_| self.releases.ever_gave_up())?;
+        self.hands(None, None).gave_up(versions, commit, self.workload, &self.releases)
     }
 }
 

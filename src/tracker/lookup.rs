@@ -276,7 +276,7 @@ impl Tracker {
                 None => {}
             }
         };
-        for taken in self.trees.taken.values().flatten().filter(|taken| begins(&taken.commit)) {
+        for taken in self.trees.taken.iter().filter(|taken| begins(&taken.commit)) {
             note(&taken.commit, taken.at, None);
         }
         for ((_, _, path), tree) in &self.trees.trees {

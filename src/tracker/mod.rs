@@ -241,7 +241,8 @@ impl Tracker {
         let Some(ledger) = self.ledgers.get_mut(key) else { return };
         let needs = ledger.needs.clone();
         let cluster = self.clusters.get(&key.cluster);
-        let bench = Bench::new(self.now, &self.rules, &self.sources, cluster, key, &needs);
+        let bench =
+            Bench::new(self.now, &self.rules, (&self.sources, &self.trees.taken), cluster, key, &needs);
         ledger.judge(&bench, events);
         self.index.plan(key, ledger, &bench);
         if ledger.is_active() {

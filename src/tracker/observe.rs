@@ -164,6 +164,8 @@ impl Tracker {
         if !backfill {
             self.follow_commits(names, observation.observed_at);
         }
+        let taken = self.trees.taken.note(names, at);
+        self.touch_made_of(&taken);
         for slot in self.trees.names(names, at, backfill, &self.rules.paths) {
             self.touch_slot(&slot);
         }

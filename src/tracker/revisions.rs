@@ -69,8 +69,7 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         let version = inputs.workload.versions.iter().enumerate().find(carries).map(|(index, _)| index);
         taken = version.map_or(taken, |version| version + 1);
         let written = written.or_else(|| {
-            let chain = inputs.engines?.chain(inputs.workload, None, None);
-            let applied = chain.applied(&changes[0].commit, committed);
+            let applied = inputs.hands(None, None).applied(&changes[0].commit, committed);
             // What came with the next one is that one's.
             let own =
                 |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);

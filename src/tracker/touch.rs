@@ -2,6 +2,8 @@
 //!
 //! Leaving one out that is concerned gives a wrong journey, so each rule here names all that deriving reads.
 
+use std::sync::Arc;
+
 use super::cluster::Concerns;
 use super::correlate::ImageKey;
 use super::destination::DestinationKey;
@@ -130,6 +132,14 @@ impl Tracker {
             Touched::Slot(Slot::Text { repository, .. }) | Touched::Repository(repository) => {
                 self.touch_users(repository);
             }
+        }
+    }
+
+    /// What was fetched is known to hold more, or less, than it was: git was slower to tell which commits these are.
+    pub(super) fn touch_made_of(&mut self, commits: &[Arc<str>]) {
+        for (uid, cluster) in self.clusters.iter().filter(|_| !commits.is_empty()) {
+            let fetched = cluster.engines.made_of(commits);
+            self.dirty.extend(fetched.into_iter().map(|key| (uid.clone(), key)));
         }
     }
 

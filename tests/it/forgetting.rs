@@ -208,6 +208,7 @@ impl Shop {
             author: "updater".into(),
             committed_at: self.now,
             subject: "Update".into(),
+            parent: None,
             reverts: None,
             added: vec![self.reference(service)],
             config_maps: Vec::new(),

@@ -96,10 +96,11 @@ pub fn describe(
     let author = if author.name.trim().is_empty() { author.email } else { author.name };
     let message = commit.message;
     let reverts = REVERTS.captures(&message[..message.len().min(MESSAGE_BYTES_MAX)]).and_then(|it| it.get(1));
+    let parent = commit.parents().next();
     let added = if boundary.contains(&id) {
         Names::default()
     } else {
-        let parent = match commit.parents().next() {
+        let parent = match parent {
             Some(parent) => root(repository, parent, path)?,
             None => None,
         };
@@ -110,6 +111,7 @@ pub fn describe(
         author: shown(author),
         committed_at: Time(commit.committer()?.seconds().saturating_mul(1000)),
         subject: shown(message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()),
+        parent: parent.map(|parent| parent.to_string().into()),
         reverts: reverts.map(|hex| String::from_utf8_lossy(hex.as_bytes()).into()),
         added: added.references,
         config_maps: added.config_maps,

@@ -5,6 +5,7 @@ use crate::image::{ImageRef, Repository};
 use crate::observation::{EngineKey, EngineKind, Role, Time};
 use crate::tracker::journey::Journey;
 use crate::tracker::stage::Stage;
+use crate::tracker::taken::TakenBy;
 use crate::tracker::workload::{HoldSpan, WorkloadState};
 
 /// See the file's front line. Who is not known is nobody.
@@ -22,6 +23,8 @@ pub struct Chain<'a> {
     /// Of a HelmRelease: what its chart is made of, and the chart.
     pub chart: [Option<&'a EngineState>; 2],
     pub applier: Option<&'a EngineState>,
+    /// Which commit came from which.
+    pub(super) taken: Option<&'a TakenBy>,
 }
 
 impl Engines {
@@ -59,7 +62,7 @@ impl Engines {
         let sources = [source, made_of].into_iter().flatten();
         let updater = { sources }.find_map(|source| self.updater_of(source, policy, path));
         let scan = policy.and_then(|policy| self.scan_of(policy));
-        Chain { engines: Some(self), scan, policy, updater, source, above, chart, applier }
+        Chain { engines: Some(self), scan, policy, updater, source, above, chart, applier, taken: None }
     }
 
     /// The HelmRelease that makes a workload.
@@ -117,6 +120,12 @@ impl Engines {
 }
 
 impl<'a> Chain<'a> {
+    /// The same, with what the branches took.
+    #[must_use]
+    pub fn with(self, taken: &'a TakenBy) -> Self {
+        Self { taken: Some(taken), ..self }
+    }
+
     /// Whether an engine brings anything here.
     #[must_use]
     pub fn is_known(&self) -> bool {

@@ -293,6 +293,14 @@ impl Engines {
         from_it.flat_map(|state| self.brings(&state.now.key)).collect()
     }
 
+    /// Everything that is applied from a source whose artifact was made of one of these commits.
+    #[must_use]
+    pub fn made_of(&self, commits: &[Arc<str>]) -> BTreeSet<ObjectKey> {
+        let of_git = self.of_kind(EngineKind::GitRepository).chain(self.of_kind(EngineKind::OCIRepository));
+        let its = of_git.filter(|source| commits.iter().any(|commit| source.has_stored(commit)));
+        its.flat_map(|source| self.applied_from(&source.now.key)).collect()
+    }
+
     /// What an applier names as its source: of a HelmRelease, where its chart comes from.
     fn named_source(&self, applier: &EngineState) -> Option<&EngineState> {
         self.objects.get(applier.applier()?.source.as_ref()?)

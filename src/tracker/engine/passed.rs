@@ -6,6 +6,7 @@ use crate::image::ImageRef;
 use crate::observation::{Artifact, Basis, EngineKind, EngineRevision, Interval, Role, Scan, Time};
 use crate::tracker::journey::CommitRef;
 use crate::tracker::stage::Evidence;
+use crate::tracker::taken::Contains;
 
 /// What the objects of a chain tell of one image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,9 +100,30 @@ impl Chain<'_> {
         let holds = |(artifact, deed): &(&Artifact, &Deed)| {
             // What is made of a commit is made of what came before it, too.
             named |= names(artifact, &commit.id);
-            named || (takes_the_tip && deed.at.interval.not_before > landed.not_after)
+            let stored = deed.at.interval;
+            let told = || {
+                if stored.not_after < landed.not_before {
+                    Contains::No
+                } else {
+                    self.contains(artifact, commit)
+                }
+            };
+            named
+                || match told() {
+                    Contains::Yes => true,
+                    Contains::No | Contains::Rewritten => false,
+                    Contains::Unknown => takes_the_tip && stored.not_before > landed.not_after,
+                }
         };
         stored(source).filter(holds).map(|(artifact, _)| &*artifact.revision).collect()
+    }
+
+    /// Whether an artifact was made of a commit, or of one that came from it.
+    fn contains(&self, artifact: &Artifact, commit: &CommitRef) -> Contains {
+        let made_of = [Some(&artifact.revision), artifact.origin.as_ref()].into_iter().flatten();
+        let made_of = made_of.filter_map(|revision| EngineRevision::parse(revision).hash);
+        let told = made_of.filter_map(|hash| Some(self.taken?.contains(hash, commit)));
+        told.into_iter().find(|told| *told != Contains::Unknown).unwrap_or(Contains::Unknown)
     }
 
     /// A scan shows at most ten tags, so the first one with the image is known where its list was whole, where it was
@@ -162,8 +184,8 @@ impl Chain<'_> {
         self.updater?.deeds.iter().find(is_it).filter(|deed| !deed.backfill).map(|deed| deed.at)
     }
 
-    /// The first artifact of that commit, or else the first that was stored after the commit had landed: a fetch takes
-    /// the tip. A chart in git may be what names it.
+    /// The first artifact of that commit or of one that came from it, or else the first that was stored after the commit
+    /// had landed: a fetch takes the tip. A chart in git may be what names it.
     fn fetched(&self, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
         let id = &*commit.id;
         let of_chart = || {
@@ -180,7 +202,14 @@ impl Chain<'_> {
             let seen = deed.at.interval.not_before;
             // One that nobody saw may have been the first.
             let earliest = deed.unwatched_since.map_or(seen, |since| seen.min(since.max(landed.not_before)));
-            if is_it || (takes_the_tip && deed.at.interval.not_before > landed.not_after) {
+            let contains = if is_it { Contains::Yes } else { self.contains(artifact, commit) };
+            let is_later = takes_the_tip && deed.at.interval.not_before > landed.not_after;
+            if contains == Contains::No {
+                // Neither were those before it.
+                unsure = None;
+                continue;
+            }
+            if contains == Contains::Yes || (contains == Contains::Unknown && is_later) {
                 if deed.backfill {
                     return None;
                 }
@@ -272,7 +301,7 @@ fn stored(source: &EngineState) -> impl Iterator<Item = (&Artifact, &Deed)> {
 }
 
 /// Whether an artifact is of a commit, by its own revision or by what its maker says that it was made of.
-fn names(artifact: &Artifact, commit: &str) -> bool {
+pub(super) fn names(artifact: &Artifact, commit: &str) -> bool {
     let is_it = |revision: &str| EngineRevision::parse(revision).hash == Some(commit);
     is_it(&artifact.revision) || artifact.origin.as_deref().is_some_and(is_it)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::passed::names;
 use super::verdict;
 use crate::image::ImageRef;
 use crate::observation::{
@@ -154,6 +155,12 @@ impl EngineState {
     #[must_use]
     pub fn has_pushed(&self, id: &str) -> bool {
         self.deeds.iter().any(|deed| matches!(&deed.what, What::Pushed(commit) if **commit == *id))
+    }
+
+    /// Whether an artifact of it names this commit.
+    #[must_use]
+    pub(super) fn has_stored(&self, id: &str) -> bool {
+        self.deeds.iter().any(|deed| matches!(&deed.what, What::Stored(artifact) if names(artifact, id)))
     }
 
     /// True if it has just lost a race to push. It goes on saying so until it is well again, and may fail with something

@@ -39,6 +39,7 @@ pub struct Git {
 struct Made {
     id: Arc<str>,
     author: Arc<str>,
+    parent: Option<Arc<str>>,
     reverts: Option<Arc<str>>,
     at: i64,
     before: Tree,
@@ -57,6 +58,7 @@ impl Default for Git {
         let root = Made {
             id: "root".into(),
             author: "root".into(),
+            parent: None,
             reverts: None,
             at: BEFORE,
             before: Tree::new(),
@@ -114,13 +116,15 @@ impl Git {
         let [id, _, branch] = words else { return Err("write `merge ID of BRANCH`".into()) };
         let theirs = self.branches.get(branch).ok_or(format!("no branch {branch:?}"))?.clone();
         let tree = theirs.last().expect("a branch has commits").tree.clone();
-        let before = self.tip("main")?.tree.clone();
+        let into = self.tip("main")?;
+        let (before, parent) = (into.tree.clone(), into.id.clone());
         let main = self.branches.get_mut("main").ok_or("main is gone")?;
         let known: HashSet<Arc<str>> = main.iter().map(|made| made.id.clone()).collect();
         main.extend(theirs.into_iter().filter(|made| !known.contains(&made.id)));
         self.add(now, id, "main", tree, &[])?;
         let merge = self.branches.get_mut("main").and_then(|main| main.last_mut());
-        merge.expect("just added").before = before;
+        let merge = merge.expect("just added");
+        (merge.before, merge.parent) = (before, Some(parent));
         Ok(())
     }
 
@@ -180,6 +184,7 @@ impl Git {
         let value = |wanted| words.iter().filter_map(|w| pair(w)).find(|(k, _)| *k == wanted).map(|(_, v)| v);
         let made = Made {
             id: id.into(),
+            parent: Some(self.tip(branch)?.id.clone()),
             author: value("by").unwrap_or("dev").into(),
             reverts: value("reverts").map(Into::into),
             at: if now == 0 { BEFORE } else { now },
@@ -352,6 +357,7 @@ fn describe(made: &Made, path: &str) -> Commit {
         author: made.author.clone(),
         committed_at: START + made.at,
         subject: subject.into(),
+        parent: made.parent.clone(),
         reverts: made.reverts.clone(),
         added,
         config_maps: {

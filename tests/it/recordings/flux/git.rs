@@ -119,6 +119,7 @@ fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
             author: words(&line["author"]["name"]).into(),
             committed_at: time(&line["committer"]["date"]),
             subject: words(&line["message"]).lines().next().unwrap_or_default().into(),
+            parent: line["parents"][0].as_str().map(Into::into),
             reverts: None,
             added,
             config_maps,
