@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{CauseHasher, Causes, Numbered, Used, Word, words};
 use super::destination::{DestinationKey, promotion_rank};
-use super::evidence::narrow;
+use super::evidence::{merge, narrow};
 use super::git::Slot;
 use super::journey::{Destination, Journey, Outcome, Subject, Trigger};
 use super::ledger::Ledger;
@@ -193,11 +193,12 @@ pub fn add_revisions(
     for leg in revisions {
         let Some(image) = shown(leg, inputs) else { continue };
         let mut stages = Stages::default();
-        for stage in [Stage::Built, Stage::Pushed, Stage::Detected, Stage::Fetched] {
-            stages.set(stage, StageState::Skipped);
-        }
+        let hands = inputs.hands(None, None);
+        let passed = hands.passed(&image, None, Some((&leg.change.commit, leg.change.at.interval)), None);
+        let committed = passed.committed.map_or(leg.change.at, |told| merge(told, leg.change.at).0);
         let known = [
-            (Stage::Committed, Some(leg.change.at)),
+            (Stage::Committed, Some(committed)),
+            (Stage::Fetched, passed.fetched),
             (Stage::Applied, leg.applied(inputs)),
             (Stage::Started, leg.first(inputs, |version| &version.started)),
             (Stage::Ready, leg.first(inputs, |version| &version.ready)),
@@ -205,6 +206,10 @@ pub fn add_revisions(
         ];
         for (stage, evidence) in known {
             stages.set(stage, evidence.map_or(StageState::Unknown, StageState::Known));
+        }
+        let without_source = hands.source.is_none().then_some(Stage::Fetched);
+        for stage in [Stage::Built, Stage::Pushed, Stage::Detected].into_iter().chain(without_source) {
+            stages.set(stage, StageState::Skipped);
         }
         if leg.version.is_none() && leg.written.is_some() {
             // No template changed: nothing had to start.
