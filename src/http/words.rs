@@ -131,10 +131,11 @@ pub fn waits_for(journey: &Journey) -> &'static str {
 pub fn next(journey: &Journey, now: Time) -> Option<String> {
     let turn = journey.next.turn.as_ref().map(|turn| {
         let (object, does) = (&turn.object, turn.does.as_str());
-        match turn.by {
-            None => format!("{object} is to {does} at once"),
-            Some(by) if by >= now => format!("{object} is to {does} by {}", clock(by, now)),
-            Some(by) => format!("{object} was to {does} by {}", clock(by, now)),
+        match (turn.by, &turn.after) {
+            (None, Some(after)) => format!("{object} is to {does} as soon as {after} is ready"),
+            (None, None) => format!("{object} is to {does} at once"),
+            (Some(by), _) if by >= now => format!("{object} is to {does} by {}", clock(by, now)),
+            (Some(by), _) => format!("{object} was to {does} by {}", clock(by, now)),
         }
     });
     let late = journey.next.late_after.map(|at| format!("late after {}", clock(at, now)));

@@ -22,6 +22,8 @@ pub struct Turn {
     pub object: Arc<str>,
     /// By its own interval; at once where it is told of what it waits for.
     pub by: Option<Time>,
+    /// What must be ready first.
+    pub after: Option<Arc<str>>,
 }
 
 /// What an object does in its turn.

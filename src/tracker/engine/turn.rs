@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::depends::says_waiting;
 use super::scan::is_ahead;
 use super::verdict::one_line;
 use super::{Chain, EngineState};
@@ -23,7 +24,9 @@ impl Chain<'_> {
             Role::Source(_) => turn(Does::Fetch, hand, reached(Stage::Committed)?, now),
             // A new artifact calls it.
             Role::Applier(_) if reached(Stage::Fetched).is_some() => {
-                Some(Turn { does: Does::Apply, object: Chain::object(&hand.now.key), by: None })
+                let needed = self.engines.filter(|_| says_waiting(hand)).and_then(|all| all.dependency(hand));
+                let after = needed.map(|(_, who)| who.object);
+                Some(Turn { does: Does::Apply, object: Chain::object(&hand.now.key), by: None, after })
             }
             _ => None,
         }
@@ -49,5 +52,6 @@ impl Chain<'_> {
 /// Nothing was done in the future: whose clock is so far ahead does not tell when the next turn is due.
 fn turn(does: Does, hand: &EngineState, last: Time, now: Time) -> Option<Turn> {
     let every = hand.now.interval_seconds.filter(|_| !is_ahead(last, now))?;
-    Some(Turn { does, object: Chain::object(&hand.now.key), by: Some(last + (every * 1000.0) as i64) })
+    let by = Some(last + (every * 1000.0) as i64);
+    Some(Turn { does, object: Chain::object(&hand.now.key), by, after: None })
 }
