@@ -185,7 +185,8 @@ pub struct StatusArgs {
 pub struct WhyArgs {
     /// An image, digest, commit, app, or a workload such as deployment/web
     pub question: String,
-    /// What was true then: a time such as 2026-11-21T12:00:00Z, or how long ago, such as 10m
+    /// What was true then: a time such as 2026-11-21T12:00:00Z, a time of day in UTC such as 12:00:48, or how long ago,
+    /// such as 10m
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<String>,
     /// Ask a journal that no running instance has open, and no instance

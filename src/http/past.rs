@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use chrono::{NaiveDateTime, NaiveTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::answer::ApiError;
@@ -71,16 +72,31 @@ impl Pasts {
     }
 }
 
-/// A time as people type it: RFC 3339, or how long ago, such as `10m`, `-10m` or `1h30m ago`.
+/// A time as people type it: RFC 3339, a time of day in UTC as our sentences have it (`12:00:48`: the last such moment), or
+/// how long ago, such as `10m`, `-10m` or `1h30m ago`.
 ///
 /// # Errors
 /// A sentence: it is neither, or in the future.
 pub fn parse_at(text: &str, now: Time) -> Result<Time, String> {
     let text = text.trim();
-    let at = Time::from_rfc3339(text).or_else(|| Some(now - ago(text)?)).ok_or_else(|| {
-        format!("{text:?} is no time: write 2026-11-21T12:00:00Z, or how long ago, such as 10m or 1h30m")
+    let at = Time::from_rfc3339(text).or_else(|| shown(text, now)).or_else(|| Some(now - ago(text)?));
+    let at = at.ok_or_else(|| {
+        format!(
+            "{text:?} is no time: write 2026-11-21T12:00:00Z, 12:00:00 (in UTC), or how long ago, such as 10m or 1h30m"
+        )
     })?;
     if at > now { Err(format!("{at} has yet to come")) } else { Ok(at) }
+}
+
+/// As [`super::words::clock`] shows it: the date is absent where it is today's, or was when it was shown.
+fn shown(text: &str, now: Time) -> Option<Time> {
+    if let Ok(at) = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S") {
+        return Some(Time::from(at.and_utc()));
+    }
+    let of_day = ["%H:%M:%S", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())?;
+    let today = now.to_chrono()?.date_naive();
+    let at = Time::from(today.and_time(of_day).and_utc());
+    if at <= now { Some(at) } else { Some(Time::from(today.pred_opt()?.and_time(of_day).and_utc())) }
 }
 
 /// Milliseconds.
@@ -116,8 +132,15 @@ mod tests {
         {
             assert_eq!(at(text).ok(), ten, "{text}");
         }
+        for text in ["11:50", "11:50:00", "2026-11-21 11:50:00"] {
+            assert_eq!(at(text).ok(), ten, "{text}");
+        }
+        // What is shown without a date was so at the last such time of day.
+        assert_eq!(at("12:00:01").ok(), Time::from_rfc3339("2026-11-20T12:00:01Z"));
         assert_eq!(at("1h30m").ok(), Time::from_rfc3339("2026-11-21T10:30:00Z"));
-        for text in ["", "-", "ago", "10", "m", "10x", "yesterday", "99999999999999999999d", "12:00"] {
+        for text in
+            ["", "-", "ago", "10", "m", "10x", "yesterday", "99999999999999999999d", "25:00", "12:00:61"]
+        {
             assert!(at(text).is_err_and(|said| said.contains("is no time")), "{text}");
         }
         assert!(at("2026-11-21T12:00:01Z").is_err_and(|said| said.ends_with("has yet to come")));
