@@ -16,7 +16,7 @@ use super::pods;
 use super::source::ScopeId;
 use super::stage::Stage;
 use super::told::Told;
-use super::workload::budgets;
+use super::workload::{Version, WorkloadState, budgets};
 use crate::observation::{EngineKind, Interval, Time};
 
 /// One journey in the book.
@@ -56,9 +56,22 @@ pub struct Entry {
 
 /// What a journey leaves to its successor.
 #[derive(Debug, Clone, Copy)]
-pub struct Inherited {
+pub struct Inherited<'a> {
+    pub journey: &'a Journey,
     pub waits: Waits,
     pub reason: Option<Reason>,
+}
+
+impl Inherited<'_> {
+    /// Whether it was applied after all, later than what replaced it was named: the hands moved, each in its turn.
+    fn arrived(&self, workload: &WorkloadState, destination: &Destination) -> bool {
+        let carries = |version: &Version| {
+            version.ours.not_before > self.waits.since
+                && version.read(&destination.container) == Some(&self.journey.image)
+        };
+        let image = self.journey.subject == Subject::Image && phase(self.waits.stage) != Phase::Roll;
+        image && workload.versions.iter().any(carries)
+    }
 }
 
 /// A controller makes the first pod of a new template within this time.
@@ -198,7 +211,7 @@ impl Entry {
     pub fn judge(
         &mut self,
         bench: &Bench<'_>,
-        chain: &BTreeMap<JourneyId, Inherited>,
+        chain: &BTreeMap<JourneyId, Inherited<'_>>,
         destination: &Destination,
     ) {
         let Some(workload) = bench.workload else {
@@ -249,6 +262,7 @@ impl Entry {
         let inherited_reason = before.and_then(|before| before.reason);
         if let Some(before) = before
             && phase(before.waits.stage) == phase(waits.stage)
+            && !before.arrived(workload, destination)
         {
             waits.since = waits.since.min(before.waits.since);
         }

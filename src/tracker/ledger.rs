@@ -194,7 +194,7 @@ impl Ledger {
 
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
     pub fn judge(&mut self, bench: &Bench<'_>, events: &mut Vec<Event>) {
-        let mut chain: BTreeMap<JourneyId, Inherited> = BTreeMap::new();
+        let mut chain: BTreeMap<JourneyId, Inherited<'_>> = BTreeMap::new();
         for entry in &mut self.entries {
             if !entry.journey.settled {
                 entry.judge(bench, &chain, &self.destination);
@@ -206,8 +206,8 @@ impl Ledger {
                 }
             }
             if let (Some(waits), Some(Outcome::Superseded) | None) = (entry.waits, entry.journey.outcome) {
-                let reason = entry.last_reason;
-                chain.insert(entry.journey.id, Inherited { waits, reason });
+                let (journey, reason) = (&*entry.journey, entry.last_reason);
+                chain.insert(journey.id, Inherited { journey, waits, reason });
             }
         }
         for due in self.restarts.values_mut() {

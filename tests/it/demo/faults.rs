@@ -112,8 +112,11 @@ async fn what_goes_wrong_in_the_cluster_is_shown_and_ends() {
     // A path that does not exist answers 404.
     world.inject(Fault::ProbeFailing);
     let events = "/api/v1/namespaces/prod/events?fieldSelector=reason=Unhealthy";
-    let unhealthy =
-        |list: &Value| items(list).any(|event| event["message"].as_str().unwrap().ends_with("404"));
+    // Those of another app come before this one's manifest is applied.
+    let unhealthy = |list: &Value| {
+        let of_web = |event: &Value| event["involvedObject"]["name"].as_str().unwrap().starts_with("web-");
+        items(list).any(|event| of_web(event) && event["message"].as_str().unwrap().ends_with("404"))
+    };
     until(&world, events, unhealthy).await;
     world.clear(Fault::ProbeFailing);
     let probe = |object: &Value| {

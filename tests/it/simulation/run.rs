@@ -107,9 +107,11 @@ pub fn wrong(
 fn unhealthy(run: &Run) -> Vec<String> {
     let stuck = run.told.iter().filter_map(|event| match event {
         Event::Stuck { id, stuck } if stuck.stage <= Stage::Applied => Some(format!(
-            "{id} is said to be stuck before {}: {}",
+            "{id} is said to be stuck before {} since {}: {}\n    {:?}",
             stuck.stage.as_str(),
-            stuck.reason.as_str()
+            show_time(stuck.since),
+            stuck.reason.as_str(),
+            run.journeys.get(id)
         )),
         _ => None,
     });
