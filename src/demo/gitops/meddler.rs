@@ -88,12 +88,10 @@ impl Meddler {
             }
             Fault::CreateError => self.replace(&APPS, does, &[("-settings", "-setings")]).await,
             Fault::ManualApproval => {
-                if !does {
-                    self.merge_proposals().await?;
-                }
                 let branch = if does { flux::PROPOSALS } else { BRANCH };
                 let patch = json!({"spec": {"git": {"push": {"branch": branch}}}});
-                self.patch(&flux::automation_path(), "kubectl-edit", MERGE, &patch).await
+                self.patch(&flux::automation_path(), "kubectl-edit", MERGE, &patch).await?;
+                if does { Ok(()) } else { self.merge_proposals().await }
             }
             Fault::BuildFailed => self.break_build(ENVIRONMENT, does).await,
             Fault::DependencyNotReady => self.break_build(flux::INFRASTRUCTURE, does).await,
@@ -137,8 +135,17 @@ impl Meddler {
         self.edit(&files, &format!("{message} in {ENVIRONMENT}"), edit).await
     }
 
-    /// Merges what was proposed, if anything was.
+    /// Merges what was proposed, if anything was, as soon as nothing is proposed any more: of what it proposed the
+    /// automation thinks that it is done.
     async fn merge_proposals(&self) -> Result<(), Error> {
+        let automation = self.get(&flux::automation_path()).await?;
+        if automation["status"]["observedGeneration"] != automation["metadata"]["generation"] {
+            let what = "merging the proposals".to_owned();
+            return Err(Error::Http {
+                what,
+                why: "the automation has yet to read where it pushes".to_owned(),
+            });
+        }
         let proposed = self.git.run(&["ls-remote", "origin", flux::PROPOSALS]).await?;
         if proposed.is_empty() {
             return Ok(());
@@ -147,7 +154,16 @@ impl Meddler {
             self.git.refresh().await?;
             self.git.run(&["fetch", "--quiet", "origin", flux::PROPOSALS]).await?;
             self.git
-                .run(&["merge", "--quiet", "--no-ff", "--message", "merge the proposals", "FETCH_HEAD"])
+                // What the branch says by now is newer.
+                .run(&[
+                    "merge",
+                    "--quiet",
+                    "--no-ff",
+                    "--strategy-option=ours",
+                    "--message",
+                    "merge the proposals",
+                    "FETCH_HEAD",
+                ])
                 .await?;
             let to = format!("HEAD:refs/heads/{BRANCH}");
             match self.git.run(&["push", "--quiet", "origin", &to]).await {

@@ -105,7 +105,7 @@ async fn nothing_is_lost_and_nothing_invented_where_every_line_is_bad() {
         .push(json!({"name": "dead", "kubeconfig": dead, "context": addresses.cluster}));
     // Longer than what a bad line holds up, even on a busy machine: an ending is told once, and what its registry says
     // later is too late.
-    config["settle"] = json!({"min": "25s", "max": "25s"});
+    config["settle"] = json!({"min": "45s", "max": "45s"});
     let config: Config = config::parse(&config.to_string(), Path::new("test.yaml")).unwrap();
     let running = app::start(config, folder.path().join("cache")).await.unwrap();
     let watched = Watched { world, running, folder };
