@@ -50,6 +50,8 @@ pub struct Entry {
     pub(super) over: Option<Time>,
     /// When a hand that it waits for comes to be late, as last judged.
     pub(super) late: Option<Time>,
+    /// When the policy was deleted that wanted it, before anything carried it.
+    pub(super) left: Option<Interval>,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     pub(super) learned: Option<(Outcome, Time)>,
     pub(super) told: Told,
@@ -135,6 +137,7 @@ impl Entry {
             last_stuck: None,
             over: None,
             late: None,
+            left: None,
             learned: None,
             told: Told::default(),
             journey: Arc::from(draft.journey?),
@@ -181,9 +184,27 @@ impl Entry {
         by_applier && is_younger
     }
 
-    /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
-    /// memory. Anything else was a misreading of few facts.
-    pub fn outlives(&mut self, bench: &Bench<'_>) -> bool {
+    /// A policy is deleted. True if it wanted this one: nobody does any more, unless a commit or a template names it.
+    pub fn leave(&mut self, policy: &str, at: Interval) -> bool {
+        let waits = self.journey.is_open() && self.versions.is_none() && self.told.opened;
+        let wanted = waits && self.marker.as_deref() == Some(policy);
+        if wanted {
+            self.left = Some(at);
+        }
+        wanted
+    }
+
+    /// Whether a journey that is derived no longer was real: the policy that wanted it is gone, or its workload, or its
+    /// template fell out of memory. Anything else was a misreading of few facts, as is one that goes on as another.
+    pub fn outlives(&mut self, others: &[Self], bench: &Bench<'_>) -> bool {
+        if let Some(left) = self.left {
+            let is_it = |other: &Self| other.journey.image == self.journey.image && !other.journey.settled;
+            let goes_on = others.iter().any(is_it);
+            if !goes_on && self.journey.is_open() {
+                self.finish(Outcome::Withdrawn, left, bench.now);
+            }
+            return !goes_on;
+        }
         let Some((uid, generation)) = &self.born else { return false };
         let workload =
             bench.workload.filter(|workload| workload.now.uid == *uid && workload.removed.is_none());

@@ -167,7 +167,7 @@ impl Ledger {
             fresh.push(entry);
         }
         for mut entry in old {
-            if entry.journey.settled || entry.outlives(bench) {
+            if entry.journey.settled || entry.outlives(&fresh, bench) {
                 fresh.push(entry);
             }
         }
@@ -191,6 +191,11 @@ impl Ledger {
             }
             keep
         });
+    }
+
+    /// A policy is deleted. True if something on its way was wanted by it.
+    pub fn leave(&mut self, policy: &str, at: Interval) -> bool {
+        self.entries.iter_mut().map(|entry| entry.leave(policy, at)).filter(|wanted| *wanted).count() > 0
     }
 
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
