@@ -182,6 +182,7 @@ fn deployment(workload: usize, version: usize) -> Workload {
         progress: None,
         replica_failure: false,
         refused_by: None,
+        refusal: None,
         paused: false,
         strategy: Strategy::Rolling { partition: 0 },
         current_revision: None,
@@ -220,6 +221,7 @@ fn running(workload: usize, pod: usize) -> Pod {
         started: Some(START),
         ready: true,
         waiting: None,
+        says: None,
         restarts: 0,
     });
     Pod {

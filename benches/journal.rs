@@ -133,6 +133,7 @@ fn pod(number: u64) -> Observation {
         started: Some(at),
         ready: number.is_multiple_of(2),
         waiting: None,
+        says: None,
         restarts: 0,
     };
     let pod = Pod {

@@ -138,6 +138,7 @@ impl Shop {
             progress: None,
             replica_failure: false,
             refused_by: None,
+            refusal: None,
             paused: false,
             strategy: Strategy::Rolling { partition: 0 },
             current_revision: None,
@@ -191,6 +192,7 @@ impl Shop {
                 started: Some(Time(1_750_000_000_000)),
                 ready: ready.is_some(),
                 waiting: None,
+                says: None,
                 restarts: 0,
             }],
         }

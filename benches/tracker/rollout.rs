@@ -77,6 +77,7 @@ impl Running {
                 progress: None,
                 replica_failure: false,
                 refused_by: None,
+                refusal: None,
                 paused: false,
                 strategy: Strategy::Rolling { partition: 0 },
                 current_revision: None,
@@ -167,6 +168,7 @@ impl Running {
                     started: None,
                     ready: false,
                     waiting: Some(Waiting::Creating),
+                    says: None,
                     restarts: 0,
                 })
                 .collect(),

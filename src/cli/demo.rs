@@ -267,7 +267,7 @@ fn message(journey: &Journey) -> String {
         return format!("{}, settling", outcome.as_str());
     }
     if let Some(stuck) = journey.stuck {
-        return format!("stuck: {}", stuck.reason.sentence());
+        return format!("stuck: {}", journey.stuck_sentence(stuck.reason));
     }
     if let Some(held) = journey.held {
         return format!("held: {}", held.hold.as_str());

@@ -41,9 +41,9 @@ fn told(around: &Around<'_>, journey: &Journey) -> String {
     let waits = words::duration(now.seconds_since(words::waits_since(journey)));
     let stage = words::waits_for(journey);
     if let Some(stuck) = journey.stuck {
-        let (stage, why) = (stuck.stage.as_str(), stuck.reason.sentence());
-        let who = words::who(journey);
-        return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}: {why}{who}");
+        let stage = if stuck.kept.is_some() { stage } else { stuck.stage.as_str() };
+        let why = words::stuck(journey, stuck, now);
+        return format!("{what} is stuck in {place}: it has waited for {stage} for {waits}{why}");
     }
     if let Some(source) = &journey.blind {
         let known = around.sources.iter().find(|status| *status.source == **source);

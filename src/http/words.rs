@@ -2,10 +2,18 @@
 
 use crate::image::ImageRef;
 use crate::observation::{ExpectRule, Interval, Order, Policy, Time};
-use crate::tracker::{Destination, Evidence, Hold, Journey, Sample, Stage, Subject, Who};
+use crate::tracker::{
+    CommitRef, Destination, Evidence, Hold, Journey, Reason, Sample, Stage, Stuck, Subject, Who,
+};
 
 /// Characters of a commit id that people read.
 const COMMIT_LENGTH: usize = 8;
+
+/// Of an author's name: what is longer is no name.
+const AUTHOR_CHARS_MAX: usize = 60;
+/// Where a commit may be what is wrong.
+const AUTHORED: [Reason; 4] =
+    [Reason::BuildFailed, Reason::InvalidManifest, Reason::PullNotFound, Reason::CreateError];
 
 /// `0.4 s`, `6.2 s`, `42 s`, `4m12s`, `3h20m`, `2d4h`.
 #[must_use]
@@ -138,11 +146,13 @@ pub fn next(journey: &Journey, now: Time) -> Option<String> {
             (Some(by), _) => format!("{object} was to {does} by {}", clock(by, now)),
         }
     });
+    let trouble = journey.next.trouble.as_ref().map(|(reason, who)| {
+        let words = if who.says.is_empty() { String::new() } else { format!(" ({})", ended(&who.says)) };
+        format!("{}: {}{words}", who.object, reason.fact())
+    });
     let late = journey.next.late_after.map(|at| format!("late after {}", clock(at, now)));
-    match (turn, late) {
-        (Some(turn), Some(late)) => Some(format!("{turn}; {late}")),
-        (turn, late) => turn.or(late),
-    }
+    let parts: Vec<String> = [turn, trouble, late].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// What a policy chooses by: `semver 1.x, pattern ^v`.
@@ -190,6 +200,29 @@ pub fn who(journey: &Journey) -> String {
     journey.who.as_ref().map_or_else(String::new, |who| format!(" ({})", says(who)))
 }
 
+/// Why it is stuck, in the words of whoever says so, and since when where it is not the first; what a sentence says
+/// behind how long it has waited.
+#[must_use]
+pub fn stuck(journey: &Journey, stuck: Stuck, now: Time) -> String {
+    let with = match stuck.since < journey.opened.not_after {
+        true => format!("; late since {}, with what came before it", clock(stuck.since, now)),
+        false => String::new(),
+    };
+    if let Some(at) = stuck.kept {
+        return format!("; what kept it was last told at {}: {}{with}", clock(at, now), stuck.reason.fact());
+    }
+    let commit = journey.commit.as_ref().filter(|_| AUTHORED.contains(&stuck.reason));
+    let commit = commit.map_or_else(String::new, |commit| format!(", it came with {}", commit_by(commit)));
+    format!(": {}{commit}{}{with}", journey.stuck_sentence(stuck.reason), who(journey))
+}
+
+/// `commit abc12345 by Eve`
+fn commit_by(commit: &CommitRef) -> String {
+    let by: String = one_line(author(&commit.author)).chars().take(AUTHOR_CHARS_MAX).collect();
+    let by = if by.is_empty() { by } else { format!(" by {by}") };
+    format!("commit {}{by}", short(&commit.id))
+}
+
 /// Why no commit is known for a journey, where one may be out of sight.
 #[must_use]
 pub fn unseen(journey: &Journey) -> String {
@@ -200,8 +233,13 @@ pub fn unseen(journey: &Journey) -> String {
 /// An object and what is to be said of it.
 #[must_use]
 pub fn says(who: &Who) -> String {
-    let says = who.says.trim().trim_end_matches('.');
+    let says = ended(&who.says);
     if says.is_empty() { who.object.to_string() } else { format!("{}: {says}", who.object) }
+}
+
+/// Words as a part of a sentence.
+fn ended(says: &str) -> &str {
+    says.trim().trim_end_matches('.')
 }
 
 /// The command that looks closer at what an open journey waits for.

@@ -76,6 +76,9 @@ pub struct Workload {
     /// Who refuses its pods, where the message of that condition says so.
     #[serde(default)]
     pub refused_by: Option<Refuser>,
+    /// The words of that message, cut, without the name of the pod that was refused.
+    #[serde(default)]
+    pub refusal: Option<Arc<str>>,
     pub paused: bool,
     pub strategy: Strategy,
     /// StatefulSet: `status.currentRevision` and `status.updateRevision`.
@@ -234,6 +237,9 @@ pub struct PodContainer {
     pub started: Option<Time>,
     pub ready: bool,
     pub waiting: Option<Waiting>,
+    /// The kubelet's words of why it cannot be pulled or created, cut.
+    #[serde(default)]
+    pub says: Option<Arc<str>>,
     pub restarts: i64,
 }
 

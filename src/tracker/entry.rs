@@ -11,6 +11,7 @@ use super::correlate::Draft;
 use super::engine::{Releases, Traveller};
 use super::journey::{Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject};
 use super::judge::{self, Phase, Waits, phase};
+use super::kept;
 use super::next::{Does, Next};
 use super::pods;
 use super::source::ScopeId;
@@ -43,12 +44,14 @@ pub struct Entry {
     pub(super) by_values: bool,
     /// Since when it waits at its stage, predecessors included.
     pub(super) waits: Option<Waits>,
-    /// Why it was stuck last; a successor that was applied a moment ago has no pods to tell yet.
-    pub(super) last_reason: Option<Reason>,
+    /// How it was stuck last; a successor that was applied a moment ago has nobody to tell why yet.
+    pub(super) last_stuck: Option<Stuck>,
     /// When its time is over, as last judged.
     pub(super) over: Option<Time>,
     /// When a hand that it waits for comes to be late, as last judged.
     pub(super) late: Option<Time>,
+    /// When the policy was deleted that wanted it, before anything carried it.
+    pub(super) left: Option<Interval>,
     /// When its outcome was first known here; the settle window runs from the later of this and the outcome.
     pub(super) learned: Option<(Outcome, Time)>,
     pub(super) told: Told,
@@ -59,7 +62,7 @@ pub struct Entry {
 pub struct Inherited<'a> {
     pub journey: &'a Journey,
     pub waits: Waits,
-    pub reason: Option<Reason>,
+    pub stuck: Option<Stuck>,
 }
 
 impl Inherited<'_> {
@@ -73,9 +76,6 @@ impl Inherited<'_> {
         image && workload.versions.iter().any(carries)
     }
 }
-
-/// A controller makes the first pod of a new template within this time.
-pub const PODS_APPEAR_MILLIS: i64 = 10_000;
 
 impl Entry {
     /// Some cause of it was not derived since it was stored.
@@ -134,9 +134,10 @@ impl Entry {
             by_images: draft.by_images,
             by_values: draft.by_values,
             waits: None,
-            last_reason: None,
+            last_stuck: None,
             over: None,
             late: None,
+            left: None,
             learned: None,
             told: Told::default(),
             journey: Arc::from(draft.journey?),
@@ -149,7 +150,7 @@ impl Entry {
             // What was stuck stays so until it is judged afresh.
             journey.stuck = journey.stuck.or(old.journey.stuck);
             entry.learned = entry.learned.or(old.learned);
-            entry.last_reason = entry.last_reason.or(old.last_reason);
+            entry.last_stuck = entry.last_stuck.or(old.last_stuck);
             // Forgotten is said by time alone, so deriving anew does not know of it.
             if old.journey.outcome == Some(Outcome::Unknown) && journey.outcome.is_none() {
                 (journey.outcome, journey.ended) = (old.journey.outcome, old.journey.ended);
@@ -183,9 +184,27 @@ impl Entry {
         by_applier && is_younger
     }
 
-    /// Whether a journey that is derived no longer was real: its workload is gone, or its template fell out of
-    /// memory. Anything else was a misreading of few facts.
-    pub fn outlives(&mut self, bench: &Bench<'_>) -> bool {
+    /// A policy is deleted. True if it wanted this one: nobody does any more, unless a commit or a template names it.
+    pub fn leave(&mut self, policy: &str, at: Interval) -> bool {
+        let waits = self.journey.is_open() && self.versions.is_none() && self.told.opened;
+        let wanted = waits && self.marker.as_deref() == Some(policy);
+        if wanted {
+            self.left = Some(at);
+        }
+        wanted
+    }
+
+    /// Whether a journey that is derived no longer was real: the policy that wanted it is gone, or its workload, or its
+    /// template fell out of memory. Anything else was a misreading of few facts, as is one that goes on as another.
+    pub fn outlives(&mut self, others: &[Self], bench: &Bench<'_>) -> bool {
+        if let Some(left) = self.left {
+            let is_it = |other: &Self| other.journey.image == self.journey.image && !other.journey.settled;
+            let goes_on = others.iter().any(is_it);
+            if !goes_on && self.journey.is_open() {
+                self.finish(Outcome::Withdrawn, left, bench.now);
+            }
+            return !goes_on;
+        }
         let Some((uid, generation)) = &self.born else { return false };
         let workload =
             bench.workload.filter(|workload| workload.now.uid == *uid && workload.removed.is_none());
@@ -258,12 +277,10 @@ impl Entry {
         }
         journey.held_seconds = held_seconds;
 
-        let before = self.previous.and_then(|previous| chain.get(&previous));
-        let inherited_reason = before.and_then(|before| before.reason);
-        if let Some(before) = before
-            && phase(before.waits.stage) == phase(waits.stage)
-            && !before.arrived(workload, destination)
-        {
+        let before = self.previous.and_then(|previous| chain.get(&previous)).filter(|before| {
+            phase(before.waits.stage) == phase(waits.stage) && !before.arrived(workload, destination)
+        });
+        if let Some(before) = before {
             waits.since = waits.since.min(before.waits.since);
         }
         self.waits = Some(waits);
@@ -323,7 +340,7 @@ impl Entry {
         // Nobody tells a release of it: it is due with the next turn, whose time no field says.
         let turn = hands.turn(phase(waits.stage), &journey.stages, bench.now);
         let turn = turn.filter(|turn| !(self.by_values && turn.does == Does::Apply));
-        journey.next = Next { turn, late_after: Some(over) };
+        journey.next = Next { turn, late_after: Some(over), trouble: None };
         let gave_up = self
             .versions
             .and_then(|(_, version)| workload.versions.get(version)?.deadline_exceeded)
@@ -346,7 +363,7 @@ impl Entry {
                 (None, Phase::Commit) => (Reason::NotCommitted, awaited()),
                 (None, Phase::Apply) => (Reason::NotApplied, awaited()),
                 (None, Phase::Roll) => {
-                    let unhealthy = hands.unhealthy(&workload.now.key);
+                    let unhealthy = hands.unhealthy(&workload.now.key, applied);
                     pods::reason(workload, &destination.container, bench.probes, unhealthy)
                 }
             };
@@ -357,15 +374,19 @@ impl Entry {
                 who = Some(release);
             }
             let since = known.map_or(since, |known| known.since);
-            (journey.stuck, journey.who) = (Some(Stuck { since, stage: waits.stage, reason }), who);
-        }
-        let just_applied = applied.is_some_and(|applied| bench.now < applied + PODS_APPEAR_MILLIS);
-        if let (Some(stuck), Some(reason), true) = (&mut journey.stuck, inherited_reason, just_applied)
-            && stuck.reason == Reason::NoPods
+            let now = Stuck { since, stage: waits.stage, reason, kept: None };
+            let of_before = before.and_then(|before| before.stuck);
+            let of_before = of_before.filter(|stuck| phase(stuck.stage) == phase(waits.stage));
+            let stuck = kept::told(now, known.or(of_before), known.is_none(), bench.now);
+            journey.stuck = Some(stuck);
+            // Who shows what is seen now does not tell what is kept.
+            journey.who = who.filter(|_| stuck.kept.is_none());
+        } else if self.versions.is_some_and(|(_, version)| version + 1 == workload.versions.len())
+            && phase(waits.stage) == Phase::Roll
         {
-            (stuck.reason, journey.who) = (reason, None);
+            journey.next.trouble = pods::trouble(workload, &destination.container);
         }
-        self.last_reason = journey.stuck.map(|stuck| stuck.reason).or(self.last_reason);
+        self.last_stuck = journey.stuck;
     }
 
     /// Its time is over, and the next look decides.

@@ -154,11 +154,14 @@ impl Outcome {
 /// A journey over its budget with every needed source fresh and nothing held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stuck {
-    /// When the budget ran out.
+    /// When the budget ran out, of this one or of what came before it at the same stage.
     pub since: Time,
-    /// The stage that it waits for.
+    /// The stage that it waits for, or waited for when its reason was last told.
     pub stage: Stage,
     pub reason: Reason,
+    /// When the reason was last told, where nobody says it any more: what may mend it is under way, so it is kept for a
+    /// moment.
+    pub kept: Option<Time>,
 }
 
 /// The object that a journey waits for, and what that says of itself.

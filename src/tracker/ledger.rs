@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::bench::Bench;
 use super::cause::Numbered;
 use super::correlate::{Draft, ImageKey, SeenAt};
-use super::entry::{Entry, Inherited, PODS_APPEAR_MILLIS};
+use super::entry::{Entry, Inherited};
 use super::event::{Event, Wait};
 use super::journey::{Destination, JourneyId, Outcome};
+use super::kept::KEPT_MILLIS;
 use super::maps::Set;
 use super::workload::WorkloadState;
 use crate::image::{Digest, ImageRef};
@@ -166,7 +167,7 @@ impl Ledger {
             fresh.push(entry);
         }
         for mut entry in old {
-            if entry.journey.settled || entry.outlives(bench) {
+            if entry.journey.settled || entry.outlives(&fresh, bench) {
                 fresh.push(entry);
             }
         }
@@ -192,6 +193,11 @@ impl Ledger {
         });
     }
 
+    /// A policy is deleted. True if something on its way was wanted by it.
+    pub fn leave(&mut self, policy: &str, at: Interval) -> bool {
+        self.entries.iter_mut().map(|entry| entry.leave(policy, at)).filter(|wanted| *wanted).count() > 0
+    }
+
     /// Judges every open journey at this moment, settles what is due, and tells what changed.
     pub fn judge(&mut self, bench: &Bench<'_>, events: &mut Vec<Event>) {
         let mut chain: BTreeMap<JourneyId, Inherited<'_>> = BTreeMap::new();
@@ -206,8 +212,8 @@ impl Ledger {
                 }
             }
             if let (Some(waits), Some(Outcome::Superseded) | None) = (entry.waits, entry.journey.outcome) {
-                let (journey, reason) = (&*entry.journey, entry.last_reason);
-                chain.insert(journey.id, Inherited { journey, waits, reason });
+                let (journey, stuck) = (&*entry.journey, entry.last_stuck);
+                chain.insert(journey.id, Inherited { journey, waits, stuck });
             }
         }
         for due in self.restarts.values_mut() {
@@ -264,8 +270,8 @@ impl Ledger {
             if let (Some(late), Some(_)) = (entry.late, entry.journey.stuck) {
                 at_least(late, Wait::Budget);
             }
-            if let (Some(applied), Some(_)) = (entry.applied(bench), entry.journey.stuck) {
-                at_least(applied + PODS_APPEAR_MILLIS, Wait::Budget);
+            if let Some(kept) = entry.journey.stuck.and_then(|stuck| stuck.kept) {
+                at_least(kept + KEPT_MILLIS, Wait::Budget);
             }
             if let Some(until) = entry.journey.held.and_then(|held| held.until) {
                 at_least(until, Wait::Schedule);

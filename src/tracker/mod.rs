@@ -29,6 +29,7 @@ mod index;
 mod interests;
 mod journey;
 mod judge;
+mod kept;
 mod ledger;
 mod leg;
 mod legs;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::journey::{Reason, Who};
 use crate::observation::Time;
 
 /// See the file's front line. Nothing of it is known where somebody holds it, or a source is out of sight.
@@ -12,6 +13,8 @@ pub struct Next {
     pub turn: Option<Turn>,
     /// When the budget of its stage runs out.
     pub late_after: Option<Time>,
+    /// What somebody says already of why it would be late: no verdict before it is.
+    pub trouble: Option<(Reason, Who)>,
 }
 
 /// The turn of an object of the engine that takes it further.

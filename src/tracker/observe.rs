@@ -145,7 +145,10 @@ impl Tracker {
                     let engines = state.engines.sweep(resource, epoch);
                     let touched = state.sweep(resource, epoch, gone);
                     self.dirty.extend(touched.into_iter().map(|key| (uid.clone(), key)));
-                    engines.into_iter().for_each(|touched| self.touch_engine(&uid, touched));
+                    for touched in engines {
+                        self.leave_policy(&uid, &touched, gone.interval);
+                        self.touch_engine(&uid, touched);
+                    }
                 }
             }
             Scope::Resource { .. } | Scope::Branch { .. } | Scope::Endpoint(_) => {}
@@ -265,7 +268,10 @@ impl Tracker {
         let Some(uid) = observation.cluster.clone() else { return };
         if let Subject::Engine { uid: object } = subject {
             let touched = self.clusters.get_mut(&uid).map(|cluster| cluster.engines.gone(object));
-            touched.into_iter().for_each(|touched| self.touch_engine(&uid, touched));
+            if let Some(touched) = touched {
+                self.leave_policy(&uid, &touched, observation.happened);
+                self.touch_engine(&uid, touched);
+            }
             return;
         }
         let gone = Evidence { interval: observation.happened, basis: observation.basis };

@@ -45,38 +45,24 @@ pub fn reason(
     probes: Option<&Probes>,
     unhealthy: Option<Who>,
 ) -> (Reason, Option<Who>) {
-    let pods: Vec<&Pod> = in_order(&workload.pods)
-        .into_iter()
-        .map(|state| &state.pod)
-        .filter(|pod| !pod.deleting && !pod.finished)
-        .filter(|pod| workload.template_of(pod) == Some(workload.now.template))
-        .collect();
-    let refused = match workload.now.refused_by {
-        Some(Refuser::Quota) => Reason::Quota,
-        Some(Refuser::Admission) => Reason::AdmissionDenied,
-        None => Reason::NoPods,
-    };
-    let of_pod = |reason: Reason, pod: &Pod| (reason, Some(who(pod, "")));
-    if let Some((reason, pod)) = waits(&pods, container) {
-        return of_pod(reason, pod);
-    }
-    if let Some(pod) = pods.iter().find(|pod| pod.unschedulable) {
-        return of_pod(Reason::Unschedulable, pod);
+    let pods = present(workload);
+    if let Some((reason, who)) = of_pods(&pods, container) {
+        return (reason, Some(who));
     }
     if pods.is_empty() && workload.now.key.kind != WorkloadKind::CronJob {
-        return (refused, None);
+        return refused(workload);
     }
     let restarting = |container: &PodContainer| container.restarts > 0 && !container.ready;
     if let Some(pod) = pods.iter().find(|pod| pod.containers.iter().any(restarting)) {
-        return of_pod(Reason::CrashLoop, pod);
+        return (Reason::CrashLoop, Some(who(pod, "")));
     }
     if workload.now.replica_failure {
-        return (refused, None);
+        return refused(workload);
     }
     let began = |pod: &&Pod| pod.containers.iter().any(|container| container.started.is_some());
     let unready = || pods.iter().copied().filter(|pod| pod.ready.is_none());
     if let Some(pod) = unready().find(|pod| !began(pod)) {
-        return of_pod(Reason::NotStarted, pod);
+        return (Reason::NotStarted, Some(who(pod, "")));
     }
     if let Some((pod, says)) = unready().find_map(|pod| Some((pod, probes?.of(&pod.uid)?))) {
         return (Reason::ProbeFailing, Some(who(pod, says)));
@@ -91,16 +77,97 @@ pub fn reason(
     }
 }
 
+/// What pods of the present template, or who is to make them, say already of why it would not become live, whether that
+/// is late or not.
+#[must_use]
+pub fn trouble(workload: &WorkloadState, container: &str) -> Option<(Reason, Who)> {
+    let told = || of_pods(&present(workload), container);
+    if let Some(told) = workload.may_complain().then(told).flatten() {
+        return Some(told);
+    }
+    match refused(workload) {
+        (reason @ (Reason::Quota | Reason::AdmissionDenied), who) => Some((reason, who?)),
+        _ => None,
+    }
+}
+
+/// What a pod waits for that it would not do for ever by itself: it cannot be placed, pulled or created, or ends again
+/// and again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Complaint {
+    unschedulable: bool,
+    waits: Vec<(Waiting, Option<Arc<str>>)>,
+}
+
+impl Complaint {
+    /// What a pod says.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let waits = pod.containers.iter().filter_map(|container| {
+            let waiting = container.waiting.filter(|waiting| why(*waiting).is_some())?;
+            Some((waiting, container.says.clone()))
+        });
+        Self { unschedulable: pod.unschedulable, waits: waits.collect() }
+    }
+
+    /// It says nothing of the kind.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.unschedulable && self.waits.is_empty()
+    }
+}
+
+/// Pods of the present template that are to stay.
+fn present(workload: &WorkloadState) -> Vec<&Pod> {
+    in_order(&workload.pods)
+        .into_iter()
+        .map(|state| &state.pod)
+        .filter(|pod| !pod.deleting && !pod.finished)
+        .filter(|pod| workload.template_of(pod) == Some(workload.now.template))
+        .collect()
+}
+
+/// What pods say themselves.
+fn of_pods(pods: &[&Pod], container: &str) -> Option<(Reason, Who)> {
+    let unschedulable = || Some((Reason::Unschedulable, who(pods.iter().find(|pod| pod.unschedulable)?, "")));
+    waits(pods, container).or_else(unschedulable)
+}
+
 /// What a container waits for. A sibling container that fails keeps this one from being live too: the own one is asked
 /// first.
-fn waits<'a>(pods: &[&'a Pod], container: &str) -> Option<(Reason, &'a Pod)> {
-    let of_pod = |pod: &&'a Pod| {
-        let pod: &'a Pod = pod;
-        pod.containers.iter().filter_map(move |c| Some((&*c.name != container, c.waiting?, pod)))
+fn waits(pods: &[&Pod], container: &str) -> Option<(Reason, Who)> {
+    let containers =
+        pods.iter().flat_map(|pod| pod.containers.iter().map(move |container| (*pod, container)));
+    let mut waiting: Vec<(&Pod, &PodContainer, Reason)> =
+        containers.filter_map(|(pod, container)| Some((pod, container, why(container.waiting?)?))).collect();
+    waiting.sort_by_key(|(_, of, _)| &*of.name != container);
+    let (pod, of, reason) = waiting.first()?;
+    Some((*reason, who(pod, of.says.as_deref().unwrap_or_default())))
+}
+
+/// Why no pods are made, and who says so: a quota is named by its own message.
+fn refused(workload: &WorkloadState) -> (Reason, Option<Who>) {
+    let now = &workload.now;
+    let reason = match now.refused_by {
+        Some(Refuser::Quota) => Reason::Quota,
+        Some(Refuser::Admission) => Reason::AdmissionDenied,
+        None => Reason::NoPods,
     };
-    let mut waiting: Vec<(bool, Waiting, &Pod)> = pods.iter().flat_map(of_pod).collect();
-    waiting.sort_by_key(|(other, ..)| *other);
-    waiting.into_iter().find_map(|(_, waiting, pod)| Some((why(waiting)?, pod)))
+    let Some(words) = now.refusal.as_deref().filter(|_| now.replica_failure) else { return (reason, None) };
+    let quota = quota_in(words).filter(|_| reason == Reason::Quota);
+    let object = match quota {
+        Some(quota) => format!("resourcequota/{quota} -n {}", now.key.namespace),
+        None => now.key.to_string(),
+    };
+    (reason, Some(says(&object, words)))
+}
+
+/// The quota that a refusal names: `exceeded quota: NAME, requested: ..`, `failed quota: NAME: must specify ..`.
+fn quota_in(words: &str) -> Option<&str> {
+    let named = ["exceeded quota: ", "failed quota: "].into_iter().find_map(|begin| words.split_once(begin));
+    let name = named?.1.split([',', ':']).next()?;
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    Some(name).filter(|name| !name.is_empty() && name.chars().all(is_name))
 }
 
 /// The reason that a waiting container tells, if it fails.
@@ -118,6 +185,22 @@ pub fn why(waiting: Waiting) -> Option<Reason> {
 }
 
 fn who(pod: &Pod, says: &str) -> Who {
-    let object = format!("pod/{} -n {}", pod.name, pod.namespace);
-    Who { object: one_line(&object).as_str().into(), says: one_line(says).as_str().into() }
+    self::says(&format!("pod/{} -n {}", pod.name, pod.namespace), says)
+}
+
+fn says(object: &str, says: &str) -> Who {
+    Who { object: one_line(object).as_str().into(), says: one_line(says).as_str().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_named_by_the_message_that_it_is_exceeded() {
+        assert_eq!(quota_in("exceeded quota: compute, requested: pods=1"), Some("compute"));
+        assert_eq!(quota_in("failed quota: team-a: must specify limits.cpu"), Some("team-a"));
+        assert_eq!(quota_in("exceeded quota: $(reboot), requested: pods=1"), None);
+        assert_eq!(quota_in("admission webhook \"a.b\" denied the request"), None);
+    }
 }

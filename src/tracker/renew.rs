@@ -10,6 +10,7 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
         workload;
     let Workload { schedule, app, environment, ignore, owner, config_maps, applier, refused_by, .. } =
         workload;
+    renew(&mut now.refusal, &workload.refusal);
     let Workload { budget_committed_seconds, budget_applied_seconds, budget_live_seconds, .. } = workload;
     renew(&mut now.key, key);
     renew(&mut now.uid, uid);
@@ -56,9 +57,12 @@ fn renew_containers(now: &mut Vec<PodContainer>, then: &[PodContainer]) {
     }
     let mut then = then.to_vec();
     for container in then.iter_mut().filter(|container| container.waiting == Some(Waiting::ImagePull)) {
-        let before =
-            now.iter().find(|before| before.name == container.name).and_then(|before| before.waiting);
-        container.waiting = before.filter(|waiting| waiting.is_pull()).or(container.waiting);
+        let before = now.iter().find(|before| before.name == container.name);
+        if let Some(before) = before.filter(|before| before.waiting.is_some_and(Waiting::is_pull))
+            && container.says.is_none()
+        {
+            (container.waiting, container.says) = (before.waiting, before.says.clone());
+        }
     }
     *now = then;
 }

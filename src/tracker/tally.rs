@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::by_name::ByName;
 use super::pod_state::PodState;
+use super::pods::Complaint;
 use crate::image::Digest;
 use crate::observation::TemplateHash;
 
@@ -15,6 +16,8 @@ pub struct Tally {
     pub template: TemplateHash,
     /// Pods that are ready, not being deleted and not finished.
     pub ready: usize,
+    /// Pods that say that they cannot go on.
+    pub complaining: usize,
     /// How many of those pods, ready or not, run a digest in a container.
     digests: BTreeMap<Arc<str>, BTreeMap<Option<Digest>, usize>>,
 }
@@ -23,7 +26,7 @@ impl Tally {
     /// No pods of a template.
     #[must_use]
     pub fn new(template: TemplateHash) -> Self {
-        Self { template, ready: 0, digests: BTreeMap::new() }
+        Self { template, ready: 0, complaining: 0, digests: BTreeMap::new() }
     }
 
     /// A pod came.
@@ -32,6 +35,7 @@ impl Tally {
             return;
         }
         self.ready += usize::from(state.pod.ready.is_some());
+        self.complaining += usize::from(!Complaint::of(&state.pod).is_none());
         for (name, (_, digest)) in state.digests.iter() {
             let of = match self.digests.get_mut(name) {
                 Some(of) => of,
@@ -47,6 +51,8 @@ impl Tally {
             return;
         }
         self.ready = self.ready.saturating_sub(usize::from(state.pod.ready.is_some()));
+        let complained = usize::from(!Complaint::of(&state.pod).is_none());
+        self.complaining = self.complaining.saturating_sub(complained);
         for (name, (_, digest)) in state.digests.iter() {
             let Some(of) = self.digests.get_mut(name) else { continue };
             let left = of.get(digest).map_or(0, |count| count.saturating_sub(1));

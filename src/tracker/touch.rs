@@ -12,7 +12,7 @@ use super::source::ScopeId;
 use super::target::Touched;
 use super::{Place, Tracker};
 use crate::image::{Digest, Repository, Tag};
-use crate::observation::{ClusterUid, EngineKind, ImageDescribed, ObjectKey};
+use crate::observation::{ClusterUid, EngineKind, ImageDescribed, Interval, ObjectKey};
 
 impl Tracker {
     /// Something of a workload changed.
@@ -168,6 +168,19 @@ impl Tracker {
             let of_it = self.active.range(start_of(&uid, &key)..);
             let of_it = of_it.take_while(|open| open.cluster == uid && open.workload == key);
             self.index.waiting.extend(of_it.cloned());
+        }
+    }
+
+    /// A policy may be gone, and what it alone wanted is wanted by nobody since then.
+    pub(super) fn leave_policy(&mut self, uid: &ClusterUid, touched: &super::engine::Touched, at: Interval) {
+        let policy = touched.gone.as_ref().filter(|gone| gone.kind == EngineKind::ImagePolicy);
+        let Some(marker) = policy.map(|policy| format!("{}:{}", policy.namespace, policy.name)) else {
+            return;
+        };
+        for key in self.active.iter().filter(|key| key.cluster == *uid) {
+            if self.ledgers.get_mut(key).is_some_and(|ledger| ledger.leave(&marker, at)) {
+                self.dirty.insert((key.cluster.clone(), key.workload.clone()));
+            }
         }
     }
 

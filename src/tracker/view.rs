@@ -80,6 +80,8 @@ pub struct StuckView {
     pub reason: &'static str,
     pub since: Time,
     pub sentence: &'static str,
+    /// When that was last told, where nobody says it any more and what mends it may be under way.
+    pub kept: Option<Time>,
 }
 
 impl From<&Journey> for JourneyView {
@@ -119,7 +121,8 @@ impl From<&Journey> for JourneyView {
                 stage: stuck.stage,
                 reason: stuck.reason.as_str(),
                 since: stuck.since,
-                sentence: stuck.reason.sentence(),
+                sentence: journey.stuck_sentence(stuck.reason),
+                kept: stuck.kept,
             }),
             who: journey.who.clone(),
             blind: journey.blind.as_ref().map(ToString::to_string),

@@ -10,7 +10,7 @@ use super::evidence::{merge, on_our_clock};
 use super::journey::Hold;
 use super::maps::Map;
 use super::pod_state::PodState;
-use super::pods::template_of;
+use super::pods::{Complaint, template_of};
 use super::reading;
 use super::registry::Registries;
 use super::renew::take_over;
@@ -204,6 +204,7 @@ impl WorkloadState {
             || workload.containers != now.containers;
         self.news.judge |= workload.replica_failure != now.replica_failure
             || workload.refused_by != now.refused_by
+            || workload.refusal != now.refusal
             || budgets(workload) != budgets(now)
             || workload.schedule != now.schedule;
         take_over(&mut self.now, workload);
@@ -357,6 +358,7 @@ impl WorkloadState {
     /// A pod of this workload.
     pub fn pod(&mut self, pod: &Pod, learned: Interval, epoch: u64) {
         let template = self.template_of(pod);
+        let before = self.pods.get(&pod.uid).map(|state| Complaint::of(&state.pod)).unwrap_or_default();
         let state = match self.pods.get_mut(&pod.uid) {
             Some(state) => {
                 if let Some(tally) = &mut self.news.tally {
@@ -372,6 +374,7 @@ impl WorkloadState {
             }
             None => self.pods.entry(pod.uid.clone()).or_insert(PodState::new(pod, learned, epoch)),
         };
+        self.news.judge |= Complaint::of(&state.pod) != before;
         // Where all pods are to be read again, this one is, too.
         if let Some(tally) = &mut self.news.tally {
             tally.add(state, template);
@@ -385,10 +388,17 @@ impl WorkloadState {
     /// A pod is gone.
     pub fn pod_gone(&mut self, uid: &str) {
         let Some(state) = self.pods.remove(uid) else { return };
+        self.news.judge |= !Complaint::of(&state.pod).is_none();
         if let Some(mut tally) = self.news.tally.take() {
             tally.take(&state, self.template_of(&state.pod));
             self.news.tally = Some(tally);
         }
+    }
+
+    /// Whether a pod of the present template may say that it cannot go on.
+    #[must_use]
+    pub fn may_complain(&self) -> bool {
+        self.news.tally.as_ref().is_none_or(|tally| tally.complaining > 0)
     }
 
     /// Pods and revisions that a new epoch did not name are gone; true if any was.

@@ -126,7 +126,7 @@ impl Told for Journey {
     }
 
     fn stuck(mut self, stage: Stage, reason: Reason, since: &str) -> Self {
-        self.stuck = Some(Stuck { since: at(since), stage, reason });
+        self.stuck = Some(Stuck { since: at(since), stage, reason, kept: None });
         self
     }
 }

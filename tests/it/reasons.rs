@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use knotmeter::cli::faults::{Says, says};
 use knotmeter::demo::{Engine, Fault};
-use knotmeter::tracker::{HOLDS, HoldRow, Outcome, REASONS, Stage, Trigger};
+use knotmeter::tracker::{HOLDS, HoldRow, Outcome, REASONS, Row, Stage, Trigger};
 
 use crate::exports::files::check_page;
 
@@ -55,7 +55,7 @@ fn page() -> String {
             "| `{}` | {} | {} | {} | {} | {} | {} |\n",
             row.word,
             stages(row.stages),
-            row.sentence,
+            what(row),
             row.evidence,
             row.mover,
             command(row.command),
@@ -101,6 +101,15 @@ fn page() -> String {
     page.push_str(&words(Trigger::ALL.iter().map(|trigger| trigger.as_str()).collect()));
     page.push_str(".\n");
     page
+}
+
+/// Its sentence, and what it is where an object of certain kinds says so.
+fn what(row: &Row) -> String {
+    let others = row.of_kinds.iter().map(|(kinds, sentence)| {
+        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+        format!("; of {}: {sentence}", kinds.join(", "))
+    });
+    row.sentence.to_owned() + &others.collect::<String>()
 }
 
 /// Its sentence, and what it is where an object of the engine holds it.

@@ -93,7 +93,7 @@ fn root<'a>(journey: &Journey, cause: TraceCause, elsewhere: impl Iterator<Item 
 
 fn status(journey: &Journey, cause: TraceCause) -> Status {
     match (cause, journey.stuck, journey.outcome) {
-        (TraceCause::Stuck, Some(stuck), _) => Status::error(stuck.reason.sentence()),
+        (TraceCause::Stuck, Some(stuck), _) => Status::error(journey.stuck_sentence(stuck.reason)),
         (_, _, Some(Outcome::Live)) => Status::Ok,
         (_, _, Some(Outcome::Failed)) => Status::error("its actor gave up"),
         _ => Status::Unset,

@@ -122,7 +122,7 @@ fn explanation(snapshot: &Snapshot, journey: &Journey) -> Markup {
     let stage = words::waits_for(journey);
     html! {
         @if let Some(stuck) = journey.stuck {
-            "has waited for " b { (stuck.stage.as_str()) } " for " (waits) ": " (stuck.reason.sentence()) (words::who(journey))
+            "has waited for " b { (stuck.stage.as_str()) } " for " (waits) (words::stuck(journey, stuck, snapshot.at))
         } @else if let Some(source) = &journey.blind {
             b { (source) } " is not fresh: nothing can be said until it is"
         } @else if let Some(held) = journey.held {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::cursor::Text;
 use super::object::{Condition, Metadata, Object, fold, or_default, part, time};
-use super::refusals::pull_class;
+use super::refusals::{pull_class, pull_words, words_of};
 use super::words::Words;
 use crate::image::Digest;
 use crate::observation::{Pod, PodContainer, Waiting};
@@ -123,6 +123,11 @@ impl SeenContainer<'_> {
             started: state.running.as_ref().and_then(|running| time(&running.started_at)),
             ready: self.status.ready,
             waiting: state.waiting.as_ref().map(WaitingState::class),
+            says: state
+                .waiting
+                .as_ref()
+                .and_then(WaitingState::says)
+                .map(|says| words.share(&words_of(says))),
             restarts: self.status.restart_count,
         }
     }
@@ -134,7 +139,7 @@ impl Hash for SeenContainer<'_> {
         (&container.name, &container.image, &status.image_id).hash(state);
         (status.ready, status.restart_count).hash(state);
         status.state.running.as_ref().map(|running| &running.started_at).hash(state);
-        status.state.waiting.as_ref().map(WaitingState::class).hash(state);
+        status.state.waiting.as_ref().map(|waiting| (waiting.class(), waiting.says())).hash(state);
     }
 }
 
@@ -262,6 +267,17 @@ impl WaitingState<'_> {
             "ContainerCreating" | "PodInitializing" => Waiting::Creating,
             _ => Waiting::Other,
         }
+    }
+
+    /// What it says that a class does not: whoever ends again and again only says how long it is left alone.
+    fn says(&self) -> Option<&str> {
+        let class = self.class();
+        let says = match class {
+            Waiting::CreateError => &*self.message,
+            _ if class.is_pull() => pull_words(&self.message),
+            _ => "",
+        };
+        Some(says).filter(|says| !says.is_empty())
     }
 }
 

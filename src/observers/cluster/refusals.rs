@@ -40,6 +40,9 @@ const DOWN: [&str; 17] = [
     "toomanyrequests: ",
 ];
 
+/// Characters of a message that are kept: as many as of a condition of an engine.
+const SAYS_CHARS_MAX: usize = 500;
+
 /// Why a pull fails, as containerd, CRI-O and the registries tell it through the kubelet.
 pub(super) fn pull_class(message: &str) -> Waiting {
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -53,6 +56,28 @@ pub(super) fn pull_class(message: &str) -> Waiting {
     } else {
         Waiting::ImagePull
     }
+}
+
+/// What a pull fails with: while it waits for the next try a kubelet repeats it behind its own words, or says no more
+/// than that it waits.
+pub(super) fn pull_words(message: &str) -> &str {
+    match message.strip_prefix("Back-off pulling image ") {
+        Some(waits) => waits.split_once("\": ErrImagePull: ").map_or("", |(_, words)| words),
+        None => message,
+    }
+}
+
+/// Why pods are refused, without the name of one: that is another with each try.
+pub(super) fn refusal(message: &str) -> &str {
+    match message.strip_prefix("pods \"") {
+        Some(named) => named.split_once("\" is forbidden: ").map_or(message, |(_, words)| words),
+        None => message,
+    }
+}
+
+/// As much of a message as is kept.
+pub(super) fn words_of(message: &str) -> String {
+    message.chars().take(SAYS_CHARS_MAX).collect()
 }
 
 /// Who refuses pods, as the API server tells it in the condition `ReplicaFailure`.
@@ -110,6 +135,22 @@ mod tests {
         ] {
             assert_eq!(pull_class(message), class, "{message}");
         }
+    }
+
+    #[test]
+    fn words_are_kept_without_what_changes_with_each_try() {
+        let failed = "failed to pull and unpack image \"r.io/a:1\": r.io/a:1: not found";
+        assert_eq!(pull_words(failed), failed);
+        let waits = format!("Back-off pulling image \"r.io/a:1\": ErrImagePull: {failed}");
+        assert_eq!(pull_words(&waits), failed);
+        assert_eq!(pull_words("Back-off pulling image \"r.io/a:1\""), "");
+        let quota = "exceeded quota: compute, requested: pods=1, used: pods=3, limited: pods=3";
+        assert_eq!(refusal(&format!("pods \"api-8cb95b58-49xzx\" is forbidden: {quota}")), quota);
+        assert_eq!(
+            refusal("admission webhook \"a.b\" denied the request: no"),
+            "admission webhook \"a.b\" denied the request: no"
+        );
+        assert_eq!(words_of(&"é".repeat(600)).chars().count(), SAYS_CHARS_MAX);
     }
 
     #[test]

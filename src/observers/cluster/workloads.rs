@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::cursor::Text;
 use super::object::{Metadata, Object, or_default, part, time};
-use super::refusals::refuser;
+use super::refusals::{refusal, refuser, words_of};
 use super::template::Template;
 use super::{owner, template_hash};
 use crate::config::{Ownership, Seconds};
@@ -56,6 +56,10 @@ pub(super) fn decode(
         }),
         replica_failure: failure.is_some(),
         refused_by: failure.and_then(|failure| refuser(&failure.message)),
+        refusal: failure
+            .map(|failure| refusal(&failure.message))
+            .filter(|words| !words.is_empty())
+            .map(|words| words_of(words).into()),
         paused: spec.paused,
         strategy: match &*spec.update_strategy.kind {
             "OnDelete" => Strategy::OnDelete,

@@ -41,7 +41,8 @@ pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
             containers: containers
                 .iter()
                 .map(|container| {
-                    let PodContainer { name, image, running, started, ready, waiting, restarts } = container;
+                    let PodContainer { name, image, running, started, ready, waiting, says, restarts } =
+                        container;
                     ContainerForm {
                         name: words.of(name),
                         image: words.of(image),
@@ -49,6 +50,7 @@ pub fn serialize<S: Serializer>(pods: &Pods, to: S) -> Result<S::Ok, S::Error> {
                         started: *started,
                         ready: *ready,
                         waiting: *waiting,
+                        says: says.as_deref().map(|says| words.of(says)),
                         restarts: *restarts,
                     }
                 })
@@ -109,6 +111,7 @@ struct ContainerForm {
     started: Option<Time>,
     ready: bool,
     waiting: Option<Waiting>,
+    says: Option<u32>,
     restarts: i64,
 }
 
@@ -210,6 +213,7 @@ impl Read {
             started: form.started,
             ready: form.ready,
             waiting: form.waiting,
+            says: self.maybe(form.says, Self::word)?,
             restarts: form.restarts,
         })
     }

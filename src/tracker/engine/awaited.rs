@@ -1,5 +1,6 @@
 //! Whom a journey waits for, where nobody says that it fails.
 
+use super::state::Said;
 use super::verdict::who;
 use super::{Chain, EngineState, What};
 use crate::image::ImageRef;
@@ -43,11 +44,16 @@ impl Chain<'_> {
         Some((pushed.at.interval.not_after, who(updater, &format!("it pushed to {branch}"))))
     }
 
-    /// The applier, where its health check ended in vain and names this workload.
+    /// The applier, where its health check ended in vain and names this workload. What it said before the template was
+    /// `taken` was said of another one.
     #[must_use]
-    pub fn unhealthy(&self, workload: &ObjectKey) -> Option<Who> {
+    pub fn unhealthy(&self, workload: &ObjectKey, taken: Option<Time>) -> Option<Who> {
         let applier = self.applier?;
         let (says, _) = applier.failing.as_ref()?;
+        let of_another = |said: &Said| taken.is_some_and(|taken| said.at < taken);
+        if applier.said.as_ref().is_some_and(of_another) {
+            return None;
+        }
         let failed = matches!(&*says.reason, "HealthCheckFailed" | "InstallFailed" | "UpgradeFailed")
             && names(&says.message, workload);
         failed.then(|| who(applier, &says.message))

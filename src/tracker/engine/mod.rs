@@ -3,9 +3,10 @@
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
 //! what a release took back, `origin.rs` whether a source fetches from where a commit is, `scan.rs` which scan first had a tag, `turn.rs` and `awaited.rs` whose turn it is,
-//! `verdict.rs` says why it does not pass, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
+//! `verdict.rs` says why it does not pass, `about.rs` of which revision that is said, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
 //! The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
+mod about;
 mod awaited;
 mod chain;
 mod depends;

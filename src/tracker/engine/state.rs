@@ -37,6 +37,8 @@ pub struct EngineState {
     /// What it says that it fails with, and since when, on our clock. It stands until the object is ready: a try
     /// that is under way takes nothing back.
     pub failing: Option<(Condition, Time)>,
+    /// Of what it said that.
+    pub(super) said: Option<Said>,
     /// It lost a race to push, and was not well since.
     racing: bool,
     /// What of its turns is known on our clock.
@@ -53,6 +55,15 @@ pub struct Turns {
     pub took_seconds: [f64; 2],
     /// Since when it says that it is at one.
     pub under_way: Option<Time>,
+}
+
+/// What an object had tried when it began to say what it fails with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// When we heard of it first.
+    pub at: Time,
+    /// The revision of its source, where it applies one.
+    pub attempted: Option<Arc<str>>,
 }
 
 /// Something that an object did.
@@ -93,6 +104,7 @@ impl EngineState {
             suspended: Vec::new(),
             overrides: Vec::new(),
             failing: None,
+            said: None,
             racing: false,
             turns: Turns::default(),
             now: object,
@@ -101,7 +113,7 @@ impl EngineState {
         state.turns.last = turn(&state.now).map(|_| learned);
         // It was so before we looked.
         let since = state.now.ready.as_ref().and_then(|ready| ready.since);
-        state.note_failing(since.map_or(learned, |since| since.min(learned)));
+        state.note_failing(since.map_or(learned, |since| since.min(learned)), at.interval.not_after, false);
         // When that was lost nobody knows.
         state.note_race();
         state.deeds = deeds(None, &state.now, at, backfill, state.words());
@@ -118,7 +130,7 @@ impl EngineState {
         self.epoch = epoch;
         let before = std::mem::replace(&mut self.now, object.clone());
         let was_well = self.failing.is_none() && !before.suspended;
-        self.note_failing(learned);
+        self.note_failing(learned, at.interval.not_after, before.ready == self.now.ready);
         if lists_another(&before, object) {
             // What it found before it found elsewhere.
             self.deeds.clear();
@@ -177,7 +189,8 @@ impl EngineState {
         false
     }
 
-    fn note_failing(&mut self, now: Time) {
+    /// `repeats`: it said just that before, and nothing else since.
+    fn note_failing(&mut self, now: Time, heard: Time, repeats: bool) {
         match &self.now.ready {
             Some(says) if says.is_true => self.failing = None,
             Some(says) if verdict::is_trying(says) => {}
@@ -186,8 +199,14 @@ impl EngineState {
             Some(says) => {
                 let known = self.failing.take().filter(|(known, _)| known.reason == says.reason);
                 self.failing = Some((says.clone(), known.map_or(now, |(_, since)| since)));
+                let attempted = self.applier().and_then(|role| role.attempted.clone());
+                let known = self.said.take().filter(|known| repeats && known.attempted == attempted);
+                self.said = Some(known.unwrap_or(Said { at: heard, attempted }));
             }
             None => self.failing = None,
+        }
+        if self.failing.is_none() {
+            self.said = None;
         }
     }
 

@@ -114,7 +114,7 @@ impl<'a> Chain<'a> {
             spans,
             reason,
             who: fails.map(|(release, (says, _))| who(release, &says.message)),
-            missed: hands.iter().flat_map(|hand| self.missed(hand)).collect(),
+            missed: hands.iter().flat_map(|hand| self.missed(hand, journey)).collect(),
             at_work: hands.iter().flat_map(|hand| at_work(hand)).collect(),
             budget_seconds: budget_seconds.map(|seconds| seconds.max(BUDGET_MIN_SECONDS)),
         }
@@ -161,9 +161,12 @@ impl<'a> Chain<'a> {
     }
 
     /// Since when a hand fails or did nothing, and two of its own turns: what fails tries again by them.
-    fn missed(&self, hand: &EngineState) -> Option<(Time, f64)> {
+    fn missed(&self, hand: &EngineState, journey: &Journey) -> Option<(Time, f64)> {
         if !says_waiting(hand) {
-            return missed(hand);
+            let says = hand.failing.as_ref().and_then(|(says, _)| of_words(&hand.now, says));
+            // What it tried before is no word on this.
+            let of_another = says.is_some_and(|reason| self.is_of_another(hand, reason, journey));
+            return missed(hand).filter(|_| !of_another);
         }
         // To wait for another is no failure: that one's is.
         self.failing_dependency(hand).and_then(missed)
@@ -185,6 +188,7 @@ impl<'a> Chain<'a> {
         let stalled = hand.now.stalled.as_ref().filter(|_| !says_ready(&hand.now));
         if let Some(says) = failing.or(stalled)
             && let Some(reason) = of_words(&hand.now, says)
+            && !self.is_of_another(hand, reason, journey)
         {
             let needed = || self.engines?.dependency(hand).map(|(_, who)| who);
             let needed = if reason == Reason::DependencyNotReady { needed() } else { None };

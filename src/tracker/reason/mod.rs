@@ -1,19 +1,17 @@
 //! Why a journey does not move: the closed words for stuck and for held, and what is to be known of each.
 //!
 //! `table.rs` and `holds.rs` are the tables: the sentence of `why`, the field that the fact is read from, who can move
-//! it, and the command that looks closer. `docs/reasons.md` is written from them. A new reason is a variant here, its
+//! it, and the command that looks closer; `told.rs` fits them to one journey. `docs/reasons.md` is written from them. A new reason is a variant here, its
 //! row, a fault of the demo that brings it (`cli/faults.rs`), and a timeline in `tests/journeys/` first.
 
 mod holds;
 mod table;
+mod told;
 
 pub use holds::{HOLDS, HoldRow};
 pub use table::{Row, TABLE};
 
 use serde::{Deserialize, Serialize};
-
-use super::journey::Journey;
-use crate::observation::EngineKind;
 
 /// Why a journey is stuck, as a coarse closed set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,6 +130,12 @@ impl Reason {
     pub fn sentence(self) -> &'static str {
         self.row().sentence
     }
+
+    /// What it means, without where to look.
+    #[must_use]
+    pub fn fact(self) -> &'static str {
+        self.sentence().split_once(": ").map_or(self.sentence(), |(fact, _)| fact)
+    }
 }
 
 impl Hold {
@@ -165,65 +169,16 @@ impl Hold {
     }
 }
 
-impl Journey {
-    /// Who chose to wait and how it goes on, where it is held so: of an object of the engine with the command that does it.
-    #[must_use]
-    pub fn hold_sentence(&self, hold: Hold) -> String {
-        let row = hold.row();
-        let (Some(sentence), Some(who)) = (row.of_engine, &self.who) else { return row.sentence.to_owned() };
-        match resume(&who.object) {
-            Some(command) => format!("{sentence}, or {command}"),
-            None => sentence.to_owned(),
-        }
-    }
-
-    /// The command that looks closer at what keeps it: of its reason, or of its hold. `None` where it is neither stuck
-    /// nor held, or where no command of the cluster would show anything.
-    #[must_use]
-    pub fn next_command(&self) -> Option<String> {
-        if !self.is_open() {
-            return None;
-        }
-        let template = match (self.stuck, self.held) {
-            (Some(stuck), _) => stuck.reason.row().command?,
-            (None, Some(held)) => held.hold.row().command?,
-            (None, None) => return None,
-        };
-        let workload = self.destination.workload.to_string();
-        let object = self.who.as_ref().map_or(&*workload, |who| &*who.object);
-        let filled = template.replace("{workload}", &workload).replace("{object}", object);
-        let filled = filled.replace("{namespace}", &self.destination.workload.namespace);
-        Some(filled.replace("{container}", &self.destination.container))
-    }
-}
-
-/// `kustomization/web -n flux-system` as `flux resume` takes it.
-fn resume(object: &str) -> Option<String> {
-    let (kind, name) = object.split_once('/')?;
-    let kind = EngineKind::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(kind))?;
-    Some(format!("flux resume {} {name}", kind.resumed_as()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_object_is_resumed_by_what_flux_calls_it() {
-        let resumed = |object: &str| resume(object).unwrap_or_default();
-        assert_eq!(
-            resumed("gitrepository/fleet -n flux-system"),
-            "flux resume source git fleet -n flux-system"
-        );
-        assert_eq!(resumed("helmrelease/web -n apps"), "flux resume helmrelease web -n apps");
-        assert_eq!(resumed("externalartifact/web -n apps") + &resumed("cronjob/web -n apps"), "");
-    }
 
     #[test]
     fn every_row_stands_at_its_place_and_is_one_plain_line() {
         for (at, row) in TABLE.iter().enumerate() {
             assert_eq!(row.reason as usize, at, "{}", row.word);
             assert_eq!(serde_json::to_value(row.reason).unwrap(), row.word);
+            assert_eq!(row.sentence.matches(": ").count(), 1, "{}: a fact, and where to look", row.word);
             for text in [row.sentence, row.evidence, row.mover] {
                 assert!(!text.is_empty() && !text.contains(['\n', '|']), "{}: {text}", row.word);
             }

@@ -2,6 +2,7 @@
 //! [`Reason`].
 
 use super::Reason;
+use crate::observation::EngineKind;
 use crate::tracker::stage::Stage;
 
 /// What is to be known of a reason.
@@ -14,6 +15,8 @@ pub struct Row {
     pub stages: &'static [Stage],
     /// What it means, and where to look.
     pub sentence: &'static str,
+    /// The same where an object of one of these kinds says so.
+    pub of_kinds: &'static [(&'static [EngineKind], &'static str)],
     /// Where the fact is read.
     pub evidence: &'static str,
     /// Who can move it.
@@ -30,6 +33,9 @@ const DESCRIBE: Option<&str> = Some("kubectl describe {object}");
 const OPERATOR: &str = "whoever runs the cluster";
 const AUTHOR: &str = "the author of the last commit under its path";
 const TEAM: &str = "the app's team";
+const CHART: &[EngineKind] = &[EngineKind::HelmRepository, EngineKind::HelmChart, EngineKind::HelmRelease];
+const ARTIFACT: &[EngineKind] =
+    &[EngineKind::OCIRepository, EngineKind::Bucket, EngineKind::ExternalArtifact];
 const WAITING: &str = "`Pod.status.containerStatuses[].state.waiting`: its reason and message";
 
 /// See the file's front line.
@@ -39,6 +45,7 @@ pub static TABLE: [Row; 29] = [
         word: "not_committed",
         stages: COMMIT,
         sentence: "no commit on the deploy branch names it: look at the updater and its access to registry and git",
+        of_kinds: &[],
         evidence: "the deploy branch's tree",
         mover: "whoever runs the updater",
         command: None,
@@ -48,6 +55,7 @@ pub static TABLE: [Row; 29] = [
         word: "not_applied",
         stages: APPLY,
         sentence: "it is committed, but the workload's template does not carry it: look at the applier",
+        of_kinds: &[],
         evidence: "`spec.template.spec.containers[].image` of the workload",
         mover: "whoever runs the applier",
         command: DESCRIBE,
@@ -57,6 +65,7 @@ pub static TABLE: [Row; 29] = [
         word: "scan_late",
         stages: COMMIT,
         sentence: "the updater's scan of the registry is late: look at its controller",
+        of_kinds: &[],
         evidence: "`ImageRepository.status.lastScanResult.scanTime`",
         mover: "whoever runs the image reflector",
         command: DESCRIBE,
@@ -66,6 +75,7 @@ pub static TABLE: [Row; 29] = [
         word: "scan_failing",
         stages: COMMIT,
         sentence: "the updater cannot list the registry's tags: look at its credentials and its network",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready]` of the ImageRepository and the ImagePolicy",
         mover: "the owner of its secret, or of the registry",
         command: DESCRIBE,
@@ -75,6 +85,7 @@ pub static TABLE: [Row; 29] = [
         word: "list_truncated",
         stages: COMMIT,
         sentence: "the updater scanned after the push and did not see the tag: look at its exclusions, and at the registry's list",
+        of_kinds: &[],
         evidence: "`ImageRepository.status.lastScanResult.latestTags` and `.tagCount`",
         mover: "the owner of the ImageRepository, or of the registry",
         command: DESCRIBE,
@@ -84,6 +95,7 @@ pub static TABLE: [Row; 29] = [
         word: "automation_failing",
         stages: COMMIT,
         sentence: "the updater cannot write the tag to git: look at its last run and its marker",
+        of_kinds: &[],
         evidence: "`ImageUpdateAutomation.status.conditions[Ready]` and `.lastAutomationRunTime`",
         mover: "whoever runs the image automation",
         command: DESCRIBE,
@@ -93,6 +105,7 @@ pub static TABLE: [Row; 29] = [
         word: "automation_race",
         stages: COMMIT,
         sentence: "the updater's pushes lose against others: look at who else pushes to its branch",
+        of_kinds: &[],
         evidence: "`ImageUpdateAutomation.status.conditions[Ready].message`",
         mover: "whoever else pushes to its branch",
         command: DESCRIBE,
@@ -102,6 +115,7 @@ pub static TABLE: [Row; 29] = [
         word: "git_auth",
         stages: &[Stage::Committed, Stage::Fetched],
         sentence: "the git host refuses the engine's credentials: look at its secret",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].message` of the ImageUpdateAutomation or the GitRepository",
         mover: "the owner of its secret",
         command: DESCRIBE,
@@ -111,6 +125,13 @@ pub static TABLE: [Row; 29] = [
         word: "source_failing",
         stages: &[Stage::Fetched],
         sentence: "the engine cannot fetch the commit: look at its source and its network",
+        of_kinds: &[
+            (
+                CHART,
+                "the engine cannot fetch the chart: look at its name and version, and at the repository that should have it",
+            ),
+            (ARTIFACT, "the engine cannot fetch the artifact: look at its source and its network"),
+        ],
         evidence: "`.status.conditions[Ready]` of the source",
         mover: "whoever runs the git host, or the network to it",
         command: DESCRIBE,
@@ -120,6 +141,7 @@ pub static TABLE: [Row; 29] = [
         word: "build_failed",
         stages: APPLY,
         sentence: "the manifests cannot be built: look at the last commit under its path",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].reason` of the applier",
         mover: AUTHOR,
         command: DESCRIBE,
@@ -129,6 +151,7 @@ pub static TABLE: [Row; 29] = [
         word: "invalid_manifest",
         stages: APPLY,
         sentence: "the API server refuses a manifest: look at the last commit under its path",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].message` of the applier",
         mover: AUTHOR,
         command: DESCRIBE,
@@ -138,6 +161,7 @@ pub static TABLE: [Row; 29] = [
         word: "apply_conflict",
         stages: APPLY,
         sentence: "another manager owns a field that is to be applied: look at who else writes the object",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].message` of the applier",
         mover: "the manager that the message names",
         command: DESCRIBE,
@@ -147,6 +171,7 @@ pub static TABLE: [Row; 29] = [
         word: "admission_denied",
         stages: FROM_FETCH,
         sentence: "an admission policy refuses it: look at the policy that it names",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].message` of the applier, `.status.conditions[ReplicaFailure].message` of the workload",
         mover: "the owner of that policy",
         command: DESCRIBE,
@@ -156,6 +181,7 @@ pub static TABLE: [Row; 29] = [
         word: "quota",
         stages: FROM_FETCH,
         sentence: "a quota forbids it: look at the quota of its namespace",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].message` of the applier, `.status.conditions[ReplicaFailure].message` of the workload",
         mover: OPERATOR,
         command: Some("kubectl describe resourcequota -n {namespace}"),
@@ -165,6 +191,7 @@ pub static TABLE: [Row; 29] = [
         word: "dependency_not_ready",
         stages: APPLY,
         sentence: "what it depends on is not ready: look there first",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready]` of the applier",
         mover: "the owner of what it depends on",
         command: DESCRIBE,
@@ -174,6 +201,7 @@ pub static TABLE: [Row; 29] = [
         word: "no_pods",
         stages: ROLL,
         sentence: "the template carries it, but no pod was made: look at its controller and the events of its ReplicaSet",
+        of_kinds: &[],
         evidence: "no Pod of its template; `.status.conditions[ReplicaFailure]` of the workload",
         mover: OPERATOR,
         command: Some("kubectl describe {workload}"),
@@ -183,6 +211,7 @@ pub static TABLE: [Row; 29] = [
         word: "pull_not_found",
         stages: ROLL,
         sentence: "the registry has no such image: look at the tag that was committed, and whether it was pushed",
+        of_kinds: &[],
         evidence: WAITING,
         mover: "whoever pushes the image, or committed the tag",
         command: DESCRIBE,
@@ -192,6 +221,7 @@ pub static TABLE: [Row; 29] = [
         word: "pull_denied",
         stages: ROLL,
         sentence: "the registry refuses the node: look at the pull secret, and at the repository's name",
+        of_kinds: &[],
         evidence: WAITING,
         mover: "the owner of the pull secret, or of the registry",
         command: DESCRIBE,
@@ -201,6 +231,7 @@ pub static TABLE: [Row; 29] = [
         word: "pull_registry_down",
         stages: ROLL,
         sentence: "the registry does not answer the node: look at the registry, and at the network between them",
+        of_kinds: &[],
         evidence: WAITING,
         mover: "whoever runs the registry, or the network to it",
         command: DESCRIBE,
@@ -210,6 +241,7 @@ pub static TABLE: [Row; 29] = [
         word: "image_pull",
         stages: ROLL,
         sentence: "the node cannot pull it: look at the events of its pod",
+        of_kinds: &[],
         evidence: WAITING,
         mover: OPERATOR,
         command: DESCRIBE,
@@ -219,6 +251,7 @@ pub static TABLE: [Row; 29] = [
         word: "crash_loop",
         stages: ROLL,
         sentence: "its container ends again and again: look at its log",
+        of_kinds: &[],
         evidence: "`Pod.status.containerStatuses[].state.waiting.reason` and `.restartCount`",
         mover: TEAM,
         command: Some("kubectl logs {object} --all-containers --previous"),
@@ -228,6 +261,7 @@ pub static TABLE: [Row; 29] = [
         word: "create_error",
         stages: ROLL,
         sentence: "its container cannot be created: look for a missing ConfigMap, Secret or command",
+        of_kinds: &[],
         evidence: "`Pod.status.containerStatuses[].state.waiting.reason`",
         mover: AUTHOR,
         command: DESCRIBE,
@@ -237,6 +271,7 @@ pub static TABLE: [Row; 29] = [
         word: "unschedulable",
         stages: ROLL,
         sentence: "no node has room for its pod: look at requests, selectors and the autoscaler",
+        of_kinds: &[],
         evidence: "`Pod.status.conditions[PodScheduled]`",
         mover: OPERATOR,
         command: DESCRIBE,
@@ -246,6 +281,7 @@ pub static TABLE: [Row; 29] = [
         word: "not_started",
         stages: ROLL,
         sentence: "its container has not started: look at the events of its pod for volumes, network or a slow pull",
+        of_kinds: &[],
         evidence: "no `Pod.status.containerStatuses[].state.running`",
         mover: OPERATOR,
         command: DESCRIBE,
@@ -255,6 +291,7 @@ pub static TABLE: [Row; 29] = [
         word: "probe_failing",
         stages: ROLL,
         sentence: "a probe of its container fails: look at what it asks for, and at the container's log",
+        of_kinds: &[],
         evidence: "Event `Unhealthy` of a Pod whose `.status.containerStatuses[].ready` is false",
         mover: TEAM,
         command: Some("kubectl logs {object} --all-containers"),
@@ -264,6 +301,7 @@ pub static TABLE: [Row; 29] = [
         word: "progress_deadline",
         stages: ROLL,
         sentence: "its rollout takes longer than its deadline: look at what its pods wait for, or give it more time",
+        of_kinds: &[],
         evidence: "`Deployment.status.conditions[Progressing].reason` = ProgressDeadlineExceeded",
         mover: TEAM,
         command: DESCRIBE,
@@ -273,6 +311,7 @@ pub static TABLE: [Row; 29] = [
         word: "health_check_failing",
         stages: ROLL,
         sentence: "the applier waited for it to be healthy in vain: look at what its pods wait for",
+        of_kinds: &[],
         evidence: "`.status.conditions[Ready].reason` = HealthCheckFailed of the applier, whose message names the workload",
         mover: TEAM,
         command: Some("kubectl describe {workload}"),
@@ -282,6 +321,7 @@ pub static TABLE: [Row; 29] = [
         word: "not_ready",
         stages: ROLL,
         sentence: "its container runs but its pod does not become ready: look at its probes, readiness gates and log",
+        of_kinds: &[],
         evidence: "`Pod.status.conditions[Ready]`",
         mover: TEAM,
         command: DESCRIBE,
@@ -291,6 +331,7 @@ pub static TABLE: [Row; 29] = [
         word: "incomplete",
         stages: ROLL,
         sentence: "some pods still run something else: look at the rollout",
+        of_kinds: &[],
         evidence: "`.status.updatedReplicas` and `.availableReplicas` of the workload",
         mover: OPERATOR,
         command: Some("kubectl rollout status {workload} --watch=false"),

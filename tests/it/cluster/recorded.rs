@@ -221,6 +221,28 @@ fn rollout_states_of_the_recordings_are_told() {
 }
 
 #[test]
+fn why_a_pod_is_refused_or_cannot_pull_is_told_in_the_same_words_at_each_try() {
+    let quota = said("10a-quota-exceeded");
+    let refusals: BTreeSet<_> = workloads(&quota).iter().filter_map(|one| one.refusal.as_deref()).collect();
+    let exceeded = "exceeded quota: compute, requested: pods=1, used: pods=3, limited: pods=3";
+    assert_eq!(refusals, BTreeSet::from([exceeded]));
+    let words = |scenario: &str| {
+        let said = said(scenario);
+        let containers = pods(&said).into_iter().flat_map(|pod| &pod.containers);
+        containers.filter_map(|container| container.says.as_deref().map(ToOwned::to_owned)).collect()
+    };
+    let missing: BTreeSet<String> = words("02-missing-tag");
+    let [missing] = missing.iter().collect::<Vec<_>>()[..] else { panic!("{missing:?}") };
+    assert!(
+        missing.starts_with("rpc error: ") && missing.ends_with("shop/cart:2.4.1: not found"),
+        "{missing}"
+    );
+    let denied: BTreeSet<String> = words("10c-pull-denied");
+    assert!(denied.len() == 1 && denied.iter().all(|says| says.starts_with("failed to pull")), "{denied:?}");
+    assert_eq!(words("04-crashloop"), BTreeSet::new());
+}
+
+#[test]
 fn a_rollback_uses_the_old_revision_again() {
     let said = said("08-rollback");
     let first = revisions(&said)[0].uid.clone();

@@ -257,6 +257,7 @@ fn equal(journey: &Journey, key: &str, wanted: &str, actual: &str) -> bool {
             bounds
                 .is_some_and(|(from, to)| (from - TOLERANCE..=to + TOLERANCE).contains(&journey.held_seconds))
         }
+        "stuck.kept" => same_time(wanted, journey.stuck.and_then(|stuck| stuck.kept)),
         "stuck.since" => same_time(wanted, journey.stuck.map(|stuck| stuck.since)),
         "hold.until" => same_time(wanted, journey.held.and_then(|held| held.until)),
         // Any known time.

@@ -75,6 +75,7 @@ pub fn value(journey: &Journey, key: &str, names: &Names) -> Option<String> {
         "stuck" => journey.stuck.map_or("no", |stuck| stuck.reason.as_str()).into(),
         "stuck.stage" => journey.stuck.map_or("no", |stuck| stuck.stage.as_str()).into(),
         "stuck.since" => journey.stuck.map_or("no".into(), |stuck| show_time(stuck.since)),
+        "stuck.kept" => journey.stuck.and_then(|stuck| stuck.kept).map_or("no".into(), show_time),
         "who" => journey.who.as_ref().map_or("no".into(), |who| who.object.to_string()),
         "says" => journey.who.as_ref().map_or("no".into(), |who| who.says.to_string()),
         "hold" => journey.held.map_or("no", |held| held.hold.as_str()).into(),

@@ -228,6 +228,7 @@ fn simple(running: &mut Running, verb: &str, value: Option<&str>, clock: Time) -
                 "admission" if !off => Some(Refuser::Admission),
                 _ => None,
             };
+            running.is.refusal = value.filter(|_| !off).map(Into::into);
         }
         "scale" => running.is.replicas = count(value.ok_or("scale to how many?")?)?,
         "pause" => {
@@ -323,10 +324,12 @@ fn pod(cluster: &mut Cluster, now: i64, key: &ObjectKey, words: &[String]) -> Re
                 other => return Err(format!("a pod does not wait for {other:?}")),
             };
             made.pod.ready = None;
-            let only = rest.get(1);
+            let says = rest[1..].iter().find(|word| word.contains(' '));
+            let only = rest[1..].iter().find(|word| !word.contains(' '));
             for container in &mut made.pod.containers {
                 if only.is_none_or(|only| *container.name == **only) {
                     container.waiting = Some(why);
+                    container.says = says.map(|says| says.as_str().into());
                     (container.started, container.ready) = (None, false);
                     container.restarts += i64::from(why == Waiting::CrashLoop);
                 }

@@ -49,6 +49,7 @@ impl Running {
             progress: None,
             replica_failure: false,
             refused_by: None,
+            refusal: None,
             paused: false,
             strategy: Strategy::Rolling { partition: 0 },
             current_revision: None,
@@ -226,6 +227,7 @@ pub fn waiting(name: &str, image: &str) -> PodContainer {
         started: None,
         ready: false,
         waiting: Some(knotmeter::observation::Waiting::Creating),
+        says: None,
         restarts: 0,
     }
 }

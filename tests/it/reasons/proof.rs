@@ -203,8 +203,11 @@ fn is_named(lane: &Lane, fault: Fault, reason: Reason, journey: &Journey) {
     }
     // Without an engine's objects nobody holds what is neither committed nor applied, and nobody is who made no pod.
     let nobody = lane.engine == Engine::Plain && matches!(reason, Reason::NotCommitted | Reason::NotApplied)
-        || matches!(reason, Reason::Quota | Reason::NoPods | Reason::Incomplete);
+        || matches!(reason, Reason::NoPods | Reason::Incomplete);
     assert_eq!(journey.who.is_none(), nobody, "{} {fault}: {:?}", lane.engine, journey.who);
+    let in_words = [Reason::Quota, Reason::PullNotFound, Reason::PullDenied, Reason::PullRegistryDown];
+    let says = journey.who.as_ref().map_or("", |who| &who.says);
+    assert!(!in_words.contains(&reason) || !says.is_empty(), "{} {fault}: {:?}", lane.engine, journey.who);
 }
 
 /// `why` says what the list of faults says, and which command looks closer.

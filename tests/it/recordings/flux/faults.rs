@@ -58,7 +58,7 @@ fn what_is_broken_in_git_or_in_the_cluster_is_named_by_the_applier_or_by_the_pod
             ("admission-denied", &[("stuck admission_denied", "kustomization/web-prod -n flux-system")]),
             ("health-check-failing", &[("stuck image_pull", POD)]),
             ("health-check-deadline", &[("stuck image_pull", POD)]),
-            ("quota", &[("stuck quota", "")]),
+            ("quota", &[("stuck quota", "resourcequota/few -n staging")]),
             ("unschedulable", &[("stuck unschedulable", POD)]),
         ],
     );
@@ -96,10 +96,11 @@ fn says(told: &Told, what: &str, who: &str) -> bool {
 
 fn fits(now: &Told, told: &[&Told], fault: &Fault, expected: &[(&str, &str)]) -> bool {
     let is_expected = |told: &Told| expected.iter().any(|(what, who)| says(told, what, who));
-    // What was stuck stays so until it has arrived: only the reason becomes another.
+    // What was stuck stays so until it has arrived, and for the same reason: whoever mends it gets no other alert.
     let goes_on = now.from >= fault.repaired
-        && told
-            .iter()
-            .any(|before| before.journey == now.journey && before.from < now.from && is_expected(before));
+        && told.iter().any(|before| {
+            let same = before.journey == now.journey && before.what == now.what;
+            same && before.from < now.from && is_expected(before)
+        });
     now.from >= fault.began && now.to <= fault.ended + CLEARED_MILLIS && (is_expected(now) || goes_on)
 }
