@@ -194,7 +194,8 @@ pub fn add_revisions(
         let Some(image) = shown(leg, inputs) else { continue };
         let mut stages = Stages::default();
         let hands = inputs.hands(None, None);
-        let passed = hands.passed(&image, None, Some((&leg.change.commit, leg.change.at.interval)), None);
+        let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
+        let passed = hands.passed(&image, None, Some((&leg.change.commit, leg.change.at.interval)), taken);
         let committed = passed.committed.map_or(leg.change.at, |told| merge(told, leg.change.at).0);
         let known = [
             (Stage::Committed, Some(committed)),

@@ -37,7 +37,7 @@ impl Chain<'_> {
         // Who pushed it may know better than our looks when it landed.
         let known =
             |landed: Interval| committed.and_then(|told| told.interval.intersect(landed)).unwrap_or(landed);
-        let fetched = commit.and_then(|(commit, landed)| self.fetched(commit, known(landed)));
+        let fetched = commit.and_then(|(commit, landed)| self.fetched(commit, known(landed), taken));
         Passed {
             detected: pushed.and_then(|pushed| self.detected(image, pushed)),
             committed,
@@ -185,8 +185,9 @@ impl Chain<'_> {
     }
 
     /// The first artifact of that commit or of one that came from it, or else the first that was stored after the commit
-    /// had landed: a fetch takes the tip. A chart in git may be what names it.
-    fn fetched(&self, commit: &CommitRef, landed: Interval) -> Option<Evidence> {
+    /// had landed: a fetch takes the tip. A chart in git may be what names it. Where the template took it before that, only
+    /// one that nobody saw can have brought it, if any did.
+    fn fetched(&self, commit: &CommitRef, landed: Interval, taken: Option<Interval>) -> Option<Evidence> {
         let id = &*commit.id;
         let of_chart = || {
             let charts = self.chart.into_iter().flatten().flat_map(stored);
@@ -195,7 +196,10 @@ impl Chain<'_> {
         };
         let source = self.source?;
         let takes_the_tip = takes_the_tip(source, commit);
-        let stored = stored(source).filter(|(_, deed)| deed.at.interval.not_after >= landed.not_before);
+        // One that names it is it, whatever the clock says that wrote its time.
+        let stored = stored(source).filter(|(artifact, deed)| {
+            deed.at.interval.not_after >= landed.not_before || names(artifact, id)
+        });
         let mut unsure: Option<Time> = None;
         for (artifact, deed) in stored {
             let is_it = names(artifact, id);
@@ -216,6 +220,10 @@ impl Chain<'_> {
                 let at = source.since_cause(deed, landed);
                 let seen = at.interval.not_before;
                 let not_before = if is_it { seen } else { unsure.unwrap_or(seen.min(earliest)) };
+                let is_late = taken.is_some_and(|taken| taken.not_after + OVERTAKEN_MILLIS < seen);
+                if is_late && not_before < seen {
+                    return None;
+                }
                 return Some(Evidence { interval: Interval::new(not_before, at.interval.not_after), ..at });
             }
             // It may be of a descendant.
