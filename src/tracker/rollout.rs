@@ -69,7 +69,8 @@ pub fn complete(
                 Strategy::OnDelete => true,
                 Strategy::Rolling { .. } => is_one_revision(workload),
             };
-            (rolled && workload.ready >= workload.replicas && ready >= wanted).then_some(receipt)
+            let done = rolled && workload.ready >= workload.replicas && !has_surplus(workload);
+            (done && ready >= wanted).then_some(receipt)
         }
         WorkloadKind::DaemonSet => {
             let enough = DAEMON_SET_SHARE * wanted;
@@ -97,11 +98,18 @@ pub fn says_complete(workload: &Workload) -> bool {
                 && workload.status_replicas <= workload.updated
                 && workload.available >= workload.updated
         }
-        (WorkloadKind::StatefulSet, _) => is_one_revision(workload) && workload.ready >= workload.replicas,
+        (WorkloadKind::StatefulSet, _) => {
+            is_one_revision(workload) && workload.ready >= workload.replicas && !has_surplus(workload)
+        }
         (WorkloadKind::DaemonSet, _) => {
             workload.updated >= workload.replicas && workload.available >= workload.replicas
         }
     }
+}
+
+/// Pods that are ready may be those that it was scaled down by: they have numbers, and the ones that stay may not be made.
+fn has_surplus(workload: &Workload) -> bool {
+    workload.status_replicas > workload.replicas
 }
 
 /// No pod of an older revision is meant to stay: a partition alone holds nothing back.
