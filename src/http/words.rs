@@ -12,8 +12,7 @@ const COMMIT_LENGTH: usize = 8;
 /// Of an author's name: what is longer is no name.
 const AUTHOR_CHARS_MAX: usize = 60;
 /// Where a commit may be what is wrong.
-const AUTHORED: [Reason; 4] =
-    [Reason::BuildFailed, Reason::InvalidManifest, Reason::PullNotFound, Reason::CreateError];
+const AUTHORED: [Reason; 2] = [Reason::PullNotFound, Reason::CreateError];
 
 /// `0.4 s`, `6.2 s`, `42 s`, `4m12s`, `3h20m`, `2d4h`.
 #[must_use]
@@ -147,7 +146,8 @@ pub fn next(journey: &Journey, now: Time) -> Option<String> {
         }
     });
     let trouble = journey.next.trouble.as_ref().map(|(reason, who)| {
-        let words = if who.says.is_empty() { String::new() } else { format!(" ({})", ended(&who.says)) };
+        let words = [ended(&who.says), &began(who)].concat();
+        let words = if words.is_empty() { words } else { format!(" ({words})") };
         format!("{}: {}{words}", who.object, reason.fact())
     });
     let late = journey.next.late_after.map(|at| format!("late after {}", clock(at, now)));
@@ -233,8 +233,25 @@ pub fn unseen(journey: &Journey) -> String {
 /// An object and what is to be said of it.
 #[must_use]
 pub fn says(who: &Who) -> String {
-    let says = ended(&who.says);
-    if says.is_empty() { who.object.to_string() } else { format!("{}: {says}", who.object) }
+    let (says, since) = (ended(&who.says), began(who));
+    if says.is_empty() { format!("{}{since}", who.object) } else { format!("{}: {says}{since}", who.object) }
+}
+
+/// With which commits it began.
+fn began(who: &Who) -> String {
+    let commits: Vec<String> = who.commits.iter().map(commit_about).collect();
+    match commits.as_slice() {
+        [] => String::new(),
+        [one] => format!("; it began with {one}"),
+        [..] => format!("; it began with one of {}", commits.join(", ")),
+    }
+}
+
+/// `commit abc12345 by Eve (tidy up)`
+fn commit_about(commit: &CommitRef) -> String {
+    let about: String = one_line(&commit.subject).chars().take(AUTHOR_CHARS_MAX).collect();
+    let about = if about.is_empty() { about } else { format!(" ({about})") };
+    format!("{}{about}", commit_by(commit))
 }
 
 /// Words as a part of a sentence.

@@ -381,9 +381,9 @@ impl Entry {
             journey.stuck = Some(stuck);
             // Who shows what is seen now does not tell what is kept.
             journey.who = who.filter(|_| stuck.kept.is_none());
-        } else if self.versions.is_some_and(|(_, version)| version + 1 == workload.versions.len())
-            && phase(waits.stage) == Phase::Roll
-        {
+        } else if phase(waits.stage) != Phase::Roll {
+            journey.next.trouble = hands.trouble(phase(waits.stage), journey);
+        } else if self.versions.is_some_and(|(_, version)| version + 1 == workload.versions.len()) {
             journey.next.trouble = pods::trouble(workload, &destination.container);
         }
         self.last_stuck = journey.stuck;

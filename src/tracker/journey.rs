@@ -171,6 +171,9 @@ pub struct Who {
     pub object: Arc<str>,
     /// Its own words, or what is seen of it.
     pub says: Arc<str>,
+    /// The commits with which it began to say so, newest first: what it tried before was none of them. Empty where nobody
+    /// knows, or there are too many to be named.
+    pub commits: Vec<CommitRef>,
 }
 
 /// A time of waiting that somebody chose.

@@ -189,7 +189,11 @@ fn who(pod: &Pod, says: &str) -> Who {
 }
 
 fn says(object: &str, says: &str) -> Who {
-    Who { object: one_line(object).as_str().into(), says: one_line(says).as_str().into() }
+    Who {
+        object: one_line(object).as_str().into(),
+        says: one_line(says).as_str().into(),
+        commits: Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::observation::TreeNames;
 /// Commits of one branch. People ask for what they pushed lately.
 const TAKEN_MAX: usize = 512;
 
+/// Commits that are named as what something began with: more are no help.
+const NAMED_MAX: usize = 3;
+
 /// A commit that a followed branch took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
@@ -79,6 +82,14 @@ impl TakenBy {
         self.0.values().flat_map(|branch| &branch.taken)
     }
 
+    /// The commits of a branch after one and up to another, by first parents, newest first. Empty where nobody knows which,
+    /// or they are more than [`NAMED_MAX`].
+    #[must_use]
+    pub fn between(&self, after: &str, until: &str) -> Vec<CommitRef> {
+        let of_branch = |branch: &Branch| branch.between(after, until);
+        self.0.values().find_map(of_branch).unwrap_or_default()
+    }
+
     /// Whether what is made of the commit called `made_of` contains `commit`.
     #[must_use]
     pub fn contains(&self, made_of: &str, commit: &CommitRef) -> Contains {
@@ -122,6 +133,19 @@ impl Branch {
     fn get(&self, id: &str) -> Option<&Taken> {
         let number = *self.numbers.get(id)?;
         self.taken.get(usize::try_from(number.checked_sub(self.dropped)?).ok()?)
+    }
+
+    fn between(&self, after: &str, until: &str) -> Option<Vec<CommitRef>> {
+        let (mut at, mut found) = (self.get(until)?, Vec::new());
+        while found.len() < NAMED_MAX {
+            found.push(at.commit.clone());
+            let parent = at.parent.as_deref()?;
+            if parent == after {
+                return Some(found);
+            }
+            at = self.get(parent)?;
+        }
+        None
     }
 
     fn contains(&self, made_of: &str, id: &str) -> Contains {

@@ -237,7 +237,7 @@ impl Trees {
         };
         let tags = || "its values name tags alone, and none is known to be of this container".to_owned();
         let says = made.values_from.iter().find_map(from).or_else(|| loose.then(tags))?;
-        Some(Who { object: Chain::object(made.by), says: says.as_str().into() })
+        Some(Who { object: Chain::object(made.by), says: says.as_str().into(), commits: Vec::new() })
     }
 }
 

@@ -118,7 +118,11 @@ fn why_says_who_gave_up_and_what_hides_a_commit() {
     let object = || "helmrelease/cart -n prod".into();
     let failed = knotmeter::tracker::Journey {
         outcome: Some(Outcome::Failed),
-        who: Some(Who { object: object(), says: "Helm upgrade failed: context deadline exceeded.".into() }),
+        who: Some(Who {
+            object: object(),
+            says: "Helm upgrade failed: context deadline exceeded.".into(),
+            commits: Vec::new(),
+        }),
         stages: knotmeter::tracker::Stages::default(),
         ..arrived("cart", "v2", "prod")
     };
@@ -126,6 +130,7 @@ fn why_says_who_gave_up_and_what_hides_a_commit() {
         commit_unseen: Some(Who {
             object: object(),
             says: "values come from secret/cart, which is never read".into(),
+            commits: Vec::new(),
         }),
         ..arrived("cart", "v1", "prod")
     };
@@ -403,9 +408,9 @@ async fn the_page_puts_what_is_stuck_first_and_escapes_everything() {
     let hostile = "\"'><script>alert(1)</script>";
     let stuck = Arc::make_mut(&mut snapshot.journeys[4]);
     stuck.destination.environment = hostile.into();
-    stuck.who = Some(Who { object: hostile.into(), says: hostile.into() });
     let commit = stuck.commit.as_mut().unwrap();
     (commit.subject, commit.author, commit.repository) = (hostile.into(), hostile.into(), hostile.into());
+    stuck.who = Some(Who { object: hostile.into(), says: hostile.into(), commits: vec![commit.clone()] });
     let detail = format!("/journeys/{}", stuck.id);
     snapshot.destinations[0].destination.app = hostile.into();
     snapshot.sources[0].source = hostile.into();

@@ -1,13 +1,48 @@
 //! Whether what an applier says that it fails with is said of what a journey brings, or of what it tried before that.
 
-use super::{Chain, EngineState, What};
-use crate::tracker::journey::{Journey, Reason};
+use super::verdict::{of_words, who};
+use super::{Chain, Deed, EngineState, What};
+use crate::observation::EngineRevision;
+use crate::tracker::journey::{CommitRef, Journey, Reason, Who};
+use crate::tracker::judge::Phase;
 use crate::tracker::stage::Stage;
 
 impl Chain<'_> {
     /// A hand says this of a revision that does not hold the commit of a journey yet: nobody knows what it will say of that.
     pub(super) fn is_of_another(&self, hand: &EngineState, reason: Reason, journey: &Journey) -> bool {
         self.tried_another(hand, reason, journey).unwrap_or(false)
+    }
+
+    /// What a hand that it has yet to pass says already of why it would not pass, whether that is late or not. To lose a
+    /// race or to wait for another is everyday, and what is wrong with pods is said of those that are there.
+    #[must_use]
+    pub fn trouble(&self, phase: Phase, journey: &Journey) -> Option<(Reason, Who)> {
+        let of_git = [self.scan, self.updater].into_iter().filter(|_| phase == Phase::Commit);
+        let ahead = of_git.chain([self.source, self.above, self.applier]).flatten();
+        let mut says = ahead.filter_map(|hand| {
+            let (says, _) = hand.failing.as_ref()?;
+            let reason = of_words(&hand.now, says).filter(|reason| !is_everyday(*reason))?;
+            let own = || Who { commits: self.failing_since(hand, reason), ..who(hand, &says.message) };
+            (!self.is_of_another(hand, reason, journey)).then(|| (reason, own()))
+        });
+        says.next()
+    }
+
+    /// The commits with which an applier began to fail with what a revision holds.
+    pub(super) fn failing_since(&self, hand: &EngineState, reason: Reason) -> Vec<CommitRef> {
+        let by_its_text = matches!(reason, Reason::BuildFailed | Reason::InvalidManifest);
+        let Some((taken, (_, since))) = self.taken.zip(hand.failing.as_ref()).filter(|_| by_its_text) else {
+            return Vec::new();
+        };
+        let hash = |deed: &'_ Deed| {
+            let (What::Attempted(revision) | What::Applied(revision)) = &deed.what else { return None };
+            EngineRevision::parse(revision).hash.map(str::to_owned)
+        };
+        let before = hand.deeds.iter().rev().filter(|deed| deed.at.interval.not_after <= *since);
+        let mut tried = before.filter_map(hash);
+        let Some(first) = tried.next() else { return Vec::new() };
+        let Some(good) = tried.find(|hash| *hash != first) else { return Vec::new() };
+        taken.between(&good, &first)
     }
 
     /// `None` where nobody can tell.
@@ -31,6 +66,18 @@ impl Chain<'_> {
         });
         Some(!unwatched || said.at < landed.not_before)
     }
+}
+
+fn is_everyday(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AutomationRace
+            | Reason::DependencyNotReady
+            | Reason::HealthCheckFailing
+            | Reason::ProgressDeadline
+            | Reason::NotApplied
+            | Reason::NotCommitted
+    )
 }
 
 /// Said of what a revision holds, and not of how it is fetched or of what must be there first.

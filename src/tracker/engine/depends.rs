@@ -29,6 +29,7 @@ impl Engines {
                 let missing = Who {
                     object: one_line(&needed.to_string()).as_str().into(),
                     says: "it does not exist".into(),
+                    commits: Vec::new(),
                 };
                 return Some((None, missing));
             };

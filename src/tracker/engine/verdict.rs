@@ -192,7 +192,8 @@ impl<'a> Chain<'a> {
         {
             let needed = || self.engines?.dependency(hand).map(|(_, who)| who);
             let needed = if reason == Reason::DependencyNotReady { needed() } else { None };
-            return Some((reason, needed.unwrap_or_else(|| who(hand, &says.message))));
+            let own = || Who { commits: self.failing_since(hand, reason), ..who(hand, &says.message) };
+            return Some((reason, needed.unwrap_or_else(own)));
         }
         late(hand, &journey.image, &journey.stages, now)
     }
@@ -375,7 +376,11 @@ pub(super) fn of_words(object: &EngineObject, says: &Condition) -> Option<Reason
 }
 
 pub(super) fn who(hand: &EngineState, says: &str) -> Who {
-    Who { object: one_line(&hand.now.key.to_string()).as_str().into(), says: one_line(says).as_str().into() }
+    Who {
+        object: one_line(&hand.now.key.to_string()).as_str().into(),
+        says: one_line(says).as_str().into(),
+        commits: Vec::new(),
+    }
 }
 
 /// It becomes a part of a sentence, and whoever wrote it must not be able to write the next one.
