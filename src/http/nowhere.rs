@@ -244,7 +244,10 @@ fn commit(question: &Question, found: &CommitFound, now: Time) -> Answer {
         commit.repository
     );
     let (state, sentence) = if changes.is_empty() {
-        ("no_change", format!("{name}, and changes nothing for any destination"))
+        (
+            "no_change",
+            format!("{name}, and changes no image, pod template or ConfigMap under a followed path"),
+        )
     } else {
         let each = changes.iter().take(NAMED_MAX).map(|change| {
             let names = match (&change.image, &change.tag) {

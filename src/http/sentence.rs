@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::words;
 use crate::exporters::Snapshot;
 use crate::observation::Time;
-use crate::tracker::{Journey, Outcome, SourceStatus};
+use crate::tracker::{Journey, Outcome, SourceStatus, Stage};
 
 /// What a sentence reads besides its journey.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,12 @@ fn ended(around: &Around<'_>, journey: &Journey, what: &str, place: &str) -> Str
         Some(Outcome::Live) => live(journey, what, place, &when, next.as_deref(), at.half_width_seconds()),
         Some(Outcome::Superseded) => {
             let by = next.unwrap_or_else(|| "another image".to_owned());
+            if let Some(live) = journey.stages.evidence(Stage::Live) {
+                let live = words::clock(words::middle(live.interval), now);
+                return format!(
+                    "{what} was live in {place} at {live}, after {by} had superseded it at {when}"
+                );
+            }
             format!("{what} never became live in {place}: {by} superseded it at {when}{reached}")
         }
         Some(Outcome::RolledBack) => {

@@ -113,6 +113,7 @@ pub fn why(snapshot: &Snapshot, question: &Question, findings: Option<&Findings>
 /// still under way with it: not for a revision that came after and is through.
 fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Vec<&'a Journey> {
     let mut seen: HashSet<(&Destination, bool)> = HashSet::new();
+    let mut under_way: HashSet<(&Destination, Subject)> = HashSet::new();
     let matching = || snapshot.journeys().rev().filter(|journey| question.matches(journey));
     let own: HashSet<&Destination> = matching()
         .filter(|journey| journey.subject == Subject::Image && question.names_the_tag_of(&journey.image))
@@ -121,7 +122,11 @@ fn newest_per_destination<'a>(snapshot: &'a Snapshot, question: &Question) -> Ve
     let is_own = |journey: &Journey| own.contains(&journey.destination) && journey.subject == Subject::Image;
     matching()
         .filter(|journey| is_own(journey) || journey.is_open() || !own.contains(&journey.destination))
-        .filter(|journey| seen.insert((&journey.destination, is_own(journey))))
+        .filter(|journey| {
+            // An image and a revision may be on their way at the same time, and one of them stuck.
+            let other = journey.is_open() && under_way.insert((&journey.destination, journey.subject));
+            seen.insert((&journey.destination, is_own(journey))) || other
+        })
         .collect()
 }
 
@@ -216,7 +221,8 @@ fn of_destination(snapshot: &Snapshot, question: &Question, status: &Destination
             format!("{} is wanted in {place}, and was never seen live", words::image(status.image.as_ref()?))
         }
     };
-    if status.behind_seconds > 0.0 {
+    // What was pushed this very moment is no news twice.
+    if status.behind_seconds >= 1.0 {
         let behind = words::duration(status.behind_seconds);
         sentence.push_str(&format!("; it is {behind} behind what it should run"));
     }

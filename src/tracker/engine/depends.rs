@@ -63,9 +63,7 @@ impl Engines {
             let quoted = format!("'{}/{}'", key.namespace, key.name);
             says.is_some_and(|says| says.message.contains(&quoted))
         };
-        let unready = |key: &&EngineKey| {
-            !self.get(key).is_some_and(|state| says_ready(&state.now) && !is_behind(state))
-        };
+        let unready = |key: &&EngineKey| !self.get(key).is_some_and(is_ready);
         needed.iter().find(named).or_else(|| needed.iter().find(unready)).or(needed.first()).cloned()
     }
 
@@ -98,6 +96,11 @@ impl Engines {
         }
         workloads
     }
+}
+
+/// Whoever waits for it has no reason to any more.
+pub(super) fn is_ready(state: &EngineState) -> bool {
+    says_ready(&state.now) && !is_behind(state)
 }
 
 /// It fails with nothing but that another one is not ready.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::depends::says_waiting;
+use super::depends::{is_ready, says_waiting};
 use super::scan::is_ahead;
 use super::verdict::one_line;
 use super::{Chain, EngineState};
@@ -25,7 +25,8 @@ impl Chain<'_> {
             // A new artifact calls it.
             Role::Applier(_) if reached(Stage::Fetched).is_some() => {
                 let needed = self.engines.filter(|_| says_waiting(hand)).and_then(|all| all.dependency(hand));
-                let after = needed.map(|(_, who)| who.object);
+                let unready = needed.filter(|(state, _)| !state.is_some_and(is_ready));
+                let after = unready.map(|(_, who)| who.object);
                 Some(Turn { does: Does::Apply, object: Chain::object(&hand.now.key), by: None, after })
             }
             _ => None,
