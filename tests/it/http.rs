@@ -135,14 +135,19 @@ fn why_says_who_gave_up_and_what_hides_a_commit() {
         ..arrived("cart", "v1", "prod")
     };
     let given_up = knotmeter::tracker::Journey { who: None, ..failed.clone() };
+    let overtaken = knotmeter::tracker::Journey {
+        outcome: Some(Outcome::Superseded),
+        ..arrived("cart", "v0", "prod")
+    };
     let sentence = |journey: &knotmeter::tracker::Journey| {
         let around = Around { at: fleet::now(), sources: &[], journeys: &[] };
         sentence(&around, journey)
     };
-    insta::assert_snapshot!([&failed, &given_up, &unseen].map(sentence).join("\n"), @r"
+    insta::assert_snapshot!([&failed, &given_up, &unseen, &overtaken].map(sentence).join("\n"), @r"
     team/cart:v2 failed in prod (deployment/cart -n prod) at 12:00:06: the rollout was given up (helmrelease/cart -n prod: Helm upgrade failed: context deadline exceeded); a retry starts anew
     team/cart:v2 failed in prod (deployment/cart -n prod) at 12:00:06: the rollout was given up; a retry starts anew
     team/cart:v1 is live in prod (deployment/cart -n prod) since 12:00:06 (±0.5 s), 6.0 s after the push; no commit is known for it (helmrelease/cart -n prod: values come from secret/cart, which is never read)
+    team/cart:v0 was live in prod (deployment/cart -n prod) at 12:00:06, after another image had superseded it at 12:00:06
     ");
 }
 
