@@ -135,10 +135,8 @@ fn why_says_who_gave_up_and_what_hides_a_commit() {
         ..arrived("cart", "v1", "prod")
     };
     let given_up = knotmeter::tracker::Journey { who: None, ..failed.clone() };
-    let overtaken = knotmeter::tracker::Journey {
-        outcome: Some(Outcome::Superseded),
-        ..arrived("cart", "v0", "prod")
-    };
+    let overtaken =
+        knotmeter::tracker::Journey { outcome: Some(Outcome::Superseded), ..arrived("cart", "v0", "prod") };
     let sentence = |journey: &knotmeter::tracker::Journey| {
         let around = Around { at: fleet::now(), sources: &[], journeys: &[] };
         sentence(&around, journey)
