@@ -39,8 +39,14 @@ impl Chain<'_> {
             EngineRevision::parse(revision).hash.map(str::to_owned)
         };
         let before = hand.deeds.iter().rev().filter(|deed| deed.at.interval.not_after <= *since);
-        let mut tried = before.filter_map(hash);
+        let mut tried = before.clone().filter_map(hash);
         let Some(first) = tried.next() else { return Vec::new() };
+        // What was applied and fails later fails for something else.
+        let is_applied =
+            |deed: &&Deed| matches!(deed.what, What::Applied(_)) && hash(deed).as_ref() == Some(&first);
+        if before.clone().any(|deed| is_applied(&deed)) {
+            return Vec::new();
+        }
         let Some(good) = tried.find(|hash| *hash != first) else { return Vec::new() };
         taken.between(&good, &first)
     }
