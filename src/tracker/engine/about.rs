@@ -1,4 +1,5 @@
-//! Whether what an applier says that it fails with is said of what a journey brings, or of what it tried before that.
+//! What a hand says that it fails with: of which revision it says that, with which commits it began, and what of it is in
+//! the way ahead of a journey.
 
 use super::verdict::{of_words, who};
 use super::{Chain, Deed, EngineState, What};
@@ -17,8 +18,8 @@ impl Chain<'_> {
     /// race or to wait for another is everyday, and what is wrong with pods is said of those that are there.
     #[must_use]
     pub fn trouble(&self, phase: Phase, journey: &Journey) -> Option<(Reason, Who)> {
-        let of_git = [self.scan, self.updater].into_iter().filter(|_| phase == Phase::Commit);
-        let ahead = of_git.chain([self.source, self.above, self.applier]).flatten();
+        let committing = [self.scan, self.updater].into_iter().filter(|_| phase == Phase::Commit);
+        let ahead = committing.chain([self.source, self.above, self.applier]).flatten();
         let mut says = ahead.filter_map(|hand| {
             let (says, _) = hand.failing.as_ref()?;
             let reason = of_words(&hand.now, says).filter(|reason| !is_everyday(*reason))?;
@@ -74,6 +75,7 @@ impl Chain<'_> {
     }
 }
 
+/// No word of trouble before it lasts too long.
 fn is_everyday(reason: Reason) -> bool {
     matches!(
         reason,

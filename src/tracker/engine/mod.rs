@@ -2,8 +2,9 @@
 //!
 //! `state.rs` is one object with a short history of what it did, because one look shows only the last. `chain.rs` finds
 //! the hands through which an image comes to a workload, `passed.rs` reads off them when it passed each, `release.rs`
-//! what a release took back, `origin.rs` whether a source fetches from where a commit is, `scan.rs` which scan first had a tag, `turn.rs` and `awaited.rs` whose turn it is,
-//! `verdict.rs` says why it does not pass, `about.rs` of which revision that is said, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
+//! what a release took back, `origin.rs` whether a source fetches from where a commit is, `scan.rs` which scan first had a
+//! tag, `turn.rs` and `awaited.rs` whose turn it is, `verdict.rs` says why it does not pass, `about.rs` of which revision
+//! that is said, and `depends.rs` whom one waits for. `links.rs` is the index of who names whom.
 //! The next engine adds kinds to `observation/engine.rs` and, where it has other words, a verdict.
 
 mod about;
@@ -297,8 +298,8 @@ impl Engines {
     /// Everything that is applied from a source whose artifact was made of one of these commits.
     #[must_use]
     pub fn made_of(&self, commits: &[Arc<str>]) -> BTreeSet<ObjectKey> {
-        let of_git = self.of_kind(EngineKind::GitRepository).chain(self.of_kind(EngineKind::OCIRepository));
-        let its = of_git.filter(|source| commits.iter().any(|commit| source.has_stored(commit)));
+        let sources = self.of_kind(EngineKind::GitRepository).chain(self.of_kind(EngineKind::OCIRepository));
+        let its = sources.filter(|source| commits.iter().any(|commit| source.has_stored(commit)));
         its.flat_map(|source| self.applied_from(&source.now.key)).collect()
     }
 
