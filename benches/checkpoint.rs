@@ -174,6 +174,8 @@ fn deployment(workload: usize, version: usize) -> Workload {
         template: TemplateHash((workload * 10 + version) as u64),
         containers: containers.into(),
         template_written: None,
+        replicas_written: None,
+        autoscaled: false,
         replicas: all,
         status_replicas: all,
         updated: if version == 1 { all } else { 0 },

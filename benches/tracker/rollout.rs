@@ -69,6 +69,8 @@ impl Running {
                 template: TemplateHash(0),
                 containers: Vec::new(),
                 template_written: None,
+                replicas_written: None,
+                autoscaled: false,
                 replicas,
                 status_replicas: replicas,
                 updated: replicas,

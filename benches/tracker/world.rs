@@ -326,6 +326,7 @@ impl World {
             added: vec![self.reference(at, environment)],
             config_maps: Vec::new(),
             values: Vec::new(),
+            scales: Vec::new(),
         });
         Fact::TreeNames(Box::new(TreeNames {
             url: git(git_at).into(),
@@ -335,6 +336,7 @@ impl World {
             references,
             config_maps: Vec::new(),
             values: Vec::new(),
+            scales: Vec::new(),
             commits: commits.into_iter().collect(),
             forced: false,
         }))

@@ -89,7 +89,8 @@ pub fn image(image: &ImageRef) -> String {
 pub fn subject(journey: &Journey) -> String {
     match (journey.subject, &journey.commit) {
         (Subject::Revision, Some(commit)) => {
-            format!("revision {} of {}", short(&commit.id), image(&journey.image))
+            let of = format!("revision {} of {}", short(&commit.id), image(&journey.image));
+            journey.replicas.map_or(of.clone(), |replicas| format!("{of} to {replicas} replicas"))
         }
         (Subject::Revision, None) => format!("a revision of {}", image(&journey.image)),
         (Subject::Image, _) => image(&journey.image),

@@ -23,6 +23,8 @@ pub struct TreeNames {
     pub config_maps: Vec<GitConfigMap>,
     #[serde(default)]
     pub values: Vec<GitValue>,
+    #[serde(default)]
+    pub scales: Vec<GitScale>,
     /// Commits reachable from this tip and not from the one before, newest first, at most a few hundred.
     /// Empty at the first look and after history was rewritten beyond recognition.
     pub commits: Vec<Commit>,
@@ -61,6 +63,18 @@ pub struct GitConfigMap {
     pub data: u64,
     /// By a generator: other data gets another name, so that the templates that name it change too.
     pub generated: bool,
+}
+
+/// How many pods the tree asks for: `spec.replicas` of a manifest, or an entry of a kustomization's `replicas`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GitScale {
+    pub file: Arc<str>,
+    /// `Deployment` or `StatefulSet`; absent for an entry, which means whatever has the name.
+    pub kind: Option<Arc<str>>,
+    pub name: Arc<str>,
+    /// If it is written.
+    pub namespace: Option<Arc<str>>,
+    pub replicas: i64,
 }
 
 /// A place among the values of a release that says less than where an image is from, or stands in a ConfigMap: what it
@@ -133,4 +147,7 @@ pub struct Commit {
     /// Values of releases that it brought in.
     #[serde(default)]
     pub values: Vec<GitValue>,
+    /// Numbers of pods that it brought in or changed.
+    #[serde(default)]
+    pub scales: Vec<GitScale>,
 }

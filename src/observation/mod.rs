@@ -21,7 +21,7 @@ pub use engine::{
     PolicyRole, Role, Scan, ScanRole, SourceRole, UpdaterRole, ValuesFrom,
 };
 pub use fact::{Fact, LookFailure, Scope, Subject};
-pub use git::{Commit, GitConfigMap, GitReference, GitValue, TreeNames, ValuePlace, ValueSays};
+pub use git::{Commit, GitConfigMap, GitReference, GitScale, GitValue, TreeNames, ValuePlace, ValueSays};
 pub use interests::{Interests, RepositoryInterest};
 pub use measure::{CacheResult, Measure, UpdateClass};
 pub use owner::{Namespace, Owner};

@@ -64,6 +64,13 @@ pub struct Workload {
     pub template_written: Option<(Interval, Arc<str>)>,
     /// `spec.replicas`; for a DaemonSet `desiredNumberScheduled`.
     pub replicas: i64,
+    /// When `spec.replicas` was last written, from `managedFields` (whole seconds); absent where that was through the
+    /// subresource `scale`, of which they tell no time.
+    #[serde(default)]
+    pub replicas_written: Option<Interval>,
+    /// Somebody else than a person at kubectl holds `spec.replicas` through the subresource `scale`: an autoscaler.
+    #[serde(default)]
+    pub autoscaled: bool,
     /// `status.replicas`; for a DaemonSet `currentNumberScheduled`.
     pub status_replicas: i64,
     pub updated: i64,

@@ -148,6 +148,7 @@ fn slot(change: &Change) -> &'static str {
         Slot::Kustomize { .. } => "kustomize",
         Slot::Text { .. } => "text",
         Slot::ConfigMap { .. } => "configmap",
+        Slot::Scale { .. } => "scale",
     }
 }
 

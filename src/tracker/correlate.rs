@@ -59,6 +59,8 @@ pub struct Draft {
     pub versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub by_config_map: bool,
+    /// When its number of pods was written, on our clock, where no template carries it.
+    pub scaled: Option<Interval>,
     /// The policy that is named on the field that names it.
     pub marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
@@ -114,6 +116,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 previous,
                 versions,
                 by_config_map: false,
+                scaled: None,
                 marker: None,
                 by_images: false,
                 by_values: false,
@@ -136,6 +139,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
             previous,
             versions,
             by_config_map: false,
+            scaled: None,
             marker: leg.marker().cloned(),
             by_images: leg.commit.is_some_and(|change| matches!(change.slot, Slot::Kustomize { .. })),
             by_values: leg.commit.is_some_and(|change| change.slot.is_values()),
@@ -146,6 +150,7 @@ pub fn derive(around: Around<'_>, desires: &Desires<'_>, inputs: &Inputs<'_>) ->
                 destination: destination.clone(),
                 image: leg.image.clone(),
                 digest: leg.digest.cloned(),
+                replicas: None,
                 trigger,
                 synthetic: claims.is_some_and(|claims| claims.synthetic),
                 clock_start: clock_start(
@@ -194,15 +199,16 @@ pub fn add_revisions(
         let Some(image) = shown(leg, inputs) else { continue };
         let mut stages = Stages::default();
         let hands = inputs.hands(None, None);
-        let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
+        let scaled = leg.scaled(inputs);
+        let taken = leg.version.map(|version| inputs.workload.versions[version].ours).or(scaled);
         let passed = hands.passed(&image, None, Some((&leg.change.commit, leg.change.at.interval)), taken);
         let committed = passed.committed.map_or(leg.change.at, |told| merge(told, leg.change.at).0);
         let known = [
             (Stage::Committed, Some(committed)),
             (Stage::Fetched, passed.fetched),
             (Stage::Applied, leg.applied(inputs)),
-            (Stage::Started, leg.first(inputs, |version| &version.started)),
-            (Stage::Ready, leg.first(inputs, |version| &version.ready)),
+            (Stage::Started, leg.started(inputs)),
+            (Stage::Ready, leg.ready(inputs)),
             (Stage::Live, leg.live(inputs)),
         ];
         for (stage, evidence) in known {
@@ -212,10 +218,8 @@ pub fn add_revisions(
         for stage in [Stage::Built, Stage::Pushed, Stage::Detected].into_iter().chain(without_source) {
             stages.set(stage, StageState::Skipped);
         }
-        if leg.version.is_none() && leg.written.is_some() {
-            // No template changed: nothing had to start.
-            stages.set(Stage::Started, StageState::Skipped);
-            stages.set(Stage::Ready, StageState::Skipped);
+        for stage in [Stage::Started, Stage::Ready].into_iter().filter(|_| leg.starts_nothing(inputs)) {
+            stages.set(stage, StageState::Skipped);
         }
         let conflicts = narrow(&mut stages);
         let words = [Word::Revision(&leg.change.commit)];
@@ -235,6 +239,7 @@ pub fn add_revisions(
             previous: previous.replace(drafts.len()),
             versions: leg.version.map(|first| (first, inputs.workload.versions.len() - 1)),
             by_config_map: leg.config_only,
+            scaled,
             marker: None,
             by_images: false,
             by_values: false,
@@ -246,6 +251,7 @@ pub fn add_revisions(
                     destination: destination.clone(),
                     image,
                     digest: None,
+                    replicas: leg.change.replicas,
                     trigger: if leg.change.reverts { Trigger::Rollback } else { Trigger::Commit },
                     synthetic: false,
                     clock_start: None,

@@ -36,6 +36,8 @@ pub struct Entry {
     pub(super) versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub(super) by_config_map: bool,
+    /// When its number of pods was written, on our clock, where no template carries it.
+    pub(super) scaled: Option<Interval>,
     /// The policy that is named on the field that names its image.
     pub(super) marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
@@ -130,6 +132,7 @@ impl Entry {
             born: None,
             versions: draft.versions,
             by_config_map: draft.by_config_map,
+            scaled: draft.scaled,
             marker: draft.marker,
             by_images: draft.by_images,
             by_values: draft.by_values,
@@ -174,8 +177,10 @@ impl Entry {
     /// Whether it was brought by an applier that is no longer there, alone: what that said of it went with it.
     fn was_brought(&self, bench: &Bench<'_>) -> bool {
         let journey = &self.journey;
-        let by_applier =
-            journey.subject == Subject::Revision && self.versions.is_none() && !self.by_config_map;
+        let by_applier = journey.subject == Subject::Revision
+            && self.versions.is_none()
+            && self.scaled.is_none()
+            && !self.by_config_map;
         let (Some(ended), Some(Outcome::Live)) = (journey.ended, journey.outcome) else { return false };
         let hands = bench.engines.zip(bench.workload);
         let applier = hands.and_then(|(engines, workload)| engines.chain(workload, None, None).applier);
@@ -240,6 +245,7 @@ impl Entry {
             return;
         };
         let applied = self.applied(bench);
+        let is_present = self.is_present(workload);
         let journey = Arc::make_mut(&mut self.journey);
         let mut waits = judge::waits(journey, applied, &bench.rules.budgets);
         let repository = Some(&journey.image.repository);
@@ -268,9 +274,12 @@ impl Entry {
         let proposed = hands.proposed(&journey.image);
         windows.extend(proposed.iter().map(|(since, _)| (*since, intent)));
         journey.held_before_seconds = judge::covered(&windows, journey.opened.not_after, intent);
-        let holds = judge::hold_spans(workload.versions.iter().flat_map(|version| &version.holds), bench.now);
+        // To have no pods is what such a one may ask for.
+        let counts = |hold: Hold| hold != Hold::ScaledToZero || self.scaled.is_none();
+        let holds = workload.versions.iter().flat_map(|version| &version.holds);
+        let holds = judge::hold_spans(holds.filter(|span| counts(span.hold)), bench.now);
         let mut held_seconds = judge::covered(&windows, intent, learned);
-        if let (Some(_), Some(applied)) = (self.versions, applied) {
+        if let (true, Some(applied)) = (self.versions.is_some() || self.scaled.is_some(), applied) {
             let ended = journey.ended.map(|ended| workload.on_our_clock(ended));
             let until = ended.map_or(bench.now, |ended| ended.not_before.max(applied));
             held_seconds += judge::covered(&holds, applied, until);
@@ -308,6 +317,7 @@ impl Entry {
             return;
         }
         journey.held = if applied.is_some() { judge::held(workload, applied, bench.now) } else { None };
+        journey.held.take_if(|held| !counts(held.hold));
         journey.who = None;
         if let Some((hold, since, who)) = verdict.held {
             (journey.held, journey.who) = (Some(Held { hold, since, until: None }), Some(who));
@@ -383,10 +393,16 @@ impl Entry {
             journey.who = who.filter(|_| stuck.kept.is_none());
         } else if phase(waits.stage) != Phase::Roll {
             journey.next.trouble = hands.trouble(phase(waits.stage), journey);
-        } else if self.versions.is_some_and(|(_, version)| version + 1 == workload.versions.len()) {
+        } else if is_present {
             journey.next.trouble = pods::trouble(workload, &destination.container);
         }
         self.last_stuck = journey.stuck;
+    }
+
+    /// The pods that are to be there are those that it waits for.
+    fn is_present(&self, workload: &WorkloadState) -> bool {
+        let last = self.versions.is_some_and(|(_, version)| version + 1 == workload.versions.len());
+        last || self.scaled.is_some()
     }
 
     /// Its time is over, and the next look decides.
@@ -443,6 +459,9 @@ impl Entry {
     /// When its template was written, on our clock.
     pub fn applied(&self, bench: &Bench<'_>) -> Option<Time> {
         let told = self.journey.stages.evidence(Stage::Applied)?;
+        if let Some(scaled) = self.scaled {
+            return Some(scaled.not_after);
+        }
         let version = self.versions.and_then(|(first, _)| bench.workload?.versions.get(first));
         Some(version.map_or(told.interval, |version| version.ours).not_after)
     }

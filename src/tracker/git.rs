@@ -18,7 +18,7 @@ use super::target::{Marked, Target, Targets, Touched, touched};
 use super::values::Values;
 use super::workload::WorkloadState;
 use crate::image::{ImageRef, Repository};
-use crate::observation::{Commit, ConfigMapUse, GitConfigMap, GitReference, ObjectKey, PathRule, TreeNames};
+use crate::observation::{Commit, ConfigMapUse, GitReference, ObjectKey, PathRule, TreeNames};
 
 /// Changes of one path that are remembered.
 const CHANGES_MAX: usize = 512;
@@ -34,6 +34,8 @@ pub enum Slot {
     Text { repository: Repository, marker: Option<Arc<str>> },
     /// A ConfigMap, or a generator of ones.
     ConfigMap { name: Arc<str>, namespace: Option<Arc<str>>, generated: bool },
+    /// The number of pods of a workload: in its manifest, or, without a kind, in an entry of a kustomization.
+    Scale { kind: Option<Arc<str>>, name: Arc<str>, namespace: Option<Arc<str>> },
 }
 
 impl Slot {
@@ -63,8 +65,23 @@ impl Slot {
                     && namespace.as_ref().is_none_or(|n| *n == workload.namespace)
                     && named.as_deref().is_none_or(|named| named == container)
             }
-            Self::Kustomize { .. } | Self::Text { .. } | Self::ConfigMap { .. } => false,
+            Self::Kustomize { .. } | Self::Text { .. } | Self::ConfigMap { .. } | Self::Scale { .. } => false,
         }
+    }
+
+    /// Whether it sets how many pods that workload has. An entry means whatever has the name.
+    #[must_use]
+    pub fn scales(&self, workload: &ObjectKey) -> bool {
+        let Self::Scale { kind, name, namespace } = self else { return false };
+        kind.as_ref().is_none_or(|kind| kind.eq_ignore_ascii_case(workload.kind.as_str()))
+            && *name == workload.name
+            && namespace.as_ref().is_none_or(|namespace| *namespace == workload.namespace)
+    }
+
+    /// A number of pods.
+    #[must_use]
+    pub fn is_scale(&self) -> bool {
+        matches!(self, Self::Scale { .. })
     }
 
     /// A ConfigMap, by object or by generator.
@@ -122,8 +139,10 @@ pub struct Change {
     pub after: Option<ImageRef>,
     /// The rule that is named on the line.
     pub marker: Option<Arc<str>>,
-    /// The manifest's pod template, or a ConfigMap, changed, and no image did.
+    /// The manifest's pod template, a ConfigMap or the number of pods changed, and no image did.
     pub revision: bool,
+    /// Of a number of pods: which.
+    pub replicas: Option<i64>,
     /// False for a commit that was already overtaken when we looked: evidence, but no desire.
     pub at_tip: bool,
 }
@@ -136,6 +155,8 @@ pub struct Tree {
     pub(super) templates: BTreeMap<Slot, u64>,
     /// Data of each ConfigMap; several where the text cannot tell two of one name apart.
     pub(super) config_maps: BTreeMap<Slot, BTreeSet<u64>>,
+    /// Numbers of pods; several where the text says more than one of a workload.
+    pub(super) scales: BTreeMap<Slot, BTreeSet<i64>>,
     pub(super) known: bool,
     /// The commit that the last level was read from; empty before the first.
     pub commit: Arc<str>,
@@ -193,16 +214,12 @@ impl Trees {
         let Some(tree) = self.trees.get_mut(&key) else { return BTreeSet::new() };
         let former = tree.read(&names.references, &self.hasher);
         self.marked.take(&key, tree);
-        let mut config_maps: BTreeMap<Slot, BTreeSet<u64>> = BTreeMap::new();
-        for named in &names.config_maps {
-            config_maps.entry(config_slot(named)).or_default().insert(named.data);
-        }
-        let former_config_maps = std::mem::replace(&mut tree.config_maps, config_maps);
+        let former_settings = tree.read_settings(names);
         tree.commit = names.commit.clone();
         let first = !std::mem::replace(&mut tree.known, true) || backfill;
         let valued = tree.values.take(names, at, first);
         if !first {
-            let configured = tree.compare_config_maps(&former_config_maps, names, at);
+            let configured = tree.compare_settings(&former_settings, names, at);
             let before = tree.dropped + tree.changes.len() as u64;
             let dropped = tree.compare(&former, configured, names, at);
             self.targets.drop_from(&key, &dropped);
@@ -266,6 +283,10 @@ impl Trees {
             }),
             Slot::Text { .. } => change.after.is_some(),
             Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
+            Slot::Scale { .. } => {
+                change.slot.scales(&key.workload)
+                    && self.trees.get(tree).is_some_and(|tree| tree.decides_scale(&change.slot))
+            }
         };
         let mut targets = vec![Target::Workload(key.workload.name.clone())];
         targets.extend(made.map(|made| made.target()));
@@ -378,6 +399,7 @@ impl Tree {
                         after: Some(reference.image.clone()),
                         marker: reference.marker.clone(),
                         revision: false,
+                        replicas: None,
                         at_tip: false,
                     });
                 }
@@ -390,36 +412,7 @@ impl Tree {
         (first..).zip(self.changes.drain(..surplus)).collect()
     }
 
-    /// ConfigMaps with other data than before. One that comes or goes changes nothing that a container read.
-    fn compare_config_maps(
-        &self,
-        former: &BTreeMap<Slot, BTreeSet<u64>>,
-        names: &TreeNames,
-        at: Evidence,
-    ) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for (slot, data) in &self.config_maps {
-            let certain = former.get(slot).is_some_and(|former| former.len() == 1 && former != data);
-            if !certain || data.len() != 1 {
-                continue;
-            }
-            let brought = |commit: &&Commit| {
-                let mut config_maps = commit.config_maps.iter();
-                config_maps.any(|named| data.contains(&named.data) && config_slot(named) == *slot)
-            };
-            let commit = names.commits.iter().rev().find(brought);
-            let change = self.change(slot, None, None, names, at);
-            changes.push(Change {
-                commit: commit.map_or(change.commit, |commit| commit_ref(names, commit)),
-                reverts: commit.is_some_and(|commit| commit.reverts.is_some()),
-                revision: true,
-                ..change
-            });
-        }
-        changes
-    }
-
-    fn change(
+    pub(super) fn change(
         &self,
         slot: &Slot,
         before: Option<ImageRef>,
@@ -446,6 +439,7 @@ impl Tree {
             after,
             marker,
             revision: false,
+            replicas: None,
             at_tip: true,
         }
     }
@@ -460,11 +454,6 @@ fn is_same(left: &TreeKey, right: &TreeKey) -> bool {
 fn environment((url, branch, path): &TreeKey, rules: &[PathRule]) -> Option<Arc<str>> {
     let of = |rule: &&PathRule| *rule.url == **url && *rule.branch == **branch && *rule.path == **path;
     rules.iter().find(of).map(|rule| rule.environment.clone())
-}
-
-fn config_slot(named: &GitConfigMap) -> Slot {
-    let GitConfigMap { name, namespace, generated, .. } = named;
-    Slot::ConfigMap { name: name.clone(), namespace: namespace.clone(), generated: *generated }
 }
 
 /// Where no commit is told, what is known is the tip.

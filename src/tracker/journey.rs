@@ -207,6 +207,8 @@ pub struct Journey {
     pub image: ImageRef,
     /// The root digest, where the registry or the reference told it.
     pub digest: Option<Digest>,
+    /// Of a revision that changes nothing but the number of pods: to how many.
+    pub replicas: Option<i64>,
     pub trigger: Trigger,
     pub synthetic: bool,
     pub stages: Stages,

@@ -342,6 +342,7 @@ fn place(change: &Change) -> String {
         Slot::Kustomize { name } => format!("the images: entry of {name}"),
         Slot::Text { repository, .. } => format!("a text that names {}", repository.path()),
         Slot::ConfigMap { name, .. } => format!("configmap/{name}"),
+        Slot::Scale { name, .. } => format!("the replicas of {name}"),
     }
 }
 

@@ -54,6 +54,8 @@ mod resume;
 mod revisions;
 mod rollout;
 mod sample;
+mod scale;
+mod settings;
 mod source;
 mod stage;
 mod taken;

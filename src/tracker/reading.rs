@@ -6,11 +6,12 @@ use super::evidence::{merge, on_our_clock, own_time};
 use super::pod_state::PodState;
 use super::pods::{in_order, template_of, why};
 use super::rollout;
+use super::scale::{Reached, Scales, is_reached};
 use super::stage::Evidence;
 use super::tally::Tally;
 use super::workload::{Complete, First, Firsts, Version, WorkloadState};
 use crate::image::Digest;
-use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, WorkloadKind};
+use crate::observation::{Basis, Interval, Job, LiveWhen, TemplateHash, Time, Workload, WorkloadKind};
 
 /// Times that one template became complete with other digests.
 const COMPLETES_MAX: usize = 8;
@@ -34,6 +35,9 @@ impl WorkloadState {
                     if let Some(template) = template {
                         changed = earliest(changed, read_pod(&mut self.versions, template, state));
                     }
+                    if template == Some(self.now.template) {
+                        self.news.derive |= read_scale(&mut self.scales, &self.now, state);
+                    }
                 }
                 tally
             }
@@ -41,6 +45,7 @@ impl WorkloadState {
         if self.read_completion(&tally, live_when) {
             changed = earliest(changed, self.versions.len().checked_sub(1));
         }
+        self.read_scale(&tally, live_when);
         self.news.tally = Some(tally);
         self.news.ran = earliest(self.news.ran, changed);
         changed.is_some()
@@ -55,17 +60,8 @@ impl WorkloadState {
         if known || version.completes.len() >= COMPLETES_MAX {
             return false;
         }
-        let ready: Vec<&PodState> = self
-            .pods
-            .values()
-            .filter(|state| counts(state) && self.template_of(&state.pod) == Some(self.now.template))
-            .filter(|state| state.pod.ready.is_some())
-            .collect();
-        let youngest = ready.iter().filter_map(|state| state.pod.ready).max();
-        let learned = ready
-            .iter()
-            .map(|state| state.learned)
-            .fold(self.learned, |last, next| if next.not_after > last.not_after { next } else { last });
+        let youngest = self.ready().filter_map(|state| state.pod.ready).max();
+        let learned = self.learned_of_ready();
         // Ready for a moment, and no more when the status said so: then it may have been complete as early as that.
         let said = version.said_complete.filter(|_| version.completes.is_empty());
         let from = said.map_or(learned.not_before, |said| said.not_before.min(learned.not_before));
@@ -86,6 +82,35 @@ impl WorkloadState {
             version.completes.push(Complete { at, ours, learned: learned.not_after, digests });
         }
         true
+    }
+
+    /// Whether it has as many pods as it is to have. Nothing but our receipt tells when.
+    fn read_scale(&mut self, tally: &Tally, live_when: LiveWhen) {
+        if self.scales.0.last().is_none_or(|scale| scale.backfill || scale.reached.is_some()) {
+            return;
+        }
+        let complete = rollout::complete(&self.now, tally.ready, live_when, self.learned).is_some();
+        if !is_reached(&self.now, complete) {
+            return;
+        }
+        let interval = self.learned_of_ready();
+        let Some(scale) = self.scales.0.last_mut() else { return };
+        let ours = on_our_clock(interval, since(scale.ours, interval));
+        scale.reached = Some(Reached { at: Evidence { interval, basis: Basis::Watch }, ours });
+        self.news.derive = true;
+    }
+
+    /// Ready pods of the present template that are to stay.
+    fn ready(&self) -> impl Iterator<Item = &PodState> {
+        let present = |state: &&PodState| self.template_of(&state.pod) == Some(self.now.template);
+        self.pods.values().filter(|state| counts(state) && state.pod.ready.is_some()).filter(present)
+    }
+
+    /// When the last was learned of what makes a rollout complete.
+    fn learned_of_ready(&self) -> Interval {
+        let later =
+            |last: Interval, next: Interval| if next.not_after > last.not_after { next } else { last };
+        self.ready().map(|state| state.learned).fold(self.learned, later)
     }
 
     /// A version of a CronJob starts, and is live, with the first container that one of its Jobs runs. A Job that
@@ -137,6 +162,11 @@ impl WorkloadState {
         }
         changed
     }
+}
+
+/// Notes what one pod of the present template did under the present number of pods.
+pub fn read_scale(scales: &mut Scales, now: &Workload, state: &PodState) -> bool {
+    now.containers.first().is_some_and(|first| scales.read(state, &first.name))
 }
 
 /// A pod that is to stay.

@@ -11,6 +11,7 @@ pub fn take_over(now: &mut Workload, workload: &Workload) {
     let Workload { schedule, app, environment, ignore, owner, config_maps, applier, refused_by, .. } =
         workload;
     renew(&mut now.refusal, &workload.refusal);
+    (now.replicas_written, now.autoscaled) = (workload.replicas_written, workload.autoscaled);
     let Workload { budget_committed_seconds, budget_applied_seconds, budget_live_seconds, .. } = workload;
     renew(&mut now.key, key);
     renew(&mut now.uid, uid);

@@ -1,5 +1,5 @@
-//! Revisions of one workload: a commit changed its manifest's pod template, or a ConfigMap that it names, and no
-//! image.
+//! Revisions of one workload: a commit changed its manifest's pod template, a ConfigMap that it names or its number of
+//! pods, and no image.
 //!
 //! The text cannot tell which container a change is for, so a revision travels to the workload's first container:
 //! one journey, never one per sidecar.
@@ -8,6 +8,7 @@ use super::git::{Change, Slot};
 use super::history::History;
 use super::journey::{Outcome, Who};
 use super::legs::Inputs;
+use super::scale::Asked;
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
 use crate::observation::Interval;
@@ -20,10 +21,13 @@ const ROLL_FOLLOWS_MILLIS: i64 = 120_000;
 #[derive(Debug, Clone, Copy)]
 pub struct RevisionLeg<'a> {
     pub change: &'a Change,
-    /// Only ConfigMaps changed, and none of them gets another name by it: nothing has to roll.
+    /// ConfigMaps changed, and neither a template nor the name of one of them: nothing has to roll.
     pub config_only: bool,
-    /// Such a ConfigMap, or several, were written: the last of them. Or it was applied, and no template changed by it.
+    /// Such a ConfigMap, or several, were written, or the workload's number of pods: the last of them. Or it was
+    /// applied, and no template changed by it.
     pub written: Option<Evidence>,
+    /// Index of the number of pods that it gave the workload, where no template changed by it.
+    pub scale: Option<usize>,
     /// A container reads one of them only when it starts.
     pub at_start: bool,
     /// Index of the template version that brought it.
@@ -44,41 +48,55 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
     let mut taken = 0;
     for (at, changes) in commits.iter().enumerate() {
         let next = commits.get(at + 1).map(|next| next[0].at.interval);
-        let config_only = changes.iter().all(|change| change.slot.is_followed());
+        let Some(asks) = Asks::of(changes, next, inputs) else { continue };
+        let Asks { config_only, rolls, .. } = asks;
         let committed = changes[0].at.interval;
-        let written = config_only.then(|| written(changes, next, inputs)).flatten();
+        let written = asks.written(next, inputs);
         let given_up = inputs.gave_up(None, Some((&changes[0].commit, committed)));
         let carries = |(index, version): &(usize, &Version)| {
             let changed = version.ours;
             if given_up.as_ref().is_some_and(|(given_up, _)| given_up.not_after <= changed.not_before) {
                 return false;
             }
-            let begins = match (config_only, written) {
-                (true, None) => return false,
-                (true, Some(written)) => written.interval,
-                (false, _) => committed,
+            let begins = match (rolls, config_only, written) {
+                (true, ..) => committed,
+                (false, true, Some(written)) => written.interval,
+                (false, ..) => return false,
             };
             !version.backfill
                 && !version.horizon
                 && !inputs.releases.took_back(*index)
                 && *index >= taken
                 && changed.not_after >= begins.not_before
-                && (!config_only || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
+                && (rolls || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
                 && next.is_none_or(|next| changed.not_after <= next.not_after)
         };
         let version = inputs.workload.versions.iter().enumerate().find(carries).map(|(index, _)| index);
         taken = version.map_or(taken, |version| version + 1);
-        let written = written.or_else(|| {
+        let told = || {
             let applied = inputs.hands(None, None).applied(&changes[0].commit, committed);
             // What came with the next one is that one's.
             let own =
                 |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);
-            applied.filter(own).filter(|_| version.is_none() && !config_only)
-        });
-        let at_start = changes.iter().any(|change| change.slot.read_at_start(inputs.workload));
-        let change = *changes.iter().find(|change| !change.slot.is_followed()).unwrap_or(&changes[0]);
-        let mut leg = RevisionLeg { change, config_only, written, at_start, version, ended: None };
-        if let Some(next) = next {
+            applied.filter(own).filter(|_| version.is_none() && (rolls || asks.scale == Some(Asked::Open)))
+        };
+        let mut leg = RevisionLeg {
+            change: asks.change,
+            config_only,
+            written: written.or_else(told),
+            scale: asks.taken().filter(|_| version.is_none() && !rolls),
+            at_start: changes.iter().any(|change| change.slot.read_at_start(inputs.workload)),
+            version,
+            ended: None,
+        };
+        leg.scale = leg.scale.or_else(|| leg.released(next, inputs));
+        if let Some(scale) = leg.scale.filter(|_| rolls) {
+            leg.written = Some(inputs.workload.scales.0[scale].changed);
+        }
+        let overridden = leg.overridden(inputs);
+        if let Some(at) = overridden.filter(|at| next.is_none_or(|next| at.not_after <= next.not_before)) {
+            leg.ended = Some((Outcome::Superseded, at));
+        } else if let Some(next) = next {
             let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
             let failed = leg.failed(inputs).filter(|(failed, _)| failed.not_after <= next.not_after);
             let reverts = commits[at + 1].iter().any(|change| change.reverts);
@@ -94,6 +112,57 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
     legs
 }
 
+/// What one commit asks of a workload.
+struct Asks<'a> {
+    /// The change that names it best.
+    change: &'a Change,
+    config_maps: Vec<&'a Change>,
+    /// A template, or the name of a ConfigMap in it, is another one.
+    rolls: bool,
+    config_only: bool,
+    /// Another number of pods. Where a template is another one, too, its rollout is to that number.
+    scale: Option<Asked>,
+}
+
+impl<'a> Asks<'a> {
+    /// `None` where it asks nothing: the workload has that number of pods already, or an autoscaler decides it.
+    fn of(changes: &[&'a Change], next: Option<Interval>, inputs: &Inputs<'a>) -> Option<Self> {
+        let workload = inputs.workload;
+        let rolling = changes.iter().find(|change| !change.slot.is_followed() && !change.slot.is_scale());
+        let config_maps = changes.iter().copied().filter(|change| change.slot.is_followed());
+        let config_maps: Vec<&Change> = config_maps.collect();
+        let scale = changes.iter().find_map(|change| {
+            let asked =
+                workload.scales.asked(change.replicas?, change.at.interval, next, workload.now.autoscaled);
+            Some((*change, asked?))
+        });
+        let change = rolling.or(config_maps.first()).copied().or(scale.map(|(change, _)| change))?;
+        let (rolls, config_only) = (rolling.is_some(), rolling.is_none() && !config_maps.is_empty());
+        Some(Self { change, config_maps, rolls, config_only, scale: scale.map(|(_, asked)| asked) })
+    }
+
+    fn taken(&self) -> Option<usize> {
+        if let Some(Asked::Taken(at)) = self.scale { Some(at) } else { None }
+    }
+
+    /// When the last of what nothing has to roll for was written; `None` while something is not.
+    fn written(&self, next: Option<Interval>, inputs: &Inputs<'_>) -> Option<Evidence> {
+        if self.rolls {
+            return None;
+        }
+        let configured = match &*self.config_maps {
+            [] => None,
+            changes => Some(written(changes, next, inputs)?),
+        };
+        let scaled = match self.scale {
+            None => None,
+            Some(Asked::Open) => return None,
+            Some(Asked::Taken(at)) => Some(inputs.workload.scales.0[at].changed),
+        };
+        configured.into_iter().chain(scaled).max_by_key(|at| at.interval.not_after)
+    }
+}
+
 /// The changes of each commit that brought a revision, oldest first. One that also brings another image to the
 /// container is that image's.
 fn commits<'a>(inputs: &Inputs<'a>) -> Vec<Vec<&'a Change>> {
@@ -107,7 +176,8 @@ fn commits<'a>(inputs: &Inputs<'a>) -> Vec<Vec<&'a Change>> {
     };
     let mut commits: Vec<Vec<&Change>> = Vec::new();
     for change in inputs.changes.iter().copied().filter(|change| change.revision) {
-        if !history.covers_commit(change) || (change.slot.is_config_map() && of_an_image(change)) {
+        let beside = change.slot.is_config_map() || change.slot.is_scale();
+        if !history.covers_commit(change) || (beside && of_an_image(change)) {
             continue;
         }
         match commits.last_mut().filter(|last| same(last[0], change)) {
@@ -147,6 +217,35 @@ impl RevisionLeg<'_> {
         inputs.gave_up(versions, Some((&self.change.commit, self.change.at.interval)))
     }
 
+    /// The number of pods that a release gave the workload with it: no text tells what a chart makes of a value.
+    fn released(&self, next: Option<Interval>, inputs: &Inputs<'_>) -> Option<usize> {
+        let written = self.written.filter(|_| self.version.is_none() && self.change.slot.is_release())?;
+        let scale = inputs.workload.scales.written(self.change.at.interval, written.interval)?;
+        let ours = inputs.workload.scales.0[scale].ours;
+        next.is_none_or(|next| ours.not_after <= next.not_after).then_some(scale)
+    }
+
+    /// When somebody gave the workload another number of pods before it had this one.
+    fn overridden(&self, inputs: &Inputs<'_>) -> Option<Interval> {
+        let at = self.scale?;
+        let scales = &inputs.workload.scales.0;
+        let next = scales.get(at + 1).filter(|_| scales[at].reached.is_none())?;
+        Some(next.ours)
+    }
+
+    /// How many pods the workload was to have by it, on which moment of our clock.
+    #[must_use]
+    pub fn scaled(&self, inputs: &Inputs<'_>) -> Option<Interval> {
+        Some(inputs.workload.scales.0.get(self.scale?)?.ours)
+    }
+
+    /// Nothing has to start for it: no template changed, and no more pods are to be there.
+    #[must_use]
+    pub fn starts_nothing(&self, inputs: &Inputs<'_>) -> bool {
+        let grows = self.scale.is_some_and(|scale| inputs.workload.scales.grows(scale));
+        self.version.is_none() && self.written.is_some() && !grows
+    }
+
     /// When it was applied: a template carries it, or its ConfigMaps were written.
     #[must_use]
     pub fn applied(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
@@ -157,23 +256,45 @@ impl RevisionLeg<'_> {
     /// that happens.
     #[must_use]
     pub fn live(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
-        if self.version.is_none() {
-            return self.written;
+        match (self.version, self.scale) {
+            (None, None) => self.written,
+            (None, Some(scale)) => {
+                let reached = inputs.workload.scales.0[scale].reached?.at;
+                self.written.map(|written| later(written, reached))
+            }
+            (Some(_), _) => self.versions(inputs).find_map(|version| Some(version.completes.first()?.at)),
         }
-        self.versions(inputs).find_map(|version| Some(version.completes.first()?.at))
     }
 
     /// The same on our clock.
     fn lives(&self, inputs: &Inputs<'_>) -> Option<Interval> {
-        if self.version.is_none() {
-            return self.written.map(|written| written.interval);
+        match (self.version, self.scale) {
+            (None, None) => self.written.map(|written| written.interval),
+            (None, Some(scale)) => Some(inputs.workload.scales.0[scale].reached?.ours),
+            (Some(_), _) => self.versions(inputs).find_map(|version| Some(version.completes.first()?.ours)),
         }
-        self.versions(inputs).find_map(|version| Some(version.completes.first()?.ours))
+    }
+
+    /// The first container that started for it.
+    #[must_use]
+    pub fn started(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        match self.scale {
+            Some(scale) => inputs.workload.scales.0[scale].started,
+            None => self.first(inputs, |version| &version.started),
+        }
+    }
+
+    /// The first pod that was ready for it.
+    #[must_use]
+    pub fn ready(&self, inputs: &Inputs<'_>) -> Option<Evidence> {
+        match self.scale {
+            Some(scale) => inputs.workload.scales.0[scale].ready,
+            None => self.first(inputs, |version| &version.ready),
+        }
     }
 
     /// The first container started, or the first pod ready, under a template that carries it.
-    #[must_use]
-    pub fn first(&self, inputs: &Inputs<'_>, read: fn(&Version) -> &Firsts) -> Option<Evidence> {
+    fn first(&self, inputs: &Inputs<'_>, read: fn(&Version) -> &Firsts) -> Option<Evidence> {
         let of = |version: &Version| {
             let firsts = read(version).get(inputs.container)?;
             let after = firsts
@@ -183,4 +304,8 @@ impl RevisionLeg<'_> {
         };
         self.versions(inputs).find_map(of)
     }
+}
+
+fn later(one: Evidence, other: Evidence) -> Evidence {
+    if other.interval.not_after >= one.interval.not_after { other } else { one }
 }

@@ -26,7 +26,7 @@ pub enum Target {
 impl Target {
     fn of(change: &Change) -> impl Iterator<Item = Self> {
         let own = match &change.slot {
-            Slot::Container { name, .. } => Some(Self::Workload(name.clone())),
+            Slot::Container { name, .. } | Slot::Scale { name, .. } => Some(Self::Workload(name.clone())),
             Slot::Kustomize { name } => Some(Self::Kustomize(name.clone())),
             Slot::ConfigMap { name, .. } => Some(Self::ConfigMap(name.clone())),
             Slot::Text { .. } => None,
@@ -110,7 +110,7 @@ fn names(slot: &Slot, image: &ImageRef) -> Vec<Arc<str>> {
         Slot::Container { name, .. } => vec![name.clone()],
         Slot::Kustomize { name } if **name == *image.repository.as_str() => vec![name.clone()],
         Slot::Kustomize { name } => vec![name.clone(), image.repository.as_str().into()],
-        Slot::Text { .. } | Slot::ConfigMap { .. } => Vec::new(),
+        Slot::Text { .. } | Slot::ConfigMap { .. } | Slot::Scale { .. } => Vec::new(),
     }
 }
 

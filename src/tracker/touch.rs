@@ -114,7 +114,7 @@ impl Tracker {
                     self.dirty.extend(made.map(|(key, _)| (uid.clone(), key.clone())));
                 }
             }
-            Touched::Slot(Slot::Container { name, .. }) => {
+            Touched::Slot(Slot::Container { name, .. } | Slot::Scale { name, .. }) => {
                 self.dirty.extend(self.index.names.get(name).into_iter().flatten().cloned());
             }
             Touched::Slot(slot @ Slot::ConfigMap { .. }) => {

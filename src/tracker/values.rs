@@ -178,6 +178,7 @@ fn change(
         after: None,
         marker,
         revision: false,
+        replicas: None,
         at_tip: true,
     }
 }

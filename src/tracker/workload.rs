@@ -15,6 +15,7 @@ use super::reading;
 use super::registry::Registries;
 use super::renew::take_over;
 use super::rollout;
+use super::scale::Scales;
 use super::stage::Evidence;
 use super::tally::Tally;
 use crate::image::{Digest, ImageRef, Repository, Tag};
@@ -117,6 +118,7 @@ pub struct WorkloadState {
     #[serde(with = "super::checkpoint::pods")]
     pub pods: Map<Arc<str>, PodState>,
     pub jobs: BTreeMap<Arc<str>, (Job, Interval)>,
+    pub scales: Scales,
     pub removed: Option<Evidence>,
     /// What was not read yet, and whom it concerns. Follows from the rest: anew, everything is read again.
     #[serde(skip)]
@@ -184,11 +186,13 @@ impl WorkloadState {
             revisions: BTreeMap::new(),
             pods: Map::default(),
             jobs: BTreeMap::new(),
+            scales: Scales::default(),
             removed: None,
             now: workload,
             news: News { derive: true, ..News::default() },
         };
         state.begin_version(at, backfill, learned);
+        state.scales.take(&state.now, at, backfill, learned);
         state.note_holds();
         state
     }
@@ -199,7 +203,7 @@ impl WorkloadState {
         let now = &self.now;
         self.news.derive |= template_changed
             || self.removed.is_some()
-            || workload.ignore != now.ignore
+            || (workload.ignore, workload.autoscaled) != (now.ignore, now.autoscaled)
             || (&workload.app, &workload.environment) != (&now.app, &now.environment)
             || workload.containers != now.containers;
         self.news.judge |= workload.replica_failure != now.replica_failure
@@ -213,6 +217,9 @@ impl WorkloadState {
         self.removed = None;
         if template_changed {
             self.begin_version(at, false, learned);
+        }
+        if self.scales.take(&self.now, at, false, learned) {
+            (self.news.derive, self.news.tally) = (true, None);
         }
         self.note_holds();
     }
@@ -316,6 +323,7 @@ impl WorkloadState {
     pub fn told(&self, at: Interval) -> bool {
         self.removed.is_some_and(|removed| removed.interval == at)
             || self.versions.iter().any(|version| version.ours == at)
+            || self.scales.0.iter().any(|scale| scale.ours == at)
     }
 
     /// A moment at which a rollout was complete, on our clock; any other moment as it is.
@@ -323,7 +331,12 @@ impl WorkloadState {
     pub fn on_our_clock(&self, at: Interval) -> Interval {
         let mut completes = self.versions.iter().rev().flat_map(|version| &version.completes);
         let same = completes.find(|complete| complete.at.interval.not_after == at.not_after);
-        same.map_or(at, |complete| complete.ours)
+        let reached = || self.scales.0.iter().rev().filter_map(|scale| scale.reached);
+        let same = same.map(|complete| complete.ours).or_else(|| {
+            let same = reached().find(|reached| reached.at.interval.not_after == at.not_after)?;
+            Some(same.ours)
+        });
+        same.unwrap_or(at)
     }
 
     /// A ReplicaSet or ControllerRevision of this workload.
@@ -378,6 +391,9 @@ impl WorkloadState {
         // Where all pods are to be read again, this one is, too.
         if let Some(tally) = &mut self.news.tally {
             tally.add(state, template);
+            if template == Some(self.now.template) {
+                self.news.derive |= reading::read_scale(&mut self.scales, &self.now, state);
+            }
             if let Some(template) = template {
                 let read = reading::read_pod(&mut self.versions, template, state);
                 self.news.read = reading::earliest(self.news.read, read);

@@ -46,6 +46,7 @@ pub fn journey(app: &str, tag: &str, environment: &str, opened: &str) -> Journey
         destination: destination(app, environment),
         digest: Some(knotmeter::image::Digest::of(image.as_bytes())),
         image: image.parse().expect("an image reference"),
+        replicas: None,
         trigger: Trigger::Push,
         synthetic: false,
         stages: Stages::default(),

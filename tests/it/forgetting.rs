@@ -213,6 +213,7 @@ impl Shop {
             added: vec![self.reference(service)],
             config_maps: Vec::new(),
             values: Vec::new(),
+            scales: Vec::new(),
         });
         let names = TreeNames {
             url: GIT.into(),
@@ -222,6 +223,7 @@ impl Shop {
             references,
             config_maps: Vec::new(),
             values: Vec::new(),
+            scales: Vec::new(),
             commits: commits.into_iter().collect(),
             forced: false,
         };
@@ -404,6 +406,8 @@ fn workload(key: ObjectKey, uid: Arc<str>, number: i64, template: TemplateHash, 
         template,
         containers: vec![ContainerSpec { name: "app".into(), image: image.into(), pull_always: false }],
         template_written: None,
+        replicas_written: None,
+        autoscaled: false,
         replicas: 1,
         status_replicas: 1,
         updated: 0,

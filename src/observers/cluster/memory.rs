@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::object::{Metadata, Object};
 use super::uid::Uid;
-use crate::observation::{Fact, ObjectKey, Subject, TemplateHash, UpdateClass};
+use crate::observation::{Fact, ObjectKey, Subject, TemplateHash, UpdateClass, Workload};
 
 /// Objects remembered per resource: ten times the pods of a large cluster. Beyond it an object is still reported,
 /// but its disappearance is seen only by a watch.
@@ -45,6 +45,7 @@ enum More {
     Workload {
         key: ObjectKey,
         template: TemplateHash,
+        replicas: i64,
     },
     /// How often an event had happened.
     Event {
@@ -132,21 +133,22 @@ impl Memory {
         self.is_new_hash(uid, hash)
     }
 
-    /// The same for a fact. A workload's `template_written` takes no part: it is evidence about a change, not a
-    /// level, and is dropped where the template did not change.
+    /// The same for a fact. When a workload's template and number of replicas were written takes no part: it is
+    /// evidence about a change, not a level, and is dropped where they did not change.
     pub(super) fn is_new_fact(&mut self, uid: &Uid, fact: &mut Fact) -> bool {
-        let written = match fact {
+        let (template, replicas) = match fact {
             Fact::WorkloadIs(workload) => {
-                let is_new = self.is_new_template(uid, &workload.key, workload.template);
-                workload.template_written.take().filter(|_| is_new)
+                let (template, replicas) = self.are_new(uid, workload);
+                let written = (workload.template_written.take(), workload.replicas_written.take());
+                (written.0.filter(|_| template), written.1.filter(|_| replicas))
             }
-            _ => None,
+            _ => (None, None),
         };
         self.written.clear();
         // A fact is made of plain data: writing it to memory cannot fail.
         let _ = serde_json::to_writer(&mut self.written, fact);
         if let Fact::WorkloadIs(workload) = fact {
-            workload.template_written = written;
+            (workload.template_written, workload.replicas_written) = (template, replicas);
         }
         let hash = self.hasher.hash_one(&self.written);
         self.is_new_hash(uid, hash)
@@ -168,13 +170,18 @@ impl Memory {
         self.objects.get_mut(uid).is_none_or(|known| known.fact.replace(hash) != Some(hash))
     }
 
-    fn is_new_template(&mut self, uid: &Uid, key: &ObjectKey, template: TemplateHash) -> bool {
-        let Some(known) = self.objects.get_mut(uid) else { return true };
-        if let Some(More::Workload { template: before, .. }) = known.more.as_deref_mut() {
-            return std::mem::replace(before, template) != template;
+    /// Whether its template is another one than before, and its number of replicas.
+    fn are_new(&mut self, uid: &Uid, workload: &Workload) -> (bool, bool) {
+        let Some(known) = self.objects.get_mut(uid) else { return (true, true) };
+        let Workload { template, replicas, .. } = *workload;
+        if let Some(More::Workload { template: before, replicas: wanted, .. }) = known.more.as_deref_mut() {
+            return (
+                std::mem::replace(before, template) != template,
+                std::mem::replace(wanted, replicas) != replicas,
+            );
         }
-        known.more = Some(Box::new(More::Workload { key: key.clone(), template }));
-        true
+        known.more = Some(Box::new(More::Workload { key: workload.key.clone(), template, replicas }));
+        (true, true)
     }
 }
 

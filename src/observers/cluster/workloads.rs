@@ -16,6 +16,11 @@ use crate::observation::{
     Interval, ObjectKey, Progress, Schedule, Strategy, TemplateHash, Time, Workload, WorkloadKind,
 };
 
+/// The subresource through which autoscalers and `kubectl scale` set a number of replicas.
+const SCALE: &str = "scale";
+/// How the field manager of kubectl begins, whichever version and command.
+const KUBECTL: &str = "kubectl";
+
 /// Reads a workload of this kind.
 pub(super) fn decode(
     kind: WorkloadKind,
@@ -35,6 +40,7 @@ pub(super) fn decode(
     let daemon = kind == WorkloadKind::DaemonSet;
     let failure = status.conditions.iter().find(|c| &*c.kind == "ReplicaFailure" && &*c.status == "True");
     let progress = status.conditions.iter().find(|condition| &*condition.kind == "Progressing");
+    let written = written(metadata)?;
     let mut workload = Workload {
         key: ObjectKey { kind, namespace: metadata.namespace.to_arc(), name: metadata.name.to_arc() },
         uid: metadata.uid.to_arc(),
@@ -43,9 +49,11 @@ pub(super) fn decode(
         observed_generation: status.observed_generation,
         template: hash,
         containers: readable.containers(),
-        template_written: template_written(metadata)?,
+        template_written: written.template,
         // The API's own default. It is always written out, unless somebody else wrote the object.
         replicas: if daemon { status.desired_number_scheduled } else { spec.replicas.unwrap_or(1) },
+        replicas_written: written.replicas,
+        autoscaled: written.autoscaled,
         status_replicas: if daemon { status.current_number_scheduled } else { status.replicas },
         updated: if daemon { status.updated_number_scheduled } else { status.updated_replicas },
         ready: if daemon { status.number_ready } else { status.ready_replicas },
@@ -93,16 +101,39 @@ fn budget(text: Option<String>) -> Option<f64> {
     text.and_then(|text| Seconds::parse(&text)).map(|seconds| seconds.0)
 }
 
-/// Who last wrote fields of the template, and in which second.
-///
-/// The time also moves when the same manager writes other fields, so it counts only where the template changed:
-/// the caller drops it elsewhere. Entries with a subresource (`status`, `scale`) cannot write a template.
-fn template_written(metadata: &Metadata<'_>) -> Result<Option<(Interval, Arc<str>)>, serde_json::Error> {
+/// Who last wrote fields of the template, and in which second; when the number of replicas was written, and whether an
+/// autoscaler holds it.
+#[derive(Default)]
+struct Written {
+    template: Option<(Interval, Arc<str>)>,
+    replicas: Option<Interval>,
+    autoscaled: bool,
+}
+
+/// A time also moves when the same manager writes other fields, so it counts only where the template, or the number,
+/// changed: the caller drops it elsewhere. Entries with a subresource cannot write a template; those of `scale` have
+/// no time.
+fn written(metadata: &Metadata<'_>) -> Result<Written, serde_json::Error> {
     let entries: Vec<ManagedFields<'_>> = part(metadata.managed_fields.map(RawValue::get))?;
-    let writers = entries.into_iter().filter(|entry| entry.subresource.is_none() && entry.wrote_template());
-    let timed = writers.filter_map(|entry| Some((time(&entry.time)?, entry.manager)));
-    let last = timed.max_by_key(|(at, _): &(Time, Text<'_>)| *at);
-    Ok(last.map(|(at, manager)| (Interval::second(at), manager.to_arc())))
+    let mut written = Written::default();
+    let (mut last, mut replicas) = (None, None);
+    for entry in entries {
+        let scales = entry.fields_v1.spec.replicas.is_some();
+        match entry.subresource.as_deref() {
+            None => {
+                let Some(at) = time(&entry.time) else { continue };
+                replicas = replicas.max(Some(at).filter(|_| scales));
+                if entry.wrote_template() && last.as_ref().is_none_or(|(known, _)| *known <= at) {
+                    last = Some((at, entry.manager));
+                }
+            }
+            Some(SCALE) => written.autoscaled |= scales && !entry.manager.starts_with(KUBECTL),
+            Some(_) => {}
+        }
+    }
+    written.template = last.map(|(at, manager): (Time, Text<'_>)| (Interval::second(at), manager.to_arc()));
+    written.replicas = replicas.map(Interval::second);
+    Ok(written)
 }
 
 #[derive(Deserialize)]
@@ -114,8 +145,8 @@ struct ManagedFields<'a> {
     time: Text<'a>,
     #[serde(default, deserialize_with = "or_default")]
     fields_v1: FieldsV1,
-    #[serde(default)]
-    subresource: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    subresource: Option<Text<'a>>,
 }
 
 impl ManagedFields<'_> {
@@ -136,6 +167,8 @@ struct FieldsSpec {
     template: Option<IgnoredAny>,
     #[serde(rename = "f:jobTemplate", default)]
     job_template: Option<IgnoredAny>,
+    #[serde(rename = "f:replicas", default)]
+    replicas: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]

@@ -116,6 +116,7 @@ pub fn describe(
         added: added.references,
         config_maps: added.config_maps,
         values: added.values,
+        scales: added.scales,
     })
 }
 

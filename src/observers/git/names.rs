@@ -1,4 +1,4 @@
-//! What a tree names: image references and ConfigMaps, and when two of them are the same.
+//! What a tree names: image references, ConfigMaps and numbers of pods, and when two of them are the same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::extract::{Values, Written};
 use super::tree::Root;
 use crate::image::{ImageRef, Repository};
-use crate::observation::{GitConfigMap, GitReference, GitValue, ValuePlace, ValueSays};
+use crate::observation::{GitConfigMap, GitReference, GitScale, GitValue, ValuePlace, ValueSays};
 
 /// What stands under one path of a commit.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub struct Names {
     pub references: Vec<GitReference>,
     pub config_maps: Vec<GitConfigMap>,
     pub values: Vec<GitValue>,
+    pub scales: Vec<GitScale>,
 }
 
 /// What is filled by an image: the container of an object, or a repository's name in a values file.

@@ -10,7 +10,7 @@ use gix::objs::tree::EntryKind;
 use super::extract::{Dropped, Extracted, FILE_BYTES_MAX, Values, extract, is_candidate};
 use super::names::{Attached, Content, Names, Slot, attach, content, placed, resolve, slot, value_content};
 use crate::config::Marker;
-use crate::observation::{GitConfigMap, GitValue};
+use crate::observation::{GitConfigMap, GitScale, GitValue};
 
 /// Files read under one path. A monorepo of a few thousand services has about this many manifests.
 const FILES_PER_TREE_MAX: usize = 50_000;
@@ -119,12 +119,15 @@ impl Reader {
                 names.config_maps.push(resolve(repository, trimmed(path), root, written)?);
                 attach(&mut self.attached, written);
             }
+            names.scales.extend_from_slice(&file.scales);
             if file.values != Values::default() {
                 read.push((change.file, file));
             }
-            if names.references.len().max(names.config_maps.len()) > REFERENCES_PER_TREE_MAX {
+            let most = names.references.len().max(names.config_maps.len()).max(names.scales.len());
+            if most > REFERENCES_PER_TREE_MAX {
                 names.references.truncate(REFERENCES_PER_TREE_MAX);
                 names.config_maps.truncate(REFERENCES_PER_TREE_MAX);
+                names.scales.truncate(REFERENCES_PER_TREE_MAX);
                 self.dropped.push("git_too_many_references");
                 break;
             }
@@ -143,7 +146,7 @@ impl Reader {
         after: Option<Root>,
         stop: &AtomicBool,
     ) -> gix::Result<Names> {
-        let mut config_maps = Vec::new();
+        let (mut config_maps, mut scales) = (Vec::new(), Vec::new());
         let mut added = Vec::new();
         let mut gone = Vec::new();
         let (mut values_before, mut values_after): (Vec<GitValue>, Vec<GitValue>) = Default::default();
@@ -163,6 +166,8 @@ impl Reader {
             };
             let known = resolved(roots.0, &before)?;
             config_maps.extend(resolved(roots.1, &after)?.into_iter().filter(|it| !known.contains(it)));
+            let known: HashSet<&GitScale> = before.scales.iter().collect();
+            scales.extend(after.scales.iter().filter(|it| !known.contains(it)).cloned());
             for (values, file) in [(&mut values_before, &before), (&mut values_after, &after)] {
                 let room = REFERENCES_PER_TREE_MAX - values.len();
                 values.extend(placed(&file.values, &change.file, &self.attached).take(room));
@@ -185,15 +190,16 @@ impl Reader {
                 Some(0) | None => kept.push(reference.clone()),
             }
         }
-        if kept.len().max(config_maps.len()) > ADDED_PER_COMMIT_MAX {
+        if kept.len().max(config_maps.len()).max(scales.len()) > ADDED_PER_COMMIT_MAX {
             kept.truncate(ADDED_PER_COMMIT_MAX);
             config_maps.truncate(ADDED_PER_COMMIT_MAX);
+            scales.truncate(ADDED_PER_COMMIT_MAX);
             self.dropped.push("git_too_many_references");
         }
         let known: HashSet<_> = values_before.iter().map(value_content).collect();
         let values = values_after.iter().filter(|value| !known.contains(&value_content(value)));
         let values = values.take(ADDED_PER_COMMIT_MAX).cloned().collect();
-        Ok(Names { references: kept, config_maps, values })
+        Ok(Names { references: kept, config_maps, values, scales })
     }
 
     fn changes(

@@ -235,11 +235,13 @@ fn read(
                 break;
             }
             let mut commit = history::describe(repository, reader, &boundary, *id, path, stop)?;
-            added += commit.added.len() + commit.config_maps.len() + commit.values.len();
+            added +=
+                commit.added.len() + commit.config_maps.len() + commit.values.len() + commit.scales.len();
             if added > ADDED_PER_LEVEL_MAX {
                 commit.added.clear();
                 commit.config_maps.clear();
                 commit.values.clear();
+                commit.scales.clear();
                 reader.drop_some("git_too_many_references");
             }
             commits.push(commit);
@@ -252,6 +254,7 @@ fn read(
             references: names.references,
             config_maps: names.config_maps,
             values: names.values,
+            scales: names.scales,
             commits,
             forced: history.forced,
         });

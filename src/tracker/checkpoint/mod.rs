@@ -14,7 +14,7 @@ use super::Tracker;
 /// What the bytes begin with.
 const MAGIC: [u8; 4] = *b"KNTR";
 /// The form of the state. A changed field of any type in it makes it another one.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 impl Tracker {
     /// Everything this tracker knows, to go on from later with [`Tracker::restore`].

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use knotmeter::image::ImageRef;
 use knotmeter::observation::{
-    Basis, Commit, Fact, GitConfigMap, GitReference, GitValue, Interval, LookFailure, Scope, SourceKind,
-    TreeNames, ValuePlace, ValueSays,
+    Basis, Commit, Fact, GitConfigMap, GitReference, GitScale, GitValue, Interval, LookFailure, Scope,
+    SourceKind, TreeNames, ValuePlace, ValueSays,
 };
 
 use super::record::{Recorder, Speaker, since};
@@ -23,6 +23,7 @@ struct File {
     lines: Vec<GitReference>,
     config_maps: Vec<GitConfigMap>,
     values: Vec<GitValue>,
+    scales: Vec<GitScale>,
 }
 
 type Tree = BTreeMap<String, File>;
@@ -200,7 +201,8 @@ impl Git {
     }
 }
 
-/// `[FILE] [KIND/NAME] [ns=NAMESPACE] CONTAINER=IMAGE [marker=M] [manifest=TEXT]`; `-` as image takes the reference away.
+/// `[FILE] [KIND/NAME] [ns=NAMESPACE] CONTAINER=IMAGE [marker=M] [manifest=TEXT] [replicas=N]`; `-` as image takes the
+/// reference away.
 fn change_file(
     tree: &mut Tree,
     file: &mut Option<String>,
@@ -211,6 +213,7 @@ fn change_file(
     let mut set: Vec<(String, String)> = Vec::new();
     let mut marker = None;
     let mut manifest = None;
+    let mut scales: Vec<(Option<&str>, &str)> = Vec::new();
     let (mut config_map, mut data, mut data_key, mut generated) = (None, None, None::<Arc<str>>, false);
     let sum = |text: &str| text.bytes().fold(7, |sum: u64, b| sum * 31 + u64::from(b));
     for word in words {
@@ -218,6 +221,8 @@ fn change_file(
             Some(("by" | "reverts", _)) => {}
             Some(("marker", name)) => marker = Some(Arc::from(name)),
             Some(("manifest", text)) => manifest = Some(sum(text)),
+            Some(("replicas", number)) => scales.push((None, number)),
+            Some((name, number)) if name.starts_with("replicas:") => scales.push((name.get(9..), number)),
             Some(("data", text)) => data = Some(sum(text)),
             Some(("key", text)) => data_key = Some(Arc::from(text)),
             Some(("ns", namespace)) => object.2 = Some(namespace.into()),
@@ -233,7 +238,19 @@ fn change_file(
         }
     }
     let file = file.as_deref().ok_or("a commit names its file")?;
-    let File { lines, config_maps, values } = tree.entry(file.to_owned()).or_default();
+    let File { lines, config_maps, values, scales: numbers } = tree.entry(file.to_owned()).or_default();
+    for (entry, number) in scales {
+        let (kind, name) = match entry {
+            Some(name) => (None, Some(name.into())),
+            None => (object.0.clone(), object.1.clone()),
+        };
+        let name = name.ok_or("replicas are of an object")?;
+        numbers.retain(|known| (&known.kind, &known.name) != (&kind, &name));
+        if number != "-" {
+            let replicas = number.parse().map_err(|_| format!("{number:?} is no number of replicas"))?;
+            numbers.push(GitScale { file: file.into(), kind, name, namespace: object.2.clone(), replicas });
+        }
+    }
     // What a ConfigMap holds as text, and tags alone, are values of a release.
     let held: Option<Arc<str>> = config_map.clone();
     let (of_values, whole): (Vec<_>, Vec<_>) = set
@@ -334,6 +351,7 @@ fn tree_names(branch: &str, path: &str, history: &[Made], seen: &Seen) -> TreeNa
         references: under(&tip.tree, path),
         config_maps: config_maps_under(&tip.tree, path),
         values: values_under(&tip.tree, path),
+        scales: scales_under(&tip.tree, path),
         commits: new.map(|made| describe(made, path)).collect(),
         forced: seen.tip.as_ref().is_some_and(|tip| !history.iter().any(|made| made.id == *tip)),
     }
@@ -372,6 +390,10 @@ fn describe(made: &Made, path: &str) -> Commit {
             let after = values_under(&made.tree, path).into_iter();
             after.filter(|value| !before.contains(&bare(value))).collect()
         },
+        scales: {
+            let before = scales_under(&made.before, path);
+            scales_under(&made.tree, path).into_iter().filter(|scale| !before.contains(scale)).collect()
+        },
     }
 }
 
@@ -385,6 +407,10 @@ fn config_maps_under(tree: &Tree, path: &str) -> Vec<GitConfigMap> {
 
 fn values_under(tree: &Tree, path: &str) -> Vec<GitValue> {
     files(tree, path).flat_map(|file| file.values.clone()).collect()
+}
+
+fn scales_under(tree: &Tree, path: &str) -> Vec<GitScale> {
+    files(tree, path).flat_map(|file| file.scales.clone()).collect()
 }
 
 fn files<'a>(tree: &'a Tree, path: &'a str) -> impl Iterator<Item = &'a File> {

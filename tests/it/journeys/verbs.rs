@@ -78,7 +78,10 @@ pub fn act(
         }
         _ => {
             let running = cluster.workload(&key)?;
-            simple(running, verb, rest.first().map(String::as_str), clock)?;
+            match verb {
+                "scale" => scale(running, rest, clock)?,
+                _ => simple(running, verb, rest.first().map(String::as_str), clock)?,
+            }
             // The controller answers a moment later, in a write of its own.
             cluster.say_changes(now, to);
             cluster.workload(&key)?.reconcile(clock);
@@ -204,7 +207,10 @@ fn template(
                 containers.push(ContainerSpec { name: name.into(), image: image.into(), pull_always });
             }
             None if word.contains(' ') => running.is.schedule = Some(schedule(word)),
-            None => running.is.replicas = count(word)?,
+            None => {
+                running.is.replicas = count(word)?;
+                running.is.replicas_written = Some(Interval::second(clock));
+            }
         }
     }
     containers.iter_mut().for_each(|spec| spec.pull_always |= always);
@@ -214,6 +220,22 @@ fn template(
     // The spec is written; the controller sees it a moment later.
     cluster.say_changes(now, to);
     cluster.workload(key)?.reconcile(clock);
+    Ok(())
+}
+
+/// `N [by=applier|kubectl|autoscaler]`: in its manifest, or through the subresource, of which no time is told.
+fn scale(running: &mut Running, words: &[String], clock: Time) -> Read<()> {
+    let [number, rest @ ..] = words else { return Err("scale to how many?".into()) };
+    let by = rest.iter().filter_map(|word| pair(word)).find(|(key, _)| *key == "by").map(|(_, who)| who);
+    running.is.replicas = count(number)?;
+    running.is.replicas_written =
+        Some(Interval::second(clock)).filter(|_| by.is_none_or(|by| by == "applier"));
+    running.is.autoscaled = match by {
+        None | Some("applier" | "kubectl") => false,
+        Some("autoscaler") => true,
+        Some(by) => return Err(format!("{by:?} does not scale")),
+    };
+    running.is.generation += 1;
     Ok(())
 }
 
@@ -230,7 +252,6 @@ fn simple(running: &mut Running, verb: &str, value: Option<&str>, clock: Time) -
             };
             running.is.refusal = value.filter(|_| !off).map(Into::into);
         }
-        "scale" => running.is.replicas = count(value.ok_or("scale to how many?")?)?,
         "pause" => {
             running.is.paused = true;
             running.set_progress("DeploymentPaused", clock);

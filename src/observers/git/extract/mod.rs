@@ -2,11 +2,13 @@
 //!
 //! YAML and JSON are read as structure (`yaml` makes nodes, `walk` finds the references in them); jsonnet and
 //! what does not parse, such as Helm templates, is read line by line (`lines`). A new way to write an image
-//! is a new rule in `walk`; `values` reads what only a release makes an image of. Nothing here does I/O, and no input may make it panic or run long.
+//! is a new rule in `walk`; `values` reads what only a release makes an image
+//! of, `scale` how many pods are asked for. Nothing here does I/O, and no input may make it panic or run long.
 
 mod config_map;
 mod lines;
 mod markers;
+mod scale;
 mod template;
 mod values;
 mod walk;
@@ -17,7 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::Marker;
-use crate::observation::GitReference;
+use crate::observation::{GitReference, GitScale};
 pub use config_map::Written;
 use lines::Dialect;
 use markers::Source;
@@ -39,6 +41,7 @@ pub struct Extracted {
     pub references: Vec<GitReference>,
     pub config_maps: Vec<Written>,
     pub values: Values,
+    pub scales: Vec<GitScale>,
     /// Set where something was left out.
     pub dropped: Option<Dropped>,
 }
@@ -96,11 +99,13 @@ pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
     let source = Source::new(&name, text, markers);
     let mut config_maps = Vec::new();
     let mut values = Values::default();
+    let mut scales = Vec::new();
     let mut references = match Language::of(file).unwrap_or(Language::Yaml) {
         Language::Jsonnet => lines::scan(&source, Dialect::Jsonnet),
         Language::Yaml => match yaml::parse(text) {
             Some(documents) => {
                 config_maps = config_map::all(&name, &documents);
+                scales = scale::all(&name, &documents);
                 let references = walk::references(&source, &documents);
                 values = values::all(&source, &documents, &references, markers);
                 references
@@ -111,11 +116,12 @@ pub fn extract(file: &str, bytes: &[u8], markers: &[Marker]) -> Extracted {
     references.sort_by_key(|reference| reference.line);
     let mut seen = HashSet::new();
     references.retain(|reference| seen.insert(reference.clone()));
-    let most = references.len().max(config_maps.len());
+    let most = references.len().max(config_maps.len()).max(scales.len());
     let dropped = (most > REFERENCES_PER_FILE_MAX).then_some(Dropped::TooManyReferences);
     references.truncate(REFERENCES_PER_FILE_MAX);
     config_maps.truncate(REFERENCES_PER_FILE_MAX);
-    Extracted { references, config_maps, values, dropped }
+    scales.truncate(REFERENCES_PER_FILE_MAX);
+    Extracted { references, config_maps, values, scales, dropped }
 }
 
 /// How a file is written. JSON is read as the YAML that it is.

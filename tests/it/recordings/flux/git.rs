@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use knotmeter::observation::{
-    Basis, Commit, Fact, GitConfigMap, GitReference, GitValue, Interval, LookFailure, Observation, Scope,
-    SourceKind, TreeNames,
+    Basis, Commit, Fact, GitConfigMap, GitReference, GitScale, GitValue, Interval, LookFailure, Observation,
+    Scope, SourceKind, TreeNames,
 };
 use knotmeter::observers::git::extract;
 use serde_json::Value;
@@ -104,15 +104,16 @@ fn differs(path: &str, before: &Tree, after: &Tree) -> bool {
 
 /// What the tip names under a path, and what each new commit brought in there.
 fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
-    let (references, config_maps, values) = names(path, tree);
+    let Names { references, config_maps, values, scales } = names(path, tree);
     let commits = new.iter().rev().map(|step| {
-        let (before, maps_before, values_before) = names(path, &step.before);
-        let (mut added, mut config_maps, mut values) = names(path, &step.after);
+        let before = names(path, &step.before);
+        let mut added = names(path, &step.after);
         // Another line is no other content.
         let content = |it: &GitReference| GitReference { line: 0, ..it.clone() };
-        added.retain(|it| !before.iter().any(|known| content(known) == content(it)));
-        config_maps.retain(|it| !maps_before.contains(it));
-        values.retain(|it| !values_before.contains(it));
+        added.references.retain(|it| !before.references.iter().any(|known| content(known) == content(it)));
+        added.config_maps.retain(|it| !before.config_maps.contains(it));
+        added.values.retain(|it| !before.values.contains(it));
+        added.scales.retain(|it| !before.scales.contains(it));
         let line = &step.line;
         Commit {
             id: words(&line["sha"]).into(),
@@ -121,9 +122,10 @@ fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
             subject: words(&line["message"]).lines().next().unwrap_or_default().into(),
             parent: line["parents"][0].as_str().map(Into::into),
             reverts: None,
-            added,
-            config_maps,
-            values,
+            added: added.references,
+            config_maps: added.config_maps,
+            values: added.values,
+            scales: added.scales,
         }
     });
     TreeNames {
@@ -134,22 +136,32 @@ fn level(path: &str, (sha, tree): &(String, Tree), new: &[&Step]) -> TreeNames {
         references,
         config_maps,
         values,
+        scales,
         commits: commits.collect(),
         forced: false,
     }
 }
 
-fn names(path: &str, tree: &Tree) -> (Vec<GitReference>, Vec<GitConfigMap>, Vec<GitValue>) {
-    let mut names = (Vec::new(), Vec::new(), Vec::new());
+#[derive(Default)]
+struct Names {
+    references: Vec<GitReference>,
+    config_maps: Vec<GitConfigMap>,
+    values: Vec<GitValue>,
+    scales: Vec<GitScale>,
+}
+
+fn names(path: &str, tree: &Tree) -> Names {
+    let mut names = Names::default();
     for (file, text) in tree.iter().filter(|(file, _)| file.starts_with(path) && file.ends_with(".yaml")) {
         let found = extract(file, text.as_bytes(), &[]);
-        names.0.extend(found.references);
-        names.2.extend(found.values.placed);
+        names.references.extend(found.references);
+        names.values.extend(found.values.placed);
+        names.scales.extend(found.scales);
         let maps = found.config_maps.into_iter().map(|written| {
             assert!(written.sources.is_empty(), "{file}: files of a generator are not read here");
             written.config_map
         });
-        names.1.extend(maps);
+        names.config_maps.extend(maps);
     }
     names
 }
