@@ -45,10 +45,11 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
     }
     let commits = commits(inputs);
     let mut legs: Vec<RevisionLeg<'a>> = Vec::new();
-    let mut taken = 0;
+    let (mut taken, mut scaled) = (0, None);
     for (at, changes) in commits.iter().enumerate() {
         let next = commits.get(at + 1).map(|next| next[0].at.interval);
-        let Some(asks) = Asks::of(changes, next, inputs) else { continue };
+        let Some(asks) = Asks::of(changes, next, scaled, inputs) else { continue };
+        scaled = asks.taken().or(scaled);
         let Asks { config_only, rolls, .. } = asks;
         let committed = changes[0].at.interval;
         let written = asks.written(next, inputs);
@@ -126,14 +127,19 @@ struct Asks<'a> {
 
 impl<'a> Asks<'a> {
     /// `None` where it asks nothing: the workload has that number of pods already, or an autoscaler decides it.
-    fn of(changes: &[&'a Change], next: Option<Interval>, inputs: &Inputs<'a>) -> Option<Self> {
+    fn of(
+        changes: &[&'a Change],
+        next: Option<Interval>,
+        scaled: Option<usize>,
+        inputs: &Inputs<'a>,
+    ) -> Option<Self> {
         let workload = inputs.workload;
         let rolling = changes.iter().find(|change| !change.slot.is_followed() && !change.slot.is_scale());
         let config_maps = changes.iter().copied().filter(|change| change.slot.is_followed());
         let config_maps: Vec<&Change> = config_maps.collect();
         let scale = changes.iter().find_map(|change| {
-            let asked =
-                workload.scales.asked(change.replicas?, change.at.interval, next, workload.now.autoscaled);
+            let span = (change.at.interval, next);
+            let asked = workload.scales.asked(change.replicas?, span, scaled, workload.now.autoscaled);
             Some((*change, asked?))
         });
         let change = rolling.or(config_maps.first()).copied().or(scale.map(|(change, _)| change))?;

@@ -89,16 +89,17 @@ impl Scales {
 
     /// What became of a commit that asks for a number, until another one came: nothing is asked where the number was
     /// so before, where an autoscaler holds it, and of a workload that is younger, or remembered for less long.
+    /// `taken` is what an older commit gave it, perhaps while this one landed.
     #[must_use]
     pub fn asked(
         &self,
         replicas: i64,
-        committed: Interval,
-        next: Option<Interval>,
+        (committed, next): (Interval, Option<Interval>),
+        taken: Option<usize>,
         autoscaled: bool,
     ) -> Option<Asked> {
         let before = |scale: &Scale| scale.backfill || scale.ours.not_after < committed.not_before;
-        let standing = self.0.iter().rposition(before)?;
+        let standing = self.0.iter().rposition(before).max(taken)?;
         if self.0[standing].replicas == replicas {
             return None;
         }

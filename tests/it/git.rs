@@ -14,6 +14,7 @@ mod origin;
 mod restart;
 mod revision;
 mod running;
+mod scale;
 mod ssh;
 mod throttled;
 mod values;

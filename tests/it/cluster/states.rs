@@ -329,3 +329,36 @@ fn an_interval_of_a_look_is_bounded_by_the_look_before() {
     let Said::Fact { happened, basis, .. } = &said[0] else { panic!("{said:?}") };
     assert_eq!((*happened, *basis), (Interval::new(Time(10_000), Time(50_100)), Basis::Relist));
 }
+
+/// A Deployment with so many replicas, and who holds that number: field manager, subresource and second.
+fn scaled(version: u64, replicas: i64, by: (&str, &str, &str)) -> String {
+    let (manager, subresource, second) = by;
+    format!(
+        r#"{{"type":"MODIFIED","object":{{"metadata":{{"name":"web","namespace":"shop","uid":"w","resourceVersion":"{version}","managedFields":[{{"manager":"applier","time":"1970-01-01T00:00:05Z","fieldsV1":{{"f:spec":{{"f:template":{{}}}}}}}},{{"manager":"{manager}"{subresource}{second},"fieldsV1":{{"f:spec":{{"f:replicas":{{}}}}}}}}]}},"spec":{{"replicas":{replicas},"template":{{"spec":{{"containers":[{{"name":"web","image":"web:1"}}]}}}}}}}}}}"#
+    )
+}
+
+#[test]
+fn a_number_of_replicas_says_when_it_was_written_and_whether_an_autoscaler_did() {
+    let mut stream = Stream::new(Resource::Deployments, place());
+    let scale = r#","subresource":"scale""#;
+    let [fifth, ninth] = [5, 9].map(|at| format!(r#","time":"1970-01-01T00:00:0{at}Z""#));
+    let mut told = |version, replicas, by| {
+        let said = stream.event(Time(20_000), scaled(version, replicas, by).as_bytes()).unwrap().said;
+        said.iter().find_map(|said| match said {
+            Said::Fact { fact: Fact::WorkloadIs(it), .. } => Some((it.replicas_written, it.autoscaled)),
+            _ => None,
+        })
+    };
+    let second = |at| Some(Interval::second(Time(at)));
+    assert_eq!(told(1, 1, ("applier", "", &fifth)), Some((second(5_000), false)));
+    assert_eq!(told(2, 1, ("applier", "", &ninth)), None, "a time alone is no news");
+    assert_eq!(told(3, 2, ("applier", "", &ninth)), Some((second(9_000), false)));
+    assert_eq!(told(4, 3, ("kubectl.1.33", scale, "")), Some((None, false)));
+    assert_eq!(told(5, 4, ("kube-controller-manager", scale, "")), Some((None, true)));
+    assert_eq!(
+        told(6, 4, ("applier", "", &ninth)),
+        Some((None, false)),
+        "nothing was written that it had not"
+    );
+}

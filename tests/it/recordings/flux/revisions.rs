@@ -1,5 +1,6 @@
 //! Changes without an image, and images that somebody puts in the place of others.
 
+use knotmeter::observation::Basis;
 use knotmeter::tracker::{Journey, Outcome, Stage, StageState, Subject, Trigger};
 
 use super::delivered::{check, journey_of};
@@ -27,6 +28,31 @@ fn a_changed_variable_or_generated_config_is_a_revision_that_goes_live() {
         assert_eq!(journey.image.repository.as_str(), "127.0.0.1:15000/team/api", "{subject}");
         for stage in [Stage::Committed, Stage::Applied, Stage::Started, Stage::Ready, Stage::Live] {
             assert!(journey.stages.evidence(stage).is_some(), "{subject}: {}", stage.as_str());
+        }
+    }
+}
+
+#[test]
+fn a_changed_number_of_replicas_is_followed_to_its_pods() {
+    let fleet = play("05-revisions");
+    // "One less" landed at 18:18:19.7, while the fourth pod started: Flux had waited for a dependency. The driver saw
+    // four ready pods at 18:18:20.471 and three at 18:18:24.919.
+    let told = [
+        ("One more", Some(4), Outcome::Superseded, ["18:18:08", "18:18:18", "18:18:20"]),
+        ("One less", Some(3), Outcome::Live, ["18:18:23", "18:18:24", "18:18:24"]),
+    ];
+    for (subject, replicas, outcome, seconds) in told {
+        let journey = revision(&fleet, "prod", subject);
+        assert_eq!((journey.outcome, journey.replicas), (Some(outcome), replicas), "{subject}");
+        let at = |stage| journey.stages.evidence(stage).expect("known").interval.not_after.to_string();
+        let at = [Stage::Fetched, Stage::Applied, Stage::Live].map(at).map(|at| at[11..19].to_owned());
+        assert_eq!(at, seconds, "{subject}");
+        let applied = journey.stages.evidence(Stage::Applied).expect("known");
+        assert_eq!(applied.basis, Basis::ManagedFields, "{subject}");
+        for stage in [Stage::Started, Stage::Ready] {
+            let skipped = journey.stages.state(stage) == StageState::Skipped;
+            let known = journey.stages.evidence(stage).is_some();
+            assert_eq!((skipped, known), (replicas == Some(3), replicas == Some(4)), "{subject}");
         }
     }
 }
