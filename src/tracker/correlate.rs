@@ -59,8 +59,9 @@ pub struct Draft {
     pub versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub by_config_map: bool,
-    /// When its number of pods was written, on our clock, where no template carries it.
-    pub scaled: Option<Interval>,
+    /// When its number of pods was written, on our clock, and the generation of the workload then, where no template
+    /// carries it.
+    pub scaled: Option<(Interval, i64)>,
     /// The policy that is named on the field that names it.
     pub marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
@@ -200,7 +201,8 @@ pub fn add_revisions(
         let mut stages = Stages::default();
         let hands = inputs.hands(None, None);
         let scaled = leg.scaled(inputs);
-        let taken = leg.version.map(|version| inputs.workload.versions[version].ours).or(scaled);
+        let taken = leg.version.map(|version| inputs.workload.versions[version].ours);
+        let taken = taken.or(scaled.map(|(ours, _)| ours));
         let passed = hands.passed(&image, None, Some((&leg.change.commit, leg.change.at.interval)), taken);
         let committed = passed.committed.map_or(leg.change.at, |told| merge(told, leg.change.at).0);
         let known = [

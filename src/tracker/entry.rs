@@ -36,8 +36,8 @@ pub struct Entry {
     pub(super) versions: Option<(usize, usize)>,
     /// A write of a ConfigMap applies it.
     pub(super) by_config_map: bool,
-    /// When its number of pods was written, on our clock, where no template carries it.
-    pub(super) scaled: Option<Interval>,
+    /// See [`Draft::scaled`].
+    pub(super) scaled: Option<(Interval, i64)>,
     /// The policy that is named on the field that names its image.
     pub(super) marker: Option<Arc<str>>,
     /// An entry of `images:` names it.
@@ -213,9 +213,13 @@ impl Entry {
         let Some((uid, generation)) = &self.born else { return false };
         let workload =
             bench.workload.filter(|workload| workload.now.uid == *uid && workload.removed.is_none());
+        let remembered = |workload: &WorkloadState| match self.scaled {
+            Some(_) => workload.scales.0.first().map(|scale| scale.generation),
+            None => workload.versions.first().map(|version| version.generation),
+        };
         let outcome = match workload {
             None => Outcome::Removed,
-            Some(workload) if workload.versions.first().is_some_and(|v| *generation < v.generation) => {
+            Some(workload) if remembered(workload).is_some_and(|oldest| *generation < oldest) => {
                 Outcome::Unknown
             }
             Some(_) => return false,
@@ -459,7 +463,7 @@ impl Entry {
     /// When its template was written, on our clock.
     pub fn applied(&self, bench: &Bench<'_>) -> Option<Time> {
         let told = self.journey.stages.evidence(Stage::Applied)?;
-        if let Some(scaled) = self.scaled {
+        if let Some((scaled, _)) = self.scaled {
             return Some(scaled.not_after);
         }
         let version = self.versions.and_then(|(first, _)| bench.workload?.versions.get(first));

@@ -147,11 +147,12 @@ impl Ledger {
                     let outcome = draft.journey.as_ref().and_then(|journey| journey.outcome);
                     let removed = outcome == Some(Outcome::Removed);
                     let born = bench.workload.and_then(|workload| {
-                        let generation = match draft.versions {
-                            Some((first, _)) => workload.versions.get(first)?.generation,
+                        let generation = match (draft.versions, draft.scaled) {
+                            (Some((first, _)), _) => workload.versions.get(first)?.generation,
+                            (None, Some((_, generation))) => generation,
                             // Nothing carried it, and its workload is gone: a namesake must not take it along.
-                            None if removed => workload.now.generation,
-                            None => return None,
+                            (None, None) if removed => workload.now.generation,
+                            (None, None) => return None,
                         };
                         Some((workload.now.uid.clone(), generation))
                     });

@@ -11,7 +11,7 @@ use super::legs::Inputs;
 use super::scale::Asked;
 use super::stage::Evidence;
 use super::workload::{Firsts, Version};
-use crate::observation::Interval;
+use crate::observation::{Basis, Interval};
 
 /// Whatever restarts pods because a ConfigMap was written does so within this time: an applier's next step, or a
 /// controller that reloads.
@@ -72,13 +72,28 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
                 && (rolls || changed.not_before <= begins.not_after + ROLL_FOLLOWS_MILLIS)
                 && next.is_none_or(|next| changed.not_after <= next.not_after)
         };
-        let version = inputs.workload.versions.iter().enumerate().find(carries).map(|(index, _)| index);
+        // A manifest is written at once: the template came with its number of pods, where that was written.
+        let with = asks.taken().map(|at| &inputs.workload.scales.0[at]);
+        let with = with.filter(|scale| rolls && scale.changed.basis == Basis::ManagedFields);
+        let with = |(_, version): &(usize, &Version)| {
+            with.is_none_or(|scale| version.ours.not_after >= scale.ours.not_before)
+        };
+        let mut carrying = inputs.workload.versions.iter().enumerate().filter(carries);
+        let first = carrying.next();
+        let version = first.into_iter().chain(carrying).find(with).or(first).map(|(index, _)| index);
         taken = version.map_or(taken, |version| version + 1);
         let told = || {
-            let applied = inputs.hands(None, None).applied(&changes[0].commit, committed);
+            let hands = inputs.hands(None, None);
+            let applied = hands.applied(&changes[0].commit, committed);
             // What came with the next one is that one's.
-            let own =
-                |applied: &Evidence| next.is_none_or(|next| applied.interval.not_before <= next.not_after);
+            let with_next = || {
+                let next = commits.get(at + 1)?[0];
+                Some(hands.applied(&next.commit, next.at.interval)?.interval)
+            };
+            let own = |applied: &Evidence| {
+                next.is_none_or(|next| applied.interval.not_before <= next.not_after)
+                    && with_next() != Some(applied.interval)
+            };
             applied.filter(own).filter(|_| version.is_none() && (rolls || asks.scale == Some(Asked::Open)))
         };
         let mut leg = RevisionLeg {
@@ -239,10 +254,11 @@ impl RevisionLeg<'_> {
         Some(next.ours)
     }
 
-    /// How many pods the workload was to have by it, on which moment of our clock.
+    /// When it gave the workload another number of pods, on our clock, and the generation then.
     #[must_use]
-    pub fn scaled(&self, inputs: &Inputs<'_>) -> Option<Interval> {
-        Some(inputs.workload.scales.0.get(self.scale?)?.ours)
+    pub fn scaled(&self, inputs: &Inputs<'_>) -> Option<(Interval, i64)> {
+        let scale = inputs.workload.scales.0.get(self.scale?)?;
+        Some((scale.ours, scale.generation))
     }
 
     /// Nothing has to start for it: no template changed, and no more pods are to be there.

@@ -16,6 +16,7 @@ const SCALES_MAX: usize = 32;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Scale {
     pub replicas: i64,
+    pub generation: i64,
     pub changed: Evidence,
     /// The same on our clock, to be compared with what other sources say.
     pub ours: Interval,
@@ -54,6 +55,7 @@ impl Scales {
         let changed = own.map_or(at, |own| merge(own, at).0);
         self.0.push(Scale {
             replicas: now.replicas,
+            generation: now.generation,
             changed,
             ours: on_our_clock(changed.interval, at.interval),
             learned,
@@ -103,8 +105,9 @@ impl Scales {
         if self.0[standing].replicas == replicas {
             return None;
         }
+        // The number itself tells whose it is: perhaps in time is enough.
         let fits = |scale: &Scale| {
-            scale.replicas == replicas && next.is_none_or(|next| scale.ours.not_after <= next.not_after)
+            scale.replicas == replicas && next.is_none_or(|next| scale.ours.not_before <= next.not_after)
         };
         let later = &self.0[standing + 1..];
         match later.iter().position(fits) {

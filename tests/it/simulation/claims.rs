@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use knotmeter::image::Digest;
-use knotmeter::observation::Interval;
+use knotmeter::observation::{Interval, ObjectKey};
 use knotmeter::tracker::{Journey, Outcome, Stage, Subject};
 
 use crate::journeys::text::{START, show_interval, show_time};
 
-use super::truth::{Spell, Truth};
+use super::truth::{Scaled, Spell, Truth};
 
 /// Completion is learned within this time, in milliseconds: whole seconds, and a late message.
 const LEARNED_WITHIN: i64 = 1250;
@@ -182,7 +182,11 @@ pub fn check(journey: &Journey, truth: &Truth, slip: i64) -> Result<Option<i64>,
     let place = (destination.cluster_uid.clone(), destination.workload.clone());
     let spells = truth.places.get(&place).ok_or("there is no such workload")?;
     if journey.subject == Subject::Revision {
-        return revision(journey, spells, tolerance).map(|()| None);
+        return match journey.replicas {
+            Some(replicas) => resized(journey, replicas, (&place, spells), truth, tolerance),
+            None => revision(journey, spells, tolerance),
+        }
+        .map(|()| None);
     }
     if journey.stages.evidence(Stage::Applied).is_none() {
         let live = journey.outcome == Some(Outcome::Live);
@@ -229,6 +233,53 @@ fn revision(journey: &Journey, spells: &[Spell], tolerance: i64) -> Result<(), S
     let by = told.interval.not_after + tolerance;
     let lived = complete.any(|(at, _)| START + *at <= by);
     if lived { Ok(()) } else { Err(format!("nothing was live by {}", show_interval(told.interval))) }
+}
+
+/// A number of pods was applied when the workload got it, and live when it first had so many.
+fn resized(
+    journey: &Journey,
+    replicas: i64,
+    (place, spells): (&(Arc<str>, ObjectKey), &[Spell]),
+    truth: &Truth,
+    tolerance: i64,
+) -> Result<(), String> {
+    let Some(applied) = journey.stages.evidence(Stage::Applied) else { return Ok(()) };
+    let told = |stage| journey.stages.evidence(stage).map(|at| at.interval);
+    let scales = truth.scales.get(place).map_or(&[][..], |scales| scales);
+    let fits =
+        |scale: &&Scaled| scale.replicas == replicas && contains(applied.interval, scale.at, tolerance);
+    let hidden =
+        |at: i64| outage(at, &place.0, truth).or(outage(at - LEARNED_WITHIN, &place.0, truth)).is_some();
+    let reached = |scale: &Scaled| match (told(Stage::Live), scale.reached) {
+        (Some(_), None) => false,
+        (Some(live), Some(at)) => hidden(at) || contains(live, at, tolerance + LEARNED_WITHIN),
+        (None, _) => true,
+    };
+    let mut candidates = scales.iter().filter(fits).peekable();
+    if candidates.peek().is_none() {
+        return Err(format!("nobody scaled it to {replicas} at {}", show_interval(applied.interval)));
+    }
+    // With a clock that is minutes off several can fit.
+    let Some(scale) = candidates.find(|scale| reached(scale)) else {
+        return Err(format!("it had no {replicas} pods then: {scales:?}"));
+    };
+    let first = &*journey.destination.container;
+    let after = |list: &[(Arc<str>, Digest, i64)], told: Interval| {
+        list.iter().any(|(name, _, at)| {
+            **name == *first && *at >= scale.at - tolerance && contains(told, *at, tolerance)
+        })
+    };
+    if let Some(started) = told(Stage::Started)
+        && !spells.iter().any(|spell| after(&spell.started, started))
+    {
+        return Err(format!("no pod started for it at {}", show_interval(started)));
+    }
+    if let Some(ready) = told(Stage::Ready)
+        && !spells.iter().any(|spell| after(&spell.ready, ready))
+    {
+        return Err(format!("no pod was ready for it at {}", show_interval(ready)));
+    }
+    Ok(())
 }
 
 /// What ended otherwise was not live before its end.

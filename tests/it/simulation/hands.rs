@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use knotmeter::image::Repository;
-use knotmeter::tracker::{Journey, Stage};
+use knotmeter::tracker::{Journey, Stage, Subject};
 
 use crate::journeys::text::{START, pair, show_interval, show_time};
 
@@ -103,10 +103,13 @@ impl Hands {
     /// Whether all hands are told of an image that went all the way.
     pub fn untold(journey: &Journey) -> Option<String> {
         let home = *journey.destination.cluster_uid == *HOME;
-        let stages = [Stage::Detected, Stage::Committed, Stage::Fetched];
-        let unknown = stages
-            .into_iter()
-            .find(|stage| (home || *stage == Stage::Fetched) && journey.stages.evidence(*stage).is_none());
+        let passes = |stage: &Stage| match stage {
+            Stage::Detected => home && journey.subject == Subject::Image,
+            Stage::Committed => home,
+            _ => true,
+        };
+        let mut stages = [Stage::Detected, Stage::Committed, Stage::Fetched].into_iter().filter(passes);
+        let unknown = stages.find(|stage| journey.stages.evidence(*stage).is_none());
         unknown.map(|stage| format!("{} is unknown", stage.as_str()))
     }
 

@@ -2,28 +2,68 @@
 
 use super::flux::Turn;
 use super::story::{Manifest, Telling};
-use super::workload::Kind;
+use super::workload::{Kind, Load};
 
 /// Something that will be tried at its time.
 #[derive(Debug, Clone)]
 pub enum Act {
     Release,
     Meddle,
-    Push { repository: &'static str, tag: String },
-    Commit { repository: &'static str, tag: String, environments: &'static [&'static str] },
+    Push {
+        repository: &'static str,
+        tag: String,
+    },
+    Commit {
+        repository: &'static str,
+        tag: String,
+        environments: &'static [&'static str],
+    },
     Revert,
-    Apply { environment: &'static str },
-    Roll { load: usize, roll: u32 },
-    Start { load: usize, pod: String },
-    Ready { load: usize, pod: String },
-    Crash { load: usize, pod: String },
-    Gone { load: usize, pod: String },
-    Resume { load: usize },
-    Scale { load: usize, replicas: usize },
-    Partition { load: usize },
-    MakeAgain { load: usize },
-    Job { load: usize },
-    JobEnds { load: usize, job: String },
+    Apply {
+        environment: &'static str,
+    },
+    Roll {
+        load: usize,
+        roll: u32,
+    },
+    Start {
+        load: usize,
+        pod: String,
+    },
+    Ready {
+        load: usize,
+        pod: String,
+    },
+    Crash {
+        load: usize,
+        pod: String,
+    },
+    Gone {
+        load: usize,
+        pod: String,
+    },
+    Resume {
+        load: usize,
+    },
+    Scale {
+        load: usize,
+        replicas: usize,
+    },
+    Partition {
+        load: usize,
+    },
+    MakeAgain {
+        load: usize,
+    },
+    Job {
+        load: usize,
+    },
+    JobEnds {
+        load: usize,
+        job: String,
+    },
+    /// Somebody commits another number of pods.
+    Resize,
     Flux(Turn),
 }
 
@@ -48,6 +88,7 @@ impl Telling {
             Act::Scale { load, replicas } => self.scale(load, replicas),
             Act::Partition { load } => self.partition(load, 0),
             Act::MakeAgain { load } => self.write_template(load, "applier"),
+            Act::Resize => self.resize(),
             Act::Flux(turn) => self.flux(turn),
             Act::Job { load } => self.job(load),
             Act::JobEnds { load, job } => {
@@ -167,8 +208,10 @@ impl Telling {
                 continue;
             }
             let (set, text, marker) = (set.join(" "), tree[at].text, self.marker(at));
+            let replicas =
+                tree[at].replicas.map_or(String::new(), |replicas| format!(" replicas={replicas}"));
             parts.push(format!(
-                "{environment}/{name}.yaml {kind}/{name} {set} marker={marker} manifest=m{text}"
+                "{environment}/{name}.yaml {kind}/{name} {set} marker={marker} manifest=m{text}{replicas}"
             ));
         }
         parts
@@ -181,6 +224,28 @@ impl Telling {
         for (load, manifest) in self.loads.iter().zip(&mut tree) {
             if load.file() == self.loads[at].file() {
                 manifest.text = self.number;
+            }
+        }
+        self.commit(tree, "by=dev");
+    }
+
+    /// Another number of pods, alone or with another variable.
+    fn resize(&mut self) {
+        let scales = |load: &Load| matches!(load.kind, Kind::Deployment | Kind::StatefulSet);
+        let some: Vec<usize> = (0..self.loads.len()).filter(|at| scales(&self.loads[*at])).collect();
+        if some.is_empty() {
+            return;
+        }
+        let at = *self.random.pick(&some);
+        let replicas = self.random.below(5);
+        let replicas = if self.weather.healthy { replicas.max(1) } else { replicas };
+        let also = self.random.percent(15);
+        let mut tree = self.tip();
+        self.number += 1;
+        for (load, manifest) in self.loads.iter().zip(&mut tree) {
+            if load.file() == self.loads[at].file() {
+                manifest.replicas = Some(replicas);
+                manifest.text = if also { self.number } else { manifest.text };
             }
         }
         self.commit(tree, "by=dev");
@@ -232,11 +297,25 @@ impl Telling {
             return;
         }
         self.applied[at].clone_from(manifest);
+        let before = self.loads[at].template();
         self.loads[at].text = manifest.text;
         for (part, tag) in self.loads[at].parts.iter_mut().zip(&manifest.tags) {
             part.tag.clone_from(tag);
         }
-        self.write_template(at, "applier");
+        let load = &mut self.loads[at];
+        let replicas = manifest.replicas.filter(|replicas| *replicas != load.replicas);
+        load.replicas = replicas.unwrap_or(load.replicas);
+        // What is not written stays as it is, and a manifest is written at once.
+        match (load.template() == before, replicas) {
+            (true, None) if manifest.replicas.is_some() => {}
+            (true, Some(replicas)) => {
+                let line = format!("{} scale {} {replicas}", load.cluster, load.key());
+                self.tell(line);
+                self.again(at);
+            }
+            (_, None) => self.write_template(at, "applier"),
+            (false, Some(_)) => self.write_manifest(at, "applier"),
+        }
     }
 
     /// An operator does something to one workload.
@@ -298,7 +377,8 @@ impl Telling {
     fn scale(&mut self, at: usize, replicas: usize) {
         if self.loads[at].replicas != replicas && self.loads[at].there {
             self.loads[at].replicas = replicas;
-            let line = format!("{} scale {} {replicas}", self.loads[at].cluster, self.loads[at].key());
+            let line =
+                format!("{} scale {} {replicas} by=kubectl", self.loads[at].cluster, self.loads[at].key());
             self.tell(line);
             self.again(at);
         }

@@ -19,7 +19,7 @@ use super::hands::Hands;
 use super::journal;
 use super::lateness;
 use super::story::{Story, Weather};
-use super::truth::Truth;
+use super::truth::{Scaled, Truth};
 
 /// Deliveries between two restarts from a checkpoint: dear, so there are few, at other moments in every world.
 const CHECKPOINT_EVERY: usize = 37;
@@ -78,6 +78,7 @@ pub fn wrong(
     }
     if calm {
         wrong.extend(untold(&plain, &truth, story.end).into_iter().map(|why| ("complete", why)));
+        wrong.extend(unresized(&plain, &truth, story.end).into_iter().map(|why| ("complete", why)));
     }
     let relatives: [Relative; 4] = [
         ("a replay", promises::in_order(&deliveries), Ask::FactsOnly),
@@ -223,6 +224,32 @@ fn untold(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
                         rollout.image
                     ));
                 }
+            }
+        }
+    }
+    untold
+}
+
+/// Numbers of pods that were written and reached in truth, and that no settled journey tells of.
+fn unresized(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
+    let mut untold = Vec::new();
+    for ((cluster, key), scales) in &truth.scales {
+        let shown = |scale: &&Scaled| scale.by_manifest && truth.showed(key, scale.replicas, scale.at);
+        for scale in scales.iter().filter(shown) {
+            let Some(reached) = scale.reached.filter(|reached| end - reached >= SETTLES_WITHIN) else {
+                continue;
+            };
+            // Another template for no pods at all is held, and does not settle.
+            let held = run.journeys.values().filter(|_| scale.replicas == 0);
+            let told = run.settled.values().chain(held).any(|journey| {
+                journey.destination.cluster_uid == *cluster
+                    && journey.destination.workload == *key
+                    && (near(journey, scale.at) || ended_before(journey, reached))
+            });
+            if !told {
+                let (at, by) = (show_time(START + scale.at), show_time(START + reached));
+                untold
+                    .push(format!("nobody tells that {key} got {} pods, from {at} to {by}", scale.replicas));
             }
         }
     }

@@ -19,6 +19,7 @@ pub fn write(seed: u64) -> (Story, Weather) {
     let weather = Weather {
         calm,
         flux,
+        counted: Random(seed ^ 0x5ca1e).percent(40),
         healthy: flux && calm && kinds.percent(50),
         busy: random.between(60_000, 240_000),
         clusters: if random.percent(20) { &["lab", "east"] } else { &["lab"] },
@@ -28,6 +29,10 @@ pub fn write(seed: u64) -> (Story, Weather) {
     let releases = if weather.healthy { 6 } else { 1 + telling.random.below(4) };
     for _ in 0..releases {
         telling.later(5000, weather.busy, Act::Release);
+    }
+    let resizes = if weather.counted { 1 + telling.random.below(4) } else { 0 };
+    for _ in 0..resizes {
+        telling.later(5000, weather.busy, Act::Resize);
     }
     let meddles = if weather.healthy { 0 } else { telling.random.below(6) };
     for _ in 0..meddles {
@@ -52,7 +57,7 @@ fn settle_in(telling: &mut Telling) -> Vec<String> {
         telling.versions.insert(repository, vec!["1.0.0".to_owned()]);
         telling.push(repository, "1.0.0");
     }
-    let clusters = telling.weather.clusters;
+    let Weather { clusters, counted, .. } = telling.weather;
     let kinds = [
         (Kind::Deployment, "web", "team/web"),
         (Kind::StatefulSet, "db", "team/db"),
@@ -75,6 +80,9 @@ fn settle_in(telling: &mut Telling) -> Vec<String> {
             for cluster in clusters.iter().filter(|cluster| **cluster == "lab" || environment == "prod") {
                 let mut load = Load::new(cluster, environment, kind, name);
                 load.replicas = 1 + telling.random.below(3);
+                // One file for each cluster says one number.
+                let same = telling.loads.iter().find(|other| other.file() == load.file());
+                load.replicas = same.filter(|_| counted).map_or(load.replicas, |other| other.replicas);
                 load.parts.push(Part { name, repository, tag: "1.0.0".into() });
                 if proxied && kind == Kind::Deployment {
                     load.parts.push(Part { name: "proxy", repository: "mesh/proxy", tag: "1.0.0".into() });
@@ -83,8 +91,11 @@ fn settle_in(telling: &mut Telling) -> Vec<String> {
             }
         }
     }
-    let manifest =
-        |load: &Load| Manifest { tags: load.parts.iter().map(|part| part.tag.clone()).collect(), text: 0 };
+    let manifest = |load: &Load| Manifest {
+        tags: load.parts.iter().map(|part| part.tag.clone()).collect(),
+        text: 0,
+        replicas: Some(load.replicas).filter(|_| counted),
+    };
     let tree: Vec<Manifest> = telling.loads.iter().map(manifest).collect();
     telling.applied.clone_from(&tree);
     telling.commit(tree, "by=dev");

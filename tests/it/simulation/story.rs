@@ -47,6 +47,8 @@ pub struct Weather {
     pub busy: i64,
     /// Flux brings the images.
     pub flux: bool,
+    /// Manifests say how many pods there are to be.
+    pub counted: bool,
     /// Calm, and nobody does anything but push: Flux brings each within its turns.
     pub healthy: bool,
     pub clusters: &'static [&'static str],
@@ -59,6 +61,8 @@ pub struct Manifest {
     pub tags: Vec<String>,
     /// The rest of the pod template, by a number.
     pub text: u32,
+    /// How many pods, where it says so.
+    pub replicas: Option<usize>,
 }
 
 /// The world as its people know it.

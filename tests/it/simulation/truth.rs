@@ -13,6 +13,9 @@ use crate::journeys::workload::{Made, Running};
 
 use super::hands::Hands;
 
+/// Git is looked at so often at least.
+const SLOWEST_LOOK: i64 = 20_000;
+
 /// What each container runs.
 type Runs = BTreeMap<Arc<str>, BTreeSet<Digest>>;
 
@@ -23,7 +26,11 @@ pub struct Truth {
     pub places: BTreeMap<(Arc<str>, ObjectKey), Vec<Spell>>,
     /// When which digest came under which reference.
     pub pushes: Vec<(i64, ImageRef, Digest)>,
+    /// By cluster UID and key: each number of pods, in order.
+    pub scales: BTreeMap<(Arc<str>, ObjectKey), Vec<Scaled>>,
     pub commits: BTreeMap<String, i64>,
+    /// When main said which number of pods of `NAMESPACE/NAME`.
+    pub numbers: BTreeMap<String, Vec<(i64, i64)>>,
     /// Largest difference between each cluster's clock and ours.
     pub offsets: BTreeMap<Arc<str>, i64>,
     /// Cluster UIDs and when each could not be seen.
@@ -54,6 +61,18 @@ pub struct Spell {
     pub lost: Vec<i64>,
     /// The workload was deleted during it.
     pub removed: bool,
+}
+
+/// A time during which a workload was to have this many pods.
+#[derive(Debug)]
+pub struct Scaled {
+    pub at: i64,
+    uid: Arc<str>,
+    pub replicas: i64,
+    /// It was written with the manifest, after another one.
+    pub by_manifest: bool,
+    /// So many pods of the present template were ready, and no other was there.
+    pub reached: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -88,7 +107,10 @@ impl Truth {
                 ["push" | "copy", name, "=", word, ..] => {
                     truth.pushes.extend(image(name).ok().map(|image| (at, image, digest(word))));
                 }
-                ["commit" | "force-push", id, ..] => drop(truth.commits.insert((*id).to_owned(), at)),
+                ["commit" | "force-push", id, said @ ..] => {
+                    truth.commits.insert((*id).to_owned(), at);
+                    truth.read_numbers(at, said);
+                }
                 [cluster, "clock", offset] => {
                     let offset = crate::journeys::text::millis(offset).unwrap_or_default().abs();
                     let known = truth.offsets.entry(uid_of(cluster)).or_default();
@@ -105,6 +127,24 @@ impl Truth {
         }
         truth.outages.extend(down.into_iter().map(|(cluster, from)| (uid_of(cluster), from, case.end())));
         truth
+    }
+
+    fn read_numbers(&mut self, at: i64, said: &[&str]) {
+        for file in said.split(|word| *word == ";") {
+            let name = file.iter().find_map(|word| word.strip_suffix(".yaml"));
+            let number = file.iter().find_map(|word| word.strip_prefix("replicas=")?.parse().ok());
+            if let Some((name, number)) = name.zip(number) {
+                self.numbers.entry(name.to_owned()).or_default().push((at, number));
+            }
+        }
+    }
+
+    /// Main said this number then, and no other around that: a look shows it for certain.
+    pub fn showed(&self, key: &ObjectKey, replicas: i64, by: i64) -> bool {
+        let said = self.numbers.get(&format!("{}/{}", key.namespace, key.name)).map_or(&[][..], |said| said);
+        let Some((at, number)) = said.iter().rfind(|(at, _)| *at <= by) else { return false };
+        let alone = |other: i64| other == *at || (other - at).abs() > SLOWEST_LOOK;
+        *number == replicas && said.iter().all(|(other, _)| alone(*other))
     }
 
     /// Something happened in the clusters.
@@ -130,8 +170,27 @@ impl Truth {
         self.pushes.iter().filter(|(_, pushed, _)| pushed.to_string() == *image).count() > 1
     }
 
+    fn note_scale(&mut self, now: i64, place: (Arc<str>, ObjectKey), running: &Running) {
+        let is = &running.is;
+        let scales = self.scales.entry(place).or_default();
+        if scales.last().is_none_or(|last| (&last.uid, last.replicas) != (&is.uid, is.replicas)) {
+            let by_manifest =
+                is.replicas_written.is_some() && scales.last().is_some_and(|last| last.uid == is.uid);
+            let (uid, replicas) = (is.uid.clone(), is.replicas);
+            scales.push(Scaled { at: now, uid, replicas, by_manifest, reached: None });
+        }
+        let alive =
+            running.pods.iter().filter(|made| !made.pod.deleting && !made.pod.finished).count() as i64;
+        let seen = is.observed_generation >= is.generation;
+        let all = alive == is.replicas && seen && (is.replicas == 0 || complete(running).is_some());
+        if let Some(last) = scales.last_mut().filter(|_| all) {
+            last.reached.get_or_insert(now);
+        }
+    }
+
     fn note_workload(&mut self, now: i64, place: (Arc<str>, ObjectKey), running: &Running) {
         let is = &running.is;
+        self.note_scale(now, place.clone(), running);
         let spells = self.places.entry(place).or_default();
         let same = |spell: &Spell| spell.uid == is.uid && spell.template == is.template;
         if !spells.last().is_some_and(same) {

@@ -129,8 +129,17 @@ impl Telling {
 
     /// Somebody writes the template.
     pub fn write_template(&mut self, at: usize, by: &str) {
+        self.write(at, !self.loads[at].there, by);
+    }
+
+    /// Somebody writes the template and how many pods there are to be.
+    pub fn write_manifest(&mut self, at: usize, by: &str) {
+        self.write(at, true, by);
+    }
+
+    fn write(&mut self, at: usize, whole: bool, by: &str) {
         let load = &mut self.loads[at];
-        let new = if load.there { String::new() } else { format!(" x{}", load.replicas) };
+        let new = if whole { format!(" x{}", load.replicas) } else { String::new() };
         load.there = true;
         load.roll += 1;
         let (cluster, roll) = (load.cluster, load.roll);
