@@ -7,7 +7,7 @@ use super::words;
 use crate::exporters::Snapshot;
 use crate::observation::{Policy, Time};
 use crate::policy::Cause;
-use crate::tracker::{CommitFound, Findings, ImageFound, PolicyFound, RepositoryFound};
+use crate::tracker::{CommitFound, Findings, Idle, ImageFound, PolicyFound, RepositoryFound};
 
 /// Names listed in one sentence.
 const NAMED_MAX: usize = 5;
@@ -246,19 +246,28 @@ fn commit(question: &Question, found: &CommitFound, now: Time) -> Answer {
     let (state, sentence) = if changes.is_empty() {
         (
             "no_change",
-            format!("{name}, and changes no image, pod template or ConfigMap under a followed path"),
+            format!(
+                "{name}, and changes no image, pod template, ConfigMap or number of replicas under a followed path"
+            ),
         )
     } else {
         let each = changes.iter().take(NAMED_MAX).map(|change| {
-            let names = match (&change.image, &change.tag) {
-                (Some(image), _) => format!("now names {}", words::image(image)),
-                (None, Some(tag)) => format!("now says {tag}"),
-                (None, None) => "changed".to_owned(),
+            let names = match (&change.image, &change.tag, change.replicas) {
+                (Some(image), ..) => format!("now names {}", words::image(image)),
+                (None, Some(tag), _) => format!("now says {tag}"),
+                (None, None, Some(replicas)) => format!("now says {replicas} replicas"),
+                (None, None, None) => "changed".to_owned(),
+            };
+            let idle = match &change.idle {
+                Some(Idle::HadThem(workload)) => format!(", and {workload} had so many already"),
+                Some(Idle::Autoscaled(workload)) => format!(", and an autoscaler decides for {workload}"),
+                Some(Idle::Entry) => ", and an entry of a kustomization decides".to_owned(),
+                None => String::new(),
             };
             let environment =
                 change.environment.as_ref().map_or_else(|| "no environment".to_owned(), ToString::to_string);
             let overtaken = if change.overtaken { ", overtaken before anybody looked" } else { "" };
-            format!("{} in {} ({environment}) {names}{overtaken}", change.place, or_all(&change.path))
+            format!("{} in {} ({environment}) {names}{idle}{overtaken}", change.place, or_all(&change.path))
         });
         let each: Vec<String> = each.collect();
         ("unwanted", format!("{name}, and no journey came of it: {}", each.join("; ")))

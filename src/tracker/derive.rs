@@ -261,7 +261,7 @@ impl Tracker {
         !self.users.get(repository).is_some_and(|users| users.iter().any(same))
     }
 
-    fn environment_of(&self, cluster: &ClusterUid, object: &ObjectKey) -> Option<Arc<str>> {
+    pub(super) fn environment_of(&self, cluster: &ClusterUid, object: &ObjectKey) -> Option<Arc<str>> {
         let state = self.clusters.get(cluster)?;
         let workload = state.workloads.get(object).filter(|workload| workload.removed.is_none())?;
         let name = state.name.as_ref().unwrap_or(cluster);

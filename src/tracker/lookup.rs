@@ -9,6 +9,7 @@ use super::Tracker;
 use super::engine::Chain;
 use super::expect::{PolicyPlace, RuleState, policies_of};
 use super::git::{Change, Slot};
+use super::idle::Idle;
 use super::journey::CommitRef;
 use super::registry::RepositoryState;
 use super::source::ScopeKey;
@@ -119,6 +120,10 @@ pub struct ConcernedBy {
     pub image: Option<ImageRef>,
     /// The tag that it names, where nothing beside it says of what.
     pub tag: Option<Tag>,
+    /// How many replicas it asks for.
+    pub replicas: Option<i64>,
+    /// Why it asks nothing of the workload that it is for, where that is known.
+    pub idle: Option<Idle>,
     /// It was overtaken by another commit before anybody looked.
     pub overtaken: bool,
 }
@@ -287,6 +292,8 @@ impl Tracker {
                     environment: tree.environment.clone(),
                     image: change.after.clone(),
                     tag: None,
+                    replicas: change.replicas,
+                    idle: self.idle(tree, change),
                     overtaken: !change.at_tip,
                 };
                 note(&change.commit, change.at, Some(concerned));
@@ -304,6 +311,8 @@ impl Tracker {
                     environment: tree.environment.clone(),
                     tag: after.and_then(|says| says.tag.clone()).filter(|_| image.is_none()),
                     image,
+                    replicas: None,
+                    idle: None,
                     overtaken: !value.change.at_tip,
                 };
                 note(&value.change.commit, value.change.at, Some(concerned));
@@ -342,7 +351,8 @@ fn place(change: &Change) -> String {
         Slot::Kustomize { name } => format!("the images: entry of {name}"),
         Slot::Text { repository, .. } => format!("a text that names {}", repository.path()),
         Slot::ConfigMap { name, .. } => format!("configmap/{name}"),
-        Slot::Scale { name, .. } => format!("the replicas of {name}"),
+        Slot::Scale { kind: Some(kind), name, .. } => format!("{}/{name}", kind.to_ascii_lowercase()),
+        Slot::Scale { kind: None, name, .. } => format!("the replicas: entry of {name}"),
     }
 }
 

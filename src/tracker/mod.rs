@@ -8,6 +8,7 @@
 //! `tests/journeys/` first. `checkpoint/` keeps the whole state over a restart: a new field is part of it, and
 //! raises its format number.
 
+mod asks;
 mod bench;
 mod by_name;
 mod cause;
@@ -25,6 +26,7 @@ mod expect;
 mod forget;
 mod git;
 mod history;
+mod idle;
 mod index;
 mod interests;
 mod journey;
@@ -72,6 +74,7 @@ mod workload;
 pub use checkpoint::RestoreError;
 pub use event::{Deadline, Event, Wait};
 pub use forget::Sizes;
+pub use idle::Idle;
 pub use journey::{
     CommitRef, Destination, Held, Hold, Journey, JourneyId, Outcome, Reason, Stuck, Subject, Trigger, Who,
 };

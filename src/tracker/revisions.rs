@@ -4,8 +4,8 @@
 //! The text cannot tell which container a change is for, so a revision travels to the workload's first container:
 //! one journey, never one per sidecar.
 
-use super::git::{Change, Slot};
-use super::history::History;
+use super::asks::{self, Asks, Revised};
+use super::git::Change;
 use super::journey::{Outcome, Who};
 use super::legs::Inputs;
 use super::scale::Asked;
@@ -43,13 +43,19 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
     if first != Some(inputs.container) {
         return Vec::new();
     }
-    let commits = commits(inputs);
+    let commits = asks::commits(inputs);
     let mut legs: Vec<RevisionLeg<'a>> = Vec::new();
     let (mut taken, mut scaled) = (0, None);
-    for (at, changes) in commits.iter().enumerate() {
-        let next = commits.get(at + 1).map(|next| next[0].at.interval);
+    for (at, Revised { changes, of_an_image }) in commits.iter().enumerate() {
+        let only_scales = changes.iter().all(|change| change.slot.is_scale());
+        let mut after = commits[at + 1..].iter().filter(|next| only_scales || !next.of_an_image);
+        let next_one = after.next();
+        let next = next_one.map(|next| next.changes[0].at.interval);
         let Some(asks) = Asks::of(changes, next, scaled, inputs) else { continue };
         scaled = asks.taken().or(scaled);
+        if *of_an_image {
+            continue;
+        }
         let Asks { config_only, rolls, .. } = asks;
         let committed = changes[0].at.interval;
         let written = asks.written(next, inputs);
@@ -87,19 +93,21 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
             let applied = hands.applied(&changes[0].commit, committed);
             // What came with the next one is that one's.
             let with_next = || {
-                let next = commits.get(at + 1)?[0];
+                let next = next_one?.changes[0];
                 Some(hands.applied(&next.commit, next.at.interval)?.interval)
             };
+            let removed = inputs.workload.removed.map(|removed| removed.interval.not_before);
             let own = |applied: &Evidence| {
                 next.is_none_or(|next| applied.interval.not_before <= next.not_after)
                     && with_next() != Some(applied.interval)
+                    && removed.is_none_or(|removed| applied.interval.not_after <= removed)
             };
-            applied.filter(own).filter(|_| version.is_none() && (rolls || asks.scale == Some(Asked::Open)))
+            applied.filter(own).filter(|_| version.is_none())
         };
         let mut leg = RevisionLeg {
             change: asks.change,
             config_only,
-            written: written.or_else(told),
+            written: written.or_else(|| told().filter(|_| rolls)),
             scale: asks.taken().filter(|_| version.is_none() && !rolls),
             at_start: changes.iter().any(|change| change.slot.read_at_start(inputs.workload)),
             version,
@@ -109,13 +117,16 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         if let Some(scale) = leg.scale.filter(|_| rolls) {
             leg.written = Some(inputs.workload.scales.0[scale].changed);
         }
-        let overridden = leg.overridden(inputs);
+        // Who applied it gave the workload another number: something between git and the cluster decides that.
+        let decided =
+            || told().filter(|_| asks.scale == Some(Asked::Open) && !rolls).map(|told| told.interval);
+        let overridden = leg.overridden(inputs).or_else(decided);
         if let Some(at) = overridden.filter(|at| next.is_none_or(|next| at.not_after <= next.not_before)) {
             leg.ended = Some((Outcome::Superseded, at));
-        } else if let Some(next) = next {
+        } else if let Some((next_one, next)) = next_one.zip(next) {
             let live = leg.lives(inputs).is_some_and(|live| live.not_after <= next.not_after);
             let failed = leg.failed(inputs).filter(|(failed, _)| failed.not_after <= next.not_after);
-            let reverts = commits[at + 1].iter().any(|change| change.reverts);
+            let reverts = next_one.changes.iter().any(|change| change.reverts);
             let outcome = if reverts { Outcome::RolledBack } else { Outcome::Superseded };
             leg.ended = match failed {
                 _ if live => None,
@@ -126,101 +137,6 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
         legs.push(leg);
     }
     legs
-}
-
-/// What one commit asks of a workload.
-struct Asks<'a> {
-    /// The change that names it best.
-    change: &'a Change,
-    config_maps: Vec<&'a Change>,
-    /// A template, or the name of a ConfigMap in it, is another one.
-    rolls: bool,
-    config_only: bool,
-    /// Another number of pods. Where a template is another one, too, its rollout is to that number.
-    scale: Option<Asked>,
-}
-
-impl<'a> Asks<'a> {
-    /// `None` where it asks nothing: the workload has that number of pods already, or an autoscaler decides it.
-    fn of(
-        changes: &[&'a Change],
-        next: Option<Interval>,
-        scaled: Option<usize>,
-        inputs: &Inputs<'a>,
-    ) -> Option<Self> {
-        let workload = inputs.workload;
-        let rolling = changes.iter().find(|change| !change.slot.is_followed() && !change.slot.is_scale());
-        let config_maps = changes.iter().copied().filter(|change| change.slot.is_followed());
-        let config_maps: Vec<&Change> = config_maps.collect();
-        let scale = changes.iter().find_map(|change| {
-            let span = (change.at.interval, next);
-            let asked = workload.scales.asked(change.replicas?, span, scaled, workload.now.autoscaled);
-            Some((*change, asked?))
-        });
-        let change = rolling.or(config_maps.first()).copied().or(scale.map(|(change, _)| change))?;
-        let (rolls, config_only) = (rolling.is_some(), rolling.is_none() && !config_maps.is_empty());
-        Some(Self { change, config_maps, rolls, config_only, scale: scale.map(|(_, asked)| asked) })
-    }
-
-    fn taken(&self) -> Option<usize> {
-        if let Some(Asked::Taken(at)) = self.scale { Some(at) } else { None }
-    }
-
-    /// When the last of what nothing has to roll for was written; `None` while something is not.
-    fn written(&self, next: Option<Interval>, inputs: &Inputs<'_>) -> Option<Evidence> {
-        if self.rolls {
-            return None;
-        }
-        let configured = match &*self.config_maps {
-            [] => None,
-            changes => Some(written(changes, next, inputs)?),
-        };
-        let scaled = match self.scale {
-            None => None,
-            Some(Asked::Open) => return None,
-            Some(Asked::Taken(at)) => Some(inputs.workload.scales.0[at].changed),
-        };
-        configured.into_iter().chain(scaled).max_by_key(|at| at.interval.not_after)
-    }
-}
-
-/// The changes of each commit that brought a revision, oldest first. One that also brings another image to the
-/// container is that image's.
-fn commits<'a>(inputs: &Inputs<'a>) -> Vec<Vec<&'a Change>> {
-    if !inputs.changes.iter().any(|change| change.revision) {
-        return Vec::new();
-    }
-    let history = History::of(inputs);
-    let same = |left: &Change, right: &Change| left.commit == right.commit && left.at == right.at;
-    let of_an_image = |change: &Change| {
-        inputs.changes.iter().any(|other| !other.revision && other.at_tip && same(other, change))
-    };
-    let mut commits: Vec<Vec<&Change>> = Vec::new();
-    for change in inputs.changes.iter().copied().filter(|change| change.revision) {
-        let beside = change.slot.is_config_map() || change.slot.is_scale();
-        if !history.covers_commit(change) || (beside && of_an_image(change)) {
-            continue;
-        }
-        match commits.last_mut().filter(|last| same(last[0], change)) {
-            Some(last) => last.push(change),
-            None => commits.push(vec![change]),
-        }
-    }
-    commits
-}
-
-/// When the last of the ConfigMaps was written after their commit; `None` while one is not.
-fn written(changes: &[&Change], next: Option<Interval>, inputs: &Inputs<'_>) -> Option<Evidence> {
-    let namespace = &inputs.workload.now.key.namespace;
-    let mut last: Option<Evidence> = None;
-    for change in changes {
-        let Slot::ConfigMap { name, .. } = &change.slot else { continue };
-        let write = inputs.config_maps?.written(namespace, name, change.at.interval, next)?;
-        if last.is_none_or(|last| last.interval.not_after < write.interval.not_after) {
-            last = Some(write);
-        }
-    }
-    last
 }
 
 impl RevisionLeg<'_> {

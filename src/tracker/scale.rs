@@ -24,6 +24,8 @@ pub struct Scale {
     pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
+    /// Nothing rolled when it changed: whatever pod is made in that second is made for it.
+    pub at_rest: bool,
     /// The first container of a pod that was made for it, and the first such pod that was ready.
     pub started: Option<Evidence>,
     pub ready: Option<Evidence>,
@@ -44,8 +46,15 @@ pub struct Reached {
 pub struct Scales(pub Vec<Scale>);
 
 impl Scales {
-    /// A workload is so. True if its number is another one than before.
-    pub fn take(&mut self, now: &Workload, at: Evidence, backfill: bool, learned: Time) -> bool {
+    /// A workload is so. True if its number is another one than before. `rested` where its rollout was complete.
+    pub fn take(
+        &mut self,
+        now: &Workload,
+        at: Evidence,
+        rested: bool,
+        backfill: bool,
+        learned: Time,
+    ) -> bool {
         let written = matches!(now.key.kind, WorkloadKind::Deployment | WorkloadKind::StatefulSet);
         if !written || self.0.last().is_some_and(|last| last.replicas == now.replicas) {
             return false;
@@ -60,6 +69,7 @@ impl Scales {
             ours: on_our_clock(changed.interval, at.interval),
             learned,
             backfill,
+            at_rest: rested && at.basis != Basis::Relist,
             started: None,
             ready: None,
             reached: None,
@@ -100,20 +110,29 @@ impl Scales {
         taken: Option<usize>,
         autoscaled: bool,
     ) -> Option<Asked> {
-        let before = |scale: &Scale| scale.backfill || scale.ours.not_after < committed.not_before;
-        let standing = self.0.iter().rposition(before).max(taken)?;
-        if self.0[standing].replicas == replicas {
-            return None;
-        }
+        let standing = self.stood(committed).max(taken)?;
+        let had_them = self.0[standing].replicas == replicas;
         // The number itself tells whose it is: perhaps in time is enough.
         let fits = |scale: &Scale| {
             scale.replicas == replicas && next.is_none_or(|next| scale.ours.not_before <= next.not_after)
         };
         let later = &self.0[standing + 1..];
-        match later.iter().position(fits) {
+        // Somebody changed it around then, perhaps before: whether the commit asks for anything only the next tells.
+        let around = later.first().is_some_and(|scale| scale.ours.not_before <= committed.not_after);
+        match later.iter().position(fits).filter(|_| !had_them || around) {
             Some(at) => Some(Asked::Taken(standing + 1 + at)),
-            None => (!autoscaled).then_some(Asked::Open),
+            None => (!autoscaled && !had_them).then_some(Asked::Open),
         }
+    }
+
+    fn stood(&self, at: Interval) -> Option<usize> {
+        self.0.iter().rposition(|scale| scale.backfill || scale.ours.not_after < at.not_before)
+    }
+
+    /// The number that it had for certain at a moment.
+    #[must_use]
+    pub fn standing(&self, at: Interval) -> Option<&Scale> {
+        self.0.get(self.stood(at)?)
     }
 
     /// The number that was written, by whoever writes manifests, between two moments.
@@ -138,13 +157,16 @@ pub enum Asked {
 }
 
 impl Scale {
-    /// Whether a pod was made after the number changed. Both times are of the cluster, or both of ours.
+    /// Whether a pod was made after the number changed. Both times are of the cluster, in whole seconds, or both of ours.
     fn made(&self, state: &PodState) -> bool {
+        let seen = state.since >= self.ours.not_before;
         match (self.changed.basis, state.pod.created) {
             (Basis::ManagedFields, Some(created)) => {
-                Interval::second(created).not_after >= self.changed.interval.not_before
+                let created = Interval::second(created);
+                let perhaps = created.not_after >= self.changed.interval.not_before && seen;
+                created.not_before > self.changed.interval.not_after || (perhaps && self.at_rest)
             }
-            _ => state.since >= self.ours.not_before,
+            _ => seen,
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct JourneyView {
     pub image: String,
     /// Root digest, where it is known.
     pub digest: Option<String>,
+    /// Of a revision that changes nothing but the number of replicas: to how many.
+    pub replicas: Option<i64>,
     /// `cluster/namespace/kind/workload/container`.
     pub destination: String,
     pub cluster: String,
@@ -94,6 +96,7 @@ impl From<&Journey> for JourneyView {
             subject: journey.subject.as_str(),
             image: journey.image.to_string(),
             digest: journey.digest.as_ref().map(ToString::to_string),
+            replicas: journey.replicas,
             destination: destination.to_string(),
             cluster: destination.cluster.to_string(),
             namespace: destination.workload.namespace.to_string(),

@@ -15,7 +15,7 @@ use super::reading;
 use super::registry::Registries;
 use super::renew::take_over;
 use super::rollout;
-use super::scale::Scales;
+use super::scale::{Scales, is_reached};
 use super::stage::Evidence;
 use super::tally::Tally;
 use crate::image::{Digest, ImageRef, Repository, Tag};
@@ -192,7 +192,7 @@ impl WorkloadState {
             news: News { derive: true, ..News::default() },
         };
         state.begin_version(at, backfill, learned);
-        state.scales.take(&state.now, at, backfill, learned);
+        state.scales.take(&state.now, at, false, backfill, learned);
         state.note_holds();
         state
     }
@@ -211,6 +211,7 @@ impl WorkloadState {
             || workload.refusal != now.refusal
             || budgets(workload) != budgets(now)
             || workload.schedule != now.schedule;
+        let rested = is_reached(now, rollout::says_complete(now));
         take_over(&mut self.now, workload);
         self.learned = at.interval;
         self.epoch = epoch;
@@ -218,7 +219,7 @@ impl WorkloadState {
         if template_changed {
             self.begin_version(at, false, learned);
         }
-        if self.scales.take(&self.now, at, false, learned) {
+        if self.scales.take(&self.now, at, rested, false, learned) {
             (self.news.derive, self.news.tally) = (true, None);
         }
         self.note_holds();

@@ -13,11 +13,24 @@ pub(super) struct Writer<'a> {
     pub(super) dry_run: bool,
 }
 
-/// Which half of an object a request may change.
+/// Which part of an object a request may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Main,
     Status,
+    /// The number of replicas alone, through the subresource.
+    Scale,
+}
+
+impl Part {
+    /// As an entry names it.
+    fn subresource(self) -> Option<&'static str> {
+        match self {
+            Self::Main => None,
+            Self::Status => Some("status"),
+            Self::Scale => Some("scale"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +114,12 @@ pub(super) fn managed(
             "operation": match writer.operation { Operation::Update => "Update", Operation::Apply => "Apply" },
             "apiVersion": api_version, "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields,
         });
-        if writer.part == Part::Status {
-            entry["subresource"] = Value::from("status");
+        if let Some(subresource) = writer.part.subresource() {
+            entry["subresource"] = Value::from(subresource);
+        }
+        // As the API server writes it.
+        if let (Part::Scale, Some(entry)) = (writer.part, entry.as_object_mut()) {
+            entry.remove("time");
         }
         // In place, so that an apply of nothing new stays nothing new.
         entries.insert(before.unwrap_or(entries.len()), entry);
@@ -206,7 +223,7 @@ fn is_of(entry: &Value, writer: Writer<'_>) -> bool {
     };
     entry["manager"] == writer.manager
         && entry["operation"] == operation
-        && (entry["subresource"] == "status") == (writer.part == Part::Status)
+        && entry["subresource"].as_str() == writer.part.subresource()
 }
 
 fn keep(fields: &mut Value, wanted: impl Fn(&str) -> bool) {

@@ -97,7 +97,7 @@ fn change(
     edit: impl FnOnce(&mut Value) -> Result<(), Refusal>,
 ) -> Result<Response, Refusal> {
     if asked.subresource.as_deref() == Some("scale") {
-        let writer = asked.writer(Part::Main);
+        let writer = asked.writer(Part::Scale);
         let changed = store.update(asked.kind, namespace, name, writer, |object| {
             let mut scale = scale_of(object);
             edit(&mut scale)?;

@@ -244,7 +244,9 @@ fn unresized(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
             let told = run.settled.values().chain(held).any(|journey| {
                 journey.destination.cluster_uid == *cluster
                     && journey.destination.workload == *key
-                    && (near(journey, scale.at) || ended_before(journey, reached))
+                    && (near(journey, scale.at)
+                        || ended_before(journey, reached)
+                        || spans(journey, scale.at, reached))
             });
             if !told {
                 let (at, by) = (show_time(START + scale.at), show_time(START + reached));
@@ -254,6 +256,13 @@ fn unresized(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
         }
     }
     untold
+}
+
+/// It was applied before, and live with that.
+fn spans(journey: &Journey, at: i64, reached: i64) -> bool {
+    let told = |stage| journey.stages.evidence(stage).map(|at| at.interval);
+    told(Stage::Applied).is_some_and(|applied| applied.not_before <= START + at)
+        && told(Stage::Live).is_some_and(|live| live.not_after >= START + reached)
 }
 
 /// Another desire came before it was live.
