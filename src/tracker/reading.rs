@@ -65,6 +65,11 @@ impl WorkloadState {
         // Ready for a moment, and no more when the status said so: then it may have been complete as early as that.
         let said = version.said_complete.filter(|_| version.completes.is_empty());
         let from = said.map_or(learned.not_before, |said| said.not_before.min(learned.not_before));
+        // Or with another number of pods, which it had while nobody watched.
+        let unwatched = self.scales.0.last().and_then(|scale| scale.unwatched_since);
+        let unwatched =
+            unwatched.filter(|from| *from >= version.ours.not_before && version.completes.is_empty());
+        let from = unwatched.map_or(from, |unwatched| unwatched.min(from));
         let learned = Interval::new(from, learned.not_after);
         let receipt = Evidence { interval: learned, basis: Basis::Watch };
         // The condition's own time is of the first completion; later ones have only our receipt. It stays when a

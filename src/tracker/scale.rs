@@ -24,6 +24,8 @@ pub struct Scale {
     pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
+    /// A look found it after nobody had watched since then.
+    pub unwatched_since: Option<Time>,
     /// Nothing rolled when it changed: whatever pod is made in that second is made for it.
     pub at_rest: bool,
     /// The first container of a pod that was made for it, and the first such pod that was ready.
@@ -69,6 +71,7 @@ impl Scales {
             ours: on_our_clock(changed.interval, at.interval),
             learned,
             backfill,
+            unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
             at_rest: rested && at.basis != Basis::Relist,
             started: None,
             ready: None,

@@ -252,7 +252,13 @@ fn resized(
         |at: i64| outage(at, &place.0, truth).or(outage(at - LEARNED_WITHIN, &place.0, truth)).is_some();
     let reached = |scale: &Scaled| match (told(Stage::Live), scale.reached) {
         (Some(_), None) => false,
-        (Some(live), Some(at)) => hidden(at) || contains(live, at, tolerance + LEARNED_WITHIN),
+        (Some(live), Some(at)) => {
+            // Another template came before anybody heard of it: then its rollout tells.
+            let overtaken = |spell: &Spell| spell.at >= at && spell.at - at <= LEARNED_WITHIN + tolerance;
+            hidden(at)
+                || contains(live, at, tolerance + LEARNED_WITHIN)
+                || (spells.iter().any(overtaken) && START + at <= live.not_after)
+        }
         (None, _) => true,
     };
     let mut candidates = scales.iter().filter(fits).peekable();

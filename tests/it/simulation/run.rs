@@ -234,14 +234,17 @@ fn untold(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
 fn unresized(run: &Run, truth: &Truth, end: i64) -> Vec<String> {
     let mut untold = Vec::new();
     for ((cluster, key), scales) in &truth.scales {
-        let shown = |scale: &&Scaled| scale.by_manifest && truth.showed(key, scale.replicas, scale.at);
+        let spells = truth.places.get(&(cluster.clone(), key.clone())).map_or(&[][..], |spells| spells);
+        // Another template for no pods at all is held, whatever becomes of it.
+        let held = |scale: &Scaled| scale.replicas == 0 && spells.iter().any(|spell| spell.at == scale.at);
+        let shown = |scale: &&Scaled| {
+            scale.by_manifest && !held(scale) && truth.showed(key, scale.replicas, scale.at)
+        };
         for scale in scales.iter().filter(shown) {
             let Some(reached) = scale.reached.filter(|reached| end - reached >= SETTLES_WITHIN) else {
                 continue;
             };
-            // Another template for no pods at all is held, and does not settle.
-            let held = run.journeys.values().filter(|_| scale.replicas == 0);
-            let told = run.settled.values().chain(held).any(|journey| {
+            let told = run.settled.values().any(|journey| {
                 journey.destination.cluster_uid == *cluster
                     && journey.destination.workload == *key
                     && (near(journey, scale.at)

@@ -294,6 +294,8 @@ fn complete(running: &Running) -> Option<Runs> {
     let kept = matches!(is.strategy, Strategy::Rolling { partition } if partition > 0);
     let all = is.replicas > 0
         && alive.len() as i64 >= is.replicas
+        // Of numbered pods the surplus goes first, and those that stay may not be made.
+        && (is.key.kind != WorkloadKind::StatefulSet || alive.len() as i64 == is.replicas)
         && running.revisions[current].template == is.template
         && is.observed_generation >= is.generation
         && !(kept && is.update_revision != is.current_revision)
