@@ -12,6 +12,7 @@ use super::journey::CommitRef;
 use super::level::{Former, Line};
 use super::maps::{self, Map};
 use super::release::Made;
+use super::settings::in_order;
 use super::stage::Evidence;
 use super::taken::TakenBy;
 use super::target::{Marked, Target, Targets, Touched, touched};
@@ -382,6 +383,7 @@ impl Tree {
             }
         }
         changes.extend(configured);
+        in_order(&mut changes, names);
         let tip: BTreeSet<(Slot, ImageRef)> =
             changes.iter().filter_map(|change| Some((change.slot.clone(), change.after.clone()?))).collect();
         // What only passed between two of our looks: oldest first, so that it reads as history.

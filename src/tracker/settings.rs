@@ -1,6 +1,6 @@
 //! What a level of a path sets besides images: the data of ConfigMaps, and how many pods workloads are to have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::git::{Change, Slot, Tree, commit_ref};
 use super::stage::Evidence;
@@ -88,6 +88,16 @@ impl Tree {
         let entry = Slot::Scale { kind: None, name: name.clone(), namespace: None };
         !self.scales.contains_key(&entry)
     }
+}
+
+/// Puts the changes of one look in the order of their commits.
+pub(super) fn in_order(changes: &mut [Change], names: &TreeNames) {
+    if changes.len() < 2 || names.commits.len() < 2 {
+        return;
+    }
+    let order: HashMap<&str, usize> =
+        names.commits.iter().rev().enumerate().map(|(at, commit)| (&*commit.id, at)).collect();
+    changes.sort_by_key(|change| order.get(&*change.commit.id).copied());
 }
 
 /// One became another one. Where the text cannot tell two of one name apart, nothing is certain.
