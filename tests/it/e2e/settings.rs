@@ -1,6 +1,8 @@
-//! "I changed an environment variable and do not see it in the pods": a ConfigMap from its commit to running pods.
+//! "I changed an environment variable and do not see it in the pods": a ConfigMap, or a number of replicas, from its
+//! commit to running pods.
 
-use knotmeter::tracker::{Outcome, Stage, StageState, Subject};
+use knotmeter::observation::Basis;
+use knotmeter::tracker::{Journey, Outcome, Stage, StageState, Subject};
 
 use super::world::{Watched, quick};
 use super::{Timed, until};
@@ -46,5 +48,36 @@ async fn a_changed_config_map_is_followed_until_its_pods_have_it() {
 
     watched.world.restart("prod", "web").await.unwrap();
     until("new pods have it", async || is(0.0).await).await;
+    watched.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_number_of_replicas_is_followed_until_so_many_pods_are_ready() {
+    let _timed = Timed::part("replicas");
+    let watched = Watched::start(quick(), |_| {}).await;
+    let live = || watched.running.snapshots.borrow().destinations.iter().all(|known| known.live.is_some());
+    until("every pod runs", async || live().then_some(())).await;
+    let settled = async |commit: String| {
+        let its = |journey: &Journey| journey.commit.as_ref().is_some_and(|known| *known.id == *commit);
+        watched.journey("the revision is settled", |journey| journey.settled && its(journey)).await
+    };
+
+    let more = settled(watched.world.commit_replicas("prod", "api", 4).await.unwrap()).await;
+    assert_eq!(
+        (more.subject, more.outcome, more.replicas),
+        (Subject::Revision, Some(Outcome::Live), Some(4))
+    );
+    for stage in [Stage::Committed, Stage::Applied, Stage::Started, Stage::Ready, Stage::Live] {
+        assert!(more.stages.evidence(stage).is_some(), "{}: {more:?}", stage.as_str());
+    }
+    assert_eq!(more.stages.evidence(Stage::Applied).map(|at| at.basis), Some(Basis::ManagedFields));
+
+    let less = settled(watched.world.commit_replicas("prod", "api", 1).await.unwrap()).await;
+    assert_eq!((less.outcome, less.replicas), (Some(Outcome::Live), Some(1)));
+    let stage = |stage| less.stages.state(stage);
+    assert_eq!((stage(Stage::Started), stage(Stage::Ready)), (StageState::Skipped, StageState::Skipped));
+    let why = reqwest::get(format!("{}/api/v1/why?q=api&namespace=prod", watched.page())).await.unwrap();
+    let why = why.text().await.unwrap();
+    assert!(why.contains("to 1 replicas is live"), "{why}");
     watched.stop().await;
 }
