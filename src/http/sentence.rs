@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::words;
 use crate::exporters::Snapshot;
 use crate::observation::Time;
-use crate::tracker::{Journey, Outcome, SourceStatus, Stage};
+use crate::tracker::{Journey, Outcome, SourceStatus, Stage, Subject};
 
 /// What a sentence reads besides its journey.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +96,14 @@ fn ended(around: &Around<'_>, journey: &Journey, what: &str, place: &str) -> Str
     match journey.outcome {
         Some(Outcome::Live) => live(journey, what, place, &when, next.as_deref(), at.half_width_seconds()),
         Some(Outcome::Superseded) => {
-            let by = next.unwrap_or_else(|| "another image".to_owned());
+            let by = next.unwrap_or_else(|| {
+                let other = match journey.subject {
+                    Subject::Image => "another image",
+                    Subject::Revision if journey.replicas.is_some() => "another number of replicas",
+                    Subject::Revision => "another change",
+                };
+                other.to_owned()
+            });
             if let Some(live) = journey.stages.evidence(Stage::Live) {
                 let live = words::clock(words::middle(live.interval), now);
                 return format!(

@@ -281,11 +281,11 @@ pub fn add_revisions(
     }
 }
 
-/// The image that the template named when a commit changed a ConfigMap.
+/// The image that the template named when a commit changed a ConfigMap, or when it got its number of pods.
 fn ran(leg: &RevisionLeg<'_>, inputs: &Inputs<'_>) -> Option<ImageRef> {
     let versions = &inputs.workload.versions;
-    let before =
-        |version: &&super::workload::Version| version.ours.not_before <= leg.change.at.interval.not_after;
+    let at = leg.scaled(inputs).map_or(leg.change.at.interval, |(ours, _)| ours);
+    let before = |version: &&super::workload::Version| version.ours.not_before <= at.not_after;
     versions.iter().rev().find(before).or(versions.first())?.image(inputs.container)
 }
 

@@ -146,6 +146,8 @@ pub struct Change {
     pub replicas: Option<i64>,
     /// False for a commit that was already overtaken when we looked: evidence, but no desire.
     pub at_tip: bool,
+    /// Of a number of pods: an entry of a kustomization decided instead, when it came.
+    pub idle: bool,
 }
 
 /// One path of one branch.
@@ -284,10 +286,7 @@ impl Trees {
             }),
             Slot::Text { .. } => change.after.is_some(),
             Slot::ConfigMap { .. } => change.slot.is_named_by(workload),
-            Slot::Scale { .. } => {
-                change.slot.scales(&key.workload)
-                    && self.trees.get(tree).is_some_and(|tree| tree.decides_scale(&change.slot))
-            }
+            Slot::Scale { .. } => change.slot.scales(&key.workload) && !change.idle,
         };
         let mut targets = vec![Target::Workload(key.workload.name.clone())];
         targets.extend(made.map(|made| made.target()));
@@ -403,6 +402,7 @@ impl Tree {
                         revision: false,
                         replicas: None,
                         at_tip: false,
+                        idle: false,
                     });
                 }
             }
@@ -443,6 +443,7 @@ impl Tree {
             revision: false,
             replicas: None,
             at_tip: true,
+            idle: false,
         }
     }
 }

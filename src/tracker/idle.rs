@@ -19,7 +19,7 @@ impl Tracker {
     /// Of the first workload that the change is for.
     pub(super) fn idle(&self, tree: &Tree, change: &Change) -> Option<Idle> {
         let replicas = change.replicas?;
-        if !tree.decides_scale(&change.slot) {
+        if change.idle {
             return Some(Idle::Entry);
         }
         let own = tree.environment.as_deref();

@@ -6,7 +6,7 @@ use super::evidence::{merge, on_our_clock, own_time};
 use super::pod_state::PodState;
 use super::pods::{in_order, template_of, why};
 use super::rollout;
-use super::scale::{Reached, Scales, is_reached};
+use super::scale::{Reached, Scale, Scales, is_reached};
 use super::stage::Evidence;
 use super::tally::Tally;
 use super::workload::{Complete, First, Firsts, Version, WorkloadState};
@@ -66,10 +66,10 @@ impl WorkloadState {
         let said = version.said_complete.filter(|_| version.completes.is_empty());
         let from = said.map_or(learned.not_before, |said| said.not_before.min(learned.not_before));
         // Or with another number of pods, which it had while nobody watched.
-        let unwatched = self.scales.0.last().and_then(|scale| scale.unwatched_since);
-        let unwatched =
-            unwatched.filter(|from| *from >= version.ours.not_before && version.completes.is_empty());
-        let from = unwatched.map_or(from, |unwatched| unwatched.min(from));
+        let came = version.ours.not_before;
+        let under_it = |scale: &&Scale| version.completes.is_empty() && scale.ours.not_after >= came;
+        let unwatched = self.scales.0.last().filter(under_it).and_then(|scale| scale.unwatched_since);
+        let from = unwatched.map_or(from, |unwatched| unwatched.max(came).min(from));
         let learned = Interval::new(from, learned.not_after);
         let receipt = Evidence { interval: learned, basis: Basis::Watch };
         // The condition's own time is of the first completion; later ones have only our receipt. It stays when a

@@ -122,12 +122,13 @@ impl Scales {
         let later = &self.0[standing + 1..];
         // Somebody changed it around then, perhaps before: whether the commit asks for anything only the next tells.
         let around = later.first().is_some_and(|scale| scale.ours.not_before <= committed.not_after);
-        // What a person or an autoscaler did around then is the commit's only where no manifest brought it after that.
+        // What a person or an autoscaler did around then was not done for the commit: if it stays so, that asks nothing.
         let by_hand = |scale: &Scale| {
             scale.changed.basis != Basis::ManagedFields && scale.ours.not_before <= committed.not_after
         };
-        let first = later.iter().position(|scale| fits(scale) && !by_hand(scale));
-        let taken = first.or_else(|| later.iter().position(fits));
+        let taken = later.iter().position(|scale| fits(scale) && !by_hand(scale));
+        let last = later.iter().rfind(|scale| scale.ours.not_before <= committed.not_after);
+        let had_them = had_them || last.is_some_and(|last| last.replicas == replicas && by_hand(last));
         match taken.filter(|_| !had_them || around) {
             Some(at) => Some(Asked::Taken(standing + 1 + at)),
             None => (!autoscaled && !had_them).then_some(Asked::Open),

@@ -66,7 +66,28 @@ impl Tree {
                 continue;
             }
             let change = self.setting(slot, commit, names, at);
-            changes.push(Change { replicas: replicas.first().copied(), ..change });
+            let idle = !self.decides_scale(slot);
+            changes.push(Change { replicas: replicas.first().copied(), idle, ..change });
+        }
+        changes.extend(self.left_to_manifests(former, names, at));
+        changes
+    }
+
+    /// An entry of a kustomization is gone: what the manifest says counts again. Of several commits nobody can tell which
+    /// took it away.
+    fn left_to_manifests(&self, former: &FormerSettings, names: &TreeNames, at: Evidence) -> Vec<Change> {
+        let [commit] = &names.commits[..] else { return Vec::new() };
+        let mut changes = Vec::new();
+        for gone in former.scales.keys().filter(|slot| !self.scales.contains_key(slot)) {
+            let Slot::Scale { kind: None, name, .. } = gone else { continue };
+            let left = self.scales.iter().filter(|(slot, replicas)| {
+                let same = former.scales.get(slot) == Some(replicas);
+                matches!(slot, Slot::Scale { kind: Some(_), name: of, .. } if of == name) && same
+            });
+            for (slot, replicas) in left.filter(|(_, replicas)| replicas.len() == 1) {
+                let change = self.setting(slot, Some(commit), names, at);
+                changes.push(Change { replicas: replicas.first().copied(), ..change });
+            }
         }
         changes
     }

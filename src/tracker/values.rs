@@ -180,6 +180,7 @@ fn change(
         revision: false,
         replicas: None,
         at_tip: true,
+        idle: false,
     }
 }
 
