@@ -110,7 +110,9 @@ fn ended(around: &Around<'_>, journey: &Journey, what: &str, place: &str) -> Str
                     "{what} was live in {place} at {live}, after {by} had superseded it at {when}"
                 );
             }
-            format!("{what} never became live in {place}: {by} superseded it at {when}{reached}")
+            // Somebody else's number may give way to it again.
+            let never = if journey.replicas.is_some() { "was not live yet" } else { "never became live" };
+            format!("{what} {never} in {place}: {by} superseded it at {when}{reached}")
         }
         Some(Outcome::RolledBack) => {
             format!("{what} never became live in {place}: it was rolled back at {when}{reached}")

@@ -99,8 +99,10 @@ async fn comes_and_goes(lane: &mut Lane, fault: Fault) {
     let known: Vec<_> = lane.journeys().into_iter().map(|journey| journey.id).collect();
     let is_new = |journey: &Journey| !known.contains(&journey.id);
     let committed = lane.commits();
-    if fault == Fault::RegistryDown {
-        // What is pushed must be on its way before nobody can push.
+    // What is pushed must be on its way before nobody can push, or before another tag is committed in its place: who looks
+    // later than the updater would take it for newer than that.
+    let is_under_way = [Fault::RegistryDown, Fault::MissingTag].contains(&fault);
+    if is_under_way {
         lane.world.inject(Fault::UpdaterDown);
         lane.push().await;
         lane.journey("a journey begins", |journey| is_new(journey) && journey.is_open()).await;
@@ -111,13 +113,16 @@ async fn comes_and_goes(lane: &mut Lane, fault: Fault) {
         lane.push().await;
     }
     lane.world.inject(fault);
+    if fault == Fault::MissingTag {
+        lane.world.clear(Fault::UpdaterDown);
+    }
     if fault == Fault::ListTruncated {
         STOPPED.iter().for_each(|stopped| lane.world.clear(*stopped));
     }
     lane.takes_hold(fault, committed).await;
     // These are commits themselves.
     let is_commit = [Fault::ReadinessGate, Fault::CreateError, Fault::ProbeFailing, Fault::ConfigNotRolled];
-    let is_pushed = [Fault::RegistryDown, Fault::ListTruncated].contains(&fault);
+    let is_pushed = is_under_way || fault == Fault::ListTruncated;
     if !is_pushed && !is_commit.contains(&fault) {
         lane.push().await;
     }
