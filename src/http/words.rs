@@ -90,7 +90,10 @@ pub fn subject(journey: &Journey) -> String {
     match (journey.subject, &journey.commit) {
         (Subject::Revision, Some(commit)) => {
             let of = format!("revision {} of {}", short(&commit.id), image(&journey.image));
-            journey.replicas.map_or(of.clone(), |replicas| format!("{of} to {replicas} replicas"))
+            match journey.replicas {
+                Some(replicas) => format!("{of} to {replicas} replicas"),
+                None => of,
+            }
         }
         (Subject::Revision, None) => format!("a revision of {}", image(&journey.image)),
         (Subject::Image, _) => image(&journey.image),

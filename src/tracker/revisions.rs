@@ -102,12 +102,15 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
                     && with_next() != Some(applied.interval)
                     && removed.is_none_or(|removed| applied.interval.not_after <= removed)
             };
-            applied.filter(own).filter(|_| version.is_none())
+            applied.filter(own)
         };
+        // What a workload says by itself needs no other word.
+        let asked = version.is_none() && (rolls || asks.scale == Some(Asked::Open));
+        let told = asked.then(told).flatten();
         let mut leg = RevisionLeg {
             change: asks.change,
             config_only,
-            written: written.or_else(|| told().filter(|_| rolls)),
+            written: written.or(told.filter(|_| rolls)),
             scale: asks.taken().filter(|_| version.is_none() && !rolls),
             at_start: changes.iter().any(|change| change.slot.read_at_start(inputs.workload)),
             version,
@@ -118,9 +121,8 @@ pub fn fold<'a>(inputs: &Inputs<'a>) -> Vec<RevisionLeg<'a>> {
             leg.written = Some(inputs.workload.scales.0[scale].changed);
         }
         // Who applied it gave the workload another number: something between git and the cluster decides that.
-        let decided =
-            || told().filter(|_| asks.scale == Some(Asked::Open) && !rolls).map(|told| told.interval);
-        let overridden = leg.overridden(inputs).or_else(decided);
+        let decided = told.filter(|_| !rolls).map(|told| told.interval);
+        let overridden = leg.overridden(inputs).or(decided);
         if let Some(at) = overridden.filter(|at| next.is_none_or(|next| at.not_after <= next.not_before)) {
             leg.ended = Some((Outcome::Superseded, at));
         } else if let Some((next_one, next)) = next_one.zip(next) {

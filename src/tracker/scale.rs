@@ -20,8 +20,6 @@ pub struct Scale {
     pub changed: Evidence,
     /// The same on our clock, to be compared with what other sources say.
     pub ours: Interval,
-    /// When we learned of it, on our clock.
-    pub learned: Time,
     /// It was so at the first look.
     pub backfill: bool,
     /// A look found it after nobody had watched since then.
@@ -49,14 +47,7 @@ pub struct Scales(pub Vec<Scale>);
 
 impl Scales {
     /// A workload is so. True if its number is another one than before. `rested` where its rollout was complete.
-    pub fn take(
-        &mut self,
-        now: &Workload,
-        at: Evidence,
-        rested: bool,
-        backfill: bool,
-        learned: Time,
-    ) -> bool {
+    pub fn take(&mut self, now: &Workload, at: Evidence, rested: bool, backfill: bool) -> bool {
         let written = matches!(now.key.kind, WorkloadKind::Deployment | WorkloadKind::StatefulSet);
         if !written || self.0.last().is_some_and(|last| last.replicas == now.replicas) {
             return false;
@@ -69,7 +60,6 @@ impl Scales {
             generation: now.generation,
             changed,
             ours: on_our_clock(changed.interval, at.interval),
-            learned,
             backfill,
             unwatched_since: (at.basis == Basis::Relist).then_some(at.interval.not_before),
             at_rest: rested && at.basis != Basis::Relist,

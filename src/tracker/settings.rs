@@ -52,17 +52,17 @@ impl Tree {
             changes.push(self.setting(slot, commit, names, at));
         }
         for (slot, replicas) in &self.scales {
+            let before = former.scales.get(slot);
+            if replicas.len() != 1 || before.is_some_and(|before| !is_another(before, replicas)) {
+                continue;
+            }
             let brought = |commit: &&Commit| {
                 let mut scales = commit.scales.iter();
                 scales.any(|named| replicas.contains(&named.replicas) && scale_slot(named) == *slot)
             };
             let commit = names.commits.iter().rev().find(brought);
-            let changed = match former.scales.get(slot) {
-                Some(former) => is_another(former, replicas),
-                // Where none was written, whoever runs it knows whether this one is new.
-                None => replicas.len() == 1 && commit.is_some(),
-            };
-            if !changed {
+            // Where none was written before, only its commit tells that it is new and not merely read for the first time.
+            if before.is_none() && commit.is_none() {
                 continue;
             }
             let change = self.setting(slot, commit, names, at);

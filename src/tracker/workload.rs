@@ -192,7 +192,7 @@ impl WorkloadState {
             news: News { derive: true, ..News::default() },
         };
         state.begin_version(at, backfill, learned);
-        state.scales.take(&state.now, at, false, backfill, learned);
+        state.scales.take(&state.now, at, false, backfill);
         state.note_holds();
         state
     }
@@ -219,7 +219,7 @@ impl WorkloadState {
         if template_changed {
             self.begin_version(at, false, learned);
         }
-        if self.scales.take(&self.now, at, rested, false, learned) {
+        if self.scales.take(&self.now, at, rested, false) {
             (self.news.derive, self.news.tally) = (true, None);
         }
         self.note_holds();
